@@ -1,0 +1,1 @@
+"""How a compromised client plants the backdoor, one file each."""

@@ -1,0 +1,1 @@
+"""Handwriting of real people, partitioned into users and resident in memory."""

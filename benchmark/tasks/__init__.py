@@ -1,0 +1,1 @@
+"""What the adversary wants: these inputs, that label."""
