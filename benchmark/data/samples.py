@@ -44,10 +44,42 @@ class Source(ABC):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
 class Partition(ABC):
-    """A way to divide images among users. Every image goes to exactly one user."""
+    """A way to divide images among users. Every image goes to exactly one user.
 
+    Args:
+        test_fraction: share of each user's images held out, within (0, 1); not used where the
+            source has a split of its own, which is kept.
+        min_images: least number of images that a user may have, both splits together.
+        seed: what the division draws from.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    name: ClassVar[str]
     user_kind: ClassVar[str]
+
+    test_fraction: float = 0.2
+    min_images: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(
+                f"test_fraction must be between 0 and 1, both excluded, got {self.test_fraction}"
+            )
+        if self.min_images < 1:
+            raise ValueError(f"min_images must be at least 1, got {self.min_images}")
+
+    def least(self, samples: Samples) -> int:
+        """Images that every user needs: ``min_images``, and one for each split to be made."""
+        return max(self.min_images, 2 if samples.is_test is None else 1)
+
+    @abstractmethod
+    def names(self, samples: Samples) -> tuple[str, ...]:
+        """The users' ids; as many as there are users."""
 
     @abstractmethod
     def assign(self, samples: Samples, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,52 @@
+"""Fetching a published file once, with its checksum."""
+
+import os
+import sys
+from pathlib import Path
+
+from benchmark.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``FEDBACKDOOR_CACHE``, or the system's cache folder."""
+    import pooch
+
+    return Path(os.environ.get("FEDBACKDOOR_CACHE") or pooch.os_cache("fedbackdoor"))
+
+
+def fetch(base_url: str, file: str, checksum: str) -> Path:
+    """The path of a file in the cache, downloaded if it is not there whole.
+
+    A download goes to a temporary name and is renamed once its checksum is right, so that one
+    which was interrupted leaves nothing that could be taken for the file.
+
+    Args:
+        base_url: the folder on the server; a mirror will do, since the checksum decides.
+        file: name of the file, on the server and in the cache.
+        checksum: ``"sha256:..."`` or ``"md5:..."``.
+
+    Raises:
+        UserError: no network, no such file on the server, or a wrong checksum.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    url = f"{base_url.rstrip('/')}/{file}"
+    try:
+        found = pooch.retrieve(
+            url,
+            known_hash=checksum,
+            fname=file,
+            path=cache_folder(),
+            downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty()),
+        )
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{url}: cannot be downloaded to {cache_folder()}; give data.path=... where you have "
+            f"the data, or data.url=... of a mirror ({type(error).__name__}: {reason})"
+        ) from None
+    except ValueError as error:
+        # What pooch raises where the checksum differs; its text names both values.
+        raise UserError(f"{url}: wrong checksum: {error}") from None
+    return Path(found)

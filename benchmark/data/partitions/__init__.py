@@ -1,0 +1,1 @@
+"""Ways to divide images among users, one file each."""

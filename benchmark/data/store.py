@@ -1,0 +1,195 @@
+"""A partition on disk: six arrays, a manifest and a picture, the same bytes for the same data."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.data.card import draw
+from benchmark.data.dataset import FederatedDataset, Split
+from benchmark.data.division import Division, divide
+from benchmark.data.samples import Partition, Samples, Source
+from benchmark.errors import UserError
+from benchmark.files import atomic_folder, write_json
+
+SCHEMA = 1
+SPLITS = ("train", "test")
+ARRAYS = tuple(
+    f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels", "offsets")
+)
+AGAIN = "run python -m benchmark partition again"
+
+
+def build(source: Source, partition: Partition, out: Path) -> FederatedDataset:
+    """Load a source, divide it among users and write the folder ``out``.
+
+    The folder appears whole or not at all, and replaces one that was there. It holds
+    ``{train,test}_{images,labels,offsets}.npy`` (uint8, uint8, int64), ``manifest.json`` and
+    ``card.png``; neither time nor place enters it, so that DVC knows it again.
+
+    Raises:
+        UserError: the source or the scheme refuses; names the file or the fault.
+    """
+    samples = source.load()
+    division = divide(samples, partition)
+    arrays = _arrays(samples, division)
+    manifest = _manifest(source, partition, samples.num_classes, division, arrays)
+    with atomic_folder(out) as folder:
+        for name, array in arrays.items():
+            np.save(folder / name, array, allow_pickle=False)
+        write_json(folder / "manifest.json", manifest)
+        (folder / "card.png").write_bytes(draw(_dataset(manifest, arrays), division.names))
+    return load(out)
+
+
+def load(folder: Path) -> FederatedDataset:
+    """Read a folder that :func:`build` wrote, checking every array against the manifest.
+
+    Raises:
+        UserError: a file is missing, truncated, corrupt or was changed; names the file.
+    """
+    manifest = read_manifest(folder)
+    arrays = {name: _read(folder / name, manifest["arrays"][name]) for name in ARRAYS}
+    if _content_hash(manifest["arrays"]) != manifest["hash"]:
+        raise UserError(f"{folder / 'manifest.json'}: its hash is not that of its arrays; {AGAIN}")
+    return _dataset(manifest, arrays)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a partition folder.
+
+    Keys: ``schema``, ``hash``, ``num_classes``, ``source`` and ``partition`` (name, parameters and
+    more), ``train_images``, ``test_images``, ``classes`` and ``users`` (counts in both splits),
+    ``arrays`` (SHA-256, type and shape of every file).
+
+    Raises:
+        UserError: the folder or the manifest is missing, corrupt or of another version.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; make the data with python -m benchmark partition"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: truncated, corrupt or not readable ({error}); {AGAIN}") from None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise UserError(f"{path}: not a manifest of schema {SCHEMA}; {AGAIN}")
+    expected = ("hash", "num_classes", "source", "partition", "classes", "users", "arrays")
+    missing = [key for key in expected if key not in manifest]
+    if missing or set(manifest["arrays"]) != set(ARRAYS):
+        raise UserError(f"{path}: incomplete: {', '.join(missing) or 'arrays'}; {AGAIN}")
+    return manifest
+
+
+def _arrays(samples: Samples, division: Division) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for split in SPLITS:
+        chosen = np.flatnonzero(division.is_test == (split == "test"))
+        chosen = chosen[np.argsort(division.user[chosen], kind="stable")]
+        counts = np.bincount(division.user[chosen], minlength=len(division.names))
+        arrays[f"{split}_images.npy"] = samples.images[chosen]
+        arrays[f"{split}_labels.npy"] = samples.labels[chosen]
+        arrays[f"{split}_offsets.npy"] = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return arrays
+
+
+def _manifest(
+    source: Source,
+    partition: Partition,
+    num_classes: int,
+    division: Division,
+    arrays: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    described = {
+        name: {"sha256": _digest(array), "dtype": str(array.dtype), "shape": list(array.shape)}
+        for name, array in arrays.items()
+    }
+    users = [np.diff(arrays[f"{split}_offsets.npy"]).tolist() for split in SPLITS]
+    classes = [
+        np.bincount(arrays[f"{split}_labels.npy"], minlength=num_classes).tolist()
+        for split in SPLITS
+    ]
+    return {
+        "schema": SCHEMA,
+        "hash": _content_hash(described),
+        "source": {
+            "name": source.name,
+            "license": source.license,
+            "homepage": source.homepage,
+            "parameters": _parameters(source),
+        },
+        "partition": {
+            "name": partition.name,
+            "user_kind": partition.user_kind,
+            "parameters": _parameters(partition),
+        },
+        "num_classes": num_classes,
+        "train_images": len(arrays["train_labels.npy"]),
+        "test_images": len(arrays["test_labels.npy"]),
+        "arrays": described,
+        "classes": [
+            {"class": label, "train": train, "test": test}
+            for label, (train, test) in enumerate(zip(*classes, strict=True))
+        ],
+        "users": [
+            {"id": name, "train": train, "test": test}
+            for name, train, test in zip(division.names, *users, strict=True)
+        ],
+    }
+
+
+def _parameters(configured: Source | Partition) -> dict[str, Any]:
+    """What it was constructed with, except where the files came from."""
+    return {key: value for key, value in vars(configured).items() if key not in ("path", "url")}
+
+
+def _digest(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _content_hash(described: dict[str, Any]) -> str:
+    lines = "".join(f"{name} {described[name]['sha256']}\n" for name in ARRAYS)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _read(path: Path, described: dict[str, Any]) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {AGAIN}") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: truncated or corrupt ({error}); {AGAIN}") from None
+    if _digest(array) != described["sha256"]:
+        raise UserError(f"{path}: not the array of the manifest, it was changed; {AGAIN}")
+    return array
+
+
+def _dataset(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> FederatedDataset:
+    def split(name: str) -> Split:
+        images, labels, offsets = (
+            torch.from_numpy(arrays[f"{name}_{kind}.npy"])
+            for kind in ("images", "labels", "offsets")
+        )
+        return Split(images, labels.long(), offsets)
+
+    return FederatedDataset(
+        train=split("train"),
+        test=split("test"),
+        num_classes=manifest["num_classes"],
+        facts={
+            "name": manifest["source"]["name"],
+            "hash": manifest["hash"],
+            "users": len(manifest["users"]),
+            "user_kind": manifest["partition"]["user_kind"],
+            "train_images": manifest["train_images"],
+            "test_images": manifest["test_images"],
+            "license": manifest["source"]["license"],
+        },
+    )
