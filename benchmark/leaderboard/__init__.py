@@ -1,1 +1,21 @@
 """Records to tables, figures and a page."""
+
+from benchmark.leaderboard.board import COLLAPSE, GATE, SUCCESS, Leaderboard
+from benchmark.leaderboard.build import build
+from benchmark.leaderboard.output import write
+from benchmark.leaderboard.page import to_html
+from benchmark.leaderboard.terminal import to_terminal
+from benchmark.leaderboard.text import to_json, to_markdown
+
+__all__ = [
+    "COLLAPSE",
+    "GATE",
+    "SUCCESS",
+    "Leaderboard",
+    "build",
+    "to_html",
+    "to_json",
+    "to_markdown",
+    "to_terminal",
+    "write",
+]

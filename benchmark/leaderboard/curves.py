@@ -1,0 +1,108 @@
+"""Accuracies by round: for each defense, every attack on it."""
+
+from collections import defaultdict
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmark.leaderboard.board import Cell, Section
+from benchmark.leaderboard.drawing import percent_axis, series
+from benchmark.record import Record
+
+COLUMNS = 3
+PANEL = (3.9, 3.5)
+
+
+def panel(section: Section, defense: str, records: dict[str, Record]) -> Figure:
+    """One defense: backdoor accuracy above, main accuracy below.
+
+    Args:
+        section: of the leaderboard.
+        defense: its label.
+        records: by cell.
+    """
+    figure = Figure(figsize=PANEL, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    _draw(top, bottom, section, defense, records)
+    return figure
+
+
+def grid(sections: list[Section], records: dict[str, Record]) -> Figure:
+    """All panels of all sections on one sheet, with a legend for each section."""
+    rows = [-(-len(section.defenses) // COLUMNS) for section in sections]
+    figure = Figure(
+        figsize=(COLUMNS * PANEL[0], sum(rows) * PANEL[1] + 0.6 * len(sections)),
+        layout="constrained",
+    )
+    parts = figure.subfigures(len(sections), 1, height_ratios=rows, squeeze=False)
+    for part, section, height in zip(parts[:, 0], sections, rows, strict=True):
+        panels = part.subfigures(height, COLUMNS, squeeze=False).flatten()
+        for sub, defense in zip(panels, section.defenses, strict=False):
+            top, bottom = sub.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+            _draw(top, bottom, section, defense, records)
+            top.set_title(defense, fontweight="bold")
+        part.legend(handles=_handles(section), loc="outside lower left", ncols=4)
+        if section.setting.label:
+            part.suptitle(section.setting.label, x=0.01, ha="left")
+    return figure
+
+
+def _handles(section: Section) -> list[Line2D]:
+    handles = []
+    for attack in section.attacks:
+        color, dashes = series(section.position(attack))
+        handles.append(Line2D([], [], color=color, linestyle=dashes, label=attack))
+    return handles
+
+
+def _draw(
+    top: Axes, bottom: Axes, section: Section, defense: str, records: dict[str, Record]
+) -> None:
+    for attack in section.attacks:
+        index, cell = section.position(attack), section.cell(attack, defense)
+        backdoor = _over_seeds(cell, "backdoor_in_sample", records)
+        _line(top, index, backdoor)
+        _cumulative(top, index, backdoor)
+        _line(bottom, index, _over_seeds(cell, "main_accuracy", records))
+    top.set_ylabel("backdoor\nin-sample")
+    bottom.set_ylabel("main")
+    bottom.set_xlabel("round")
+    for axes in (top, bottom):
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_yticks((0, 0.5, 1))
+        percent_axis(axes, "y")
+    if section.floor is not None:
+        bottom.axhline(section.floor, color=series(0)[0], linewidth=0.8, linestyle=(0, (2, 3)))
+
+
+def _over_seeds(cell: Cell, metric: str, records: dict[str, Record]) -> dict[int, list[float]]:
+    """Round → one value a seed."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for run in cell.runs:
+        curve = records[run.cell].curves.get(metric)
+        if curve is not None:
+            for at, value in zip(curve.rounds, curve.values, strict=True):
+                values[at].append(value)
+    return dict(sorted(values.items()))
+
+
+def _line(axes: Axes, index: int, values: dict[int, list[float]]) -> None:
+    color, dashes = series(index)
+    rounds = list(values)
+    low, high = [min(v) for v in values.values()], [max(v) for v in values.values()]
+    axes.fill_between(rounds, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.plot(rounds, _means(values), color=color, linestyle=dashes, linewidth=1.6)
+
+
+def _cumulative(axes: Axes, index: int, values: dict[int, list[float]]) -> None:
+    """The mean of all rounds so far, as the paper's figures draw it."""
+    total, means = 0.0, []
+    for count, mean in enumerate(_means(values), start=1):
+        total += mean
+        means.append(total / count)
+    axes.plot(list(values), means, color=series(index)[0], linewidth=0.7)
+
+
+def _means(values: dict[int, list[float]]) -> list[float]:
+    return [sum(v) / len(v) for v in values.values()]

@@ -1,0 +1,46 @@
+"""Everything a leaderboard is written to."""
+
+from pathlib import Path
+
+from benchmark.files import atomic_file
+from benchmark.leaderboard import curves, drawing
+from benchmark.leaderboard.board import Leaderboard
+from benchmark.leaderboard.build import build
+from benchmark.leaderboard.page import to_html
+from benchmark.leaderboard.text import to_json, to_markdown
+from benchmark.leaderboard.tradeoff import tradeoff
+from benchmark.record import Record
+
+
+def write(name: str, records: list[Record], folder: Path) -> Leaderboard:
+    """Write ``leaderboard.{json,md,html}``, ``tradeoff.png`` and ``curves.png`` to ``folder``.
+
+    The same records give the same bytes, whatever their order. Each file is whole or not there.
+
+    Args:
+        name: of the suite.
+        records: of its cells; the page links to them as ``records/<cell>.json`` beside it.
+        folder: made if it does not exist.
+
+    Raises:
+        UserError: there are no records, or two of them are the same run.
+    """
+    leaderboard = build(records, name)
+    texts = {
+        "leaderboard.json": to_json(leaderboard),
+        "leaderboard.md": to_markdown(leaderboard),
+        "leaderboard.html": to_html(leaderboard, records),
+    }
+    for file, text in texts.items():
+        with atomic_file(folder / file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    by_cell = {record.cell: record for record in records}
+    with drawing.style():
+        figures = {
+            "tradeoff.png": tradeoff(leaderboard.sections),
+            "curves.png": curves.grid(leaderboard.sections, by_cell),
+        }
+        for file, figure in figures.items():
+            with atomic_file(folder / file) as temporary:
+                drawing.png(figure, temporary)
+    return leaderboard

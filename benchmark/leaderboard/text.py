@@ -1,0 +1,228 @@
+"""The leaderboard as JSON, for programs, and as Markdown, for repositories."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from benchmark.leaderboard import words
+from benchmark.leaderboard.board import (
+    COLLAPSE,
+    GATE,
+    SUCCESS,
+    AttackRow,
+    Cell,
+    DefenseRow,
+    Leaderboard,
+    Section,
+)
+from benchmark.leaderboard.words import interval, number
+
+SCHEMA_VERSION = 1
+
+
+def to_json(leaderboard: Leaderboard) -> str:
+    """All numbers, to six decimals; rows name their cells' records in full."""
+    value = {
+        "schema_version": SCHEMA_VERSION,
+        "gate": GATE,
+        "collapse": COLLAPSE,
+        "success": SUCCESS,
+        "confidence": 0.95,
+        **asdict(leaderboard),
+    }
+    for raw, section in zip(value["sections"], leaderboard.sections, strict=True):
+        for row in raw["defense_rows"]:
+            row["runs"] = _records(c for c in section.cells if c.defense == row["defense"])
+            _strip(row, "worst", "unattacked")
+        for row in raw["attack_rows"]:
+            row["runs"] = _records(c for c in section.cells if c.attack == row["attack"])
+            _strip(row, "undefended", "best_defense", "worst_defense")
+    return json.dumps(_rounded(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _records(cells: Iterable[Cell]) -> list[str]:
+    return [run.record for cell in cells for run in cell.runs]
+
+
+def _strip(row: dict[str, Any], *names: str) -> None:
+    """Leave out of a row's cells what the matrix says already."""
+    for name in names:
+        if row[name]:
+            row[name] = {k: v for k, v in row[name].items() if k not in ("runs", "missing")}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6) + 0.0
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return value
+
+
+def to_markdown(leaderboard: Leaderboard) -> str:
+    """Tables, what they mean, and the runs behind them."""
+    lines = [f"# Leaderboard: {_plain(leaderboard.name)}", ""]
+    for section in leaderboard.sections:
+        if section.setting.label:
+            lines += [f"## {_plain(section.setting.label)}", ""]
+        lines += _section(section)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    lines = [
+        _plain(words.users_told(section)),
+        "",
+        _plain(", ".join(f"{g}: {c}" for g, c in section.setting.groups.items())) + ".",
+        _plain(words.environment_told(section)),
+        "",
+    ]
+    if words.missing_told(section):
+        lines += [f"**{words.missing_told(section)}**", ""]
+    lines += ["### Defenses", "", *_defenses(section), ""]
+    lines += ["### Attacks", "", *_attacks(section), ""]
+    for heading, metric in (
+        ("In-sample backdoor accuracy", "in_sample"),
+        ("Held-out backdoor accuracy", "held_out"),
+        ("Main accuracy", "main"),
+    ):
+        lines += [f"### {heading} (%), every attack on every defense", ""]
+        lines += [*_matrix(section, metric), ""]
+    lines += ["### How to read this", ""]
+    lines += [f"- {_plain(told)}" for told in words.glossary(section)]
+    lines += [f"- Note: {_plain(note)}" for note in section.notes]
+    return [*lines, "", "### Runs", "", *_runs(section), ""]
+
+
+def _defenses(section: Section) -> list[str]:
+    head = [
+        "rank",
+        "defense",
+        "backdoor in-sample, worst case (%)",
+        "held-out (%)",
+        "lift (points)",
+        "worst attack",
+        "main, attacked (%)",
+        "main, unattacked (%)",
+        "honest cost (points)",
+        "final in-sample / held-out / main (%)",
+        "s / round",
+        "seeds",
+        "status",
+    ]
+    return _table(head, [_defense(row) for row in section.defense_rows])
+
+
+def _defense(row: DefenseRow) -> list[str]:
+    worst = row.worst
+    status = f"{row.status}: {row.reason}" if row.reason else row.status
+    if row.flagged:
+        status += f"; {row.flagged} runs below the gate"
+    return [
+        words.NOTHING if row.rank is None else str(row.rank),
+        row.defense,
+        interval(worst and worst.in_sample),
+        interval(worst and worst.held_out),
+        interval(worst and worst.lift, signed=True),
+        row.worst_attack or words.NOTHING,
+        interval(worst and worst.main),
+        interval(row.unattacked and row.unattacked.main),
+        interval(worst and worst.cost, signed=True),
+        final(worst),
+        words.seconds(row.seconds),
+        str(row.seeds),
+        status,
+    ]
+
+
+def final(cell: Cell | None) -> str:
+    """Mean scores after the last round: in-sample / held-out / main."""
+    if cell is None:
+        return words.NOTHING
+    scores = (cell.final_in_sample, cell.final_held_out, cell.final_main)
+    return " / ".join(number(score.mean if score else None) for score in scores)
+
+
+def _attacks(section: Section) -> list[str]:
+    head = [
+        "rank",
+        "attack",
+        "mean lift (points)",
+        "in-sample, undefended (%)",
+        "lift, undefended (points)",
+        "most against",
+        "least against",
+        "succeeds on",
+        "status",
+    ]
+    return _table(head, [_attack(row) for row in section.attack_rows])
+
+
+def _attack(row: AttackRow) -> list[str]:
+    return [
+        words.NOTHING if row.rank is None else str(row.rank),
+        row.attack,
+        interval(row.lift, signed=True),
+        interval(row.undefended and row.undefended.in_sample),
+        interval(row.undefended and row.undefended.lift, signed=True),
+        against(row.worst_defense),
+        against(row.best_defense),
+        f"{row.successes} of {row.defenses}",
+        f"incomplete: {row.reason}" if row.reason else "ranked",
+    ]
+
+
+def against(cell: Cell | None) -> str:
+    """A defense and how far an attack gets into it."""
+    if cell is None or cell.in_sample is None:
+        return words.NOTHING
+    return f"{cell.defense}: {number(cell.in_sample.mean)}"
+
+
+def _matrix(section: Section, metric: str) -> list[str]:
+    rows = []
+    for defense in section.defenses:
+        cells = [section.cell(attack, defense) for attack in section.attacks]
+        rows.append([defense, *(_entry(c, getattr(c, metric)) for c in cells)])
+    return _table(["defense", *section.attacks], rows)
+
+
+def _entry(cell: Cell, value: Any) -> str:
+    if not cell.runs:
+        return "missing"
+    return interval(value) + (f" ({len(cell.missing)} missing)" if cell.missing else "")
+
+
+def _runs(section: Section) -> list[str]:
+    head = ["attack", "defense", "seed", "record", "MLflow run", "command"]
+    rows = []
+    for cell in section.cells:
+        for run in cell.runs:
+            flag = " (below the gate)" if run.below_gate else ""
+            rows.append(
+                [
+                    cell.attack + flag,
+                    cell.defense,
+                    str(run.seed),
+                    run.record,
+                    run.mlflow_run_id or "not tracked",
+                    run.command,
+                ]
+            )
+        rows += [[cell.attack, cell.defense, str(s), "missing", "", ""] for s in cell.missing]
+    return _table(head, rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    ruled = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(map(_plain, row))} |" for row in ruled]
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: no HTML, no emphasis, no end of a table's cell."""
+    for character in "\\`*[]|$~":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")

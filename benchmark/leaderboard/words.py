@@ -1,0 +1,128 @@
+"""Numbers as readers see them, and the sentences that stand under every leaderboard."""
+
+from benchmark.leaderboard.board import COLLAPSE, GATE, SUCCESS, Leaderboard, Section
+from benchmark.leaderboard.statistics import Estimate
+
+NOTHING = "–"
+
+IN_SAMPLE = (
+    "In-sample backdoor accuracy: the share of the adversary's own backdoor images that the global "
+    "model gives the adversary's label (the paper's number)."
+)
+HELD_OUT = (
+    "Held-out backdoor accuracy: the same share over unseen images of the target users, which "
+    "nobody trained on."
+)
+LIFT = (
+    "Lift: in-sample backdoor accuracy minus that of the unattacked run under the same defense, "
+    "setting and seed; in percentage points."
+)
+COST = (
+    "Honest cost: what honest target users lose, in percentage points: accuracy on their held-out "
+    "images of the source class under the true label, of the unattacked undefended run minus that "
+    "of this one, paired by seed."
+)
+WINDOW = "Scores are means over the last fifth of the rounds."
+ORDER = (
+    "Defenses are ranked by the worst case over attacks of in-sample backdoor accuracy, the lowest "
+    "first; every number of a row is that of its worst attack. Ties: held-out backdoor accuracy, "
+    "then main accuracy without attack, then the name. Neighbors whose intervals overlap are not "
+    "told apart by these runs."
+)
+ATTACK_ORDER = (
+    "Attacks are ranked by mean lift over the defenses whose unattacked model passes the gate. "
+    f"An attack succeeds above {100 * SUCCESS:.0f} % in-sample backdoor accuracy."
+)
+
+USER_KINDS = {
+    "style users": "Style users are not writers: the data names no writer, so images of similar "
+    "handwriting (slant and amount of ink) were dealt to the same user.",
+    "writers": "Each user is one person who wrote the images.",
+}
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """A share as percent with one decimal, with a real minus sign and without −0.0."""
+    if value is None:
+        return NOTHING
+    rounded = round(100 * value, 1) + 0.0
+    return f"{rounded:+.1f}".replace("-", "−") if signed else f"{rounded:.1f}".replace("-", "−")
+
+
+def interval(value: Estimate | None, signed: bool = False) -> str:
+    """``93.0 ± 4.1``; without interval for one seed."""
+    if value is None:
+        return NOTHING
+    if value.half_width is None:
+        return number(value.mean, signed)
+    return f"{number(value.mean, signed)} ± {number(value.half_width)}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds a round, three significant digits."""
+    return NOTHING if value is None else f"{value:.3g}"
+
+
+def seeds_told(section: Section) -> str:
+    """How many seeds there are and what that means for the intervals."""
+    n = len(section.seeds)
+    if n == 1:
+        return "1 seed, so there are no intervals: nothing here says how much luck is in it."
+    return f"{n} seeds; ± is the 95 % interval of the mean over seeds (Student's t)."
+
+
+def gate_told(section: Section) -> str:
+    """The accuracy gate in one or two sentences."""
+    told = (
+        f"Accuracy gate: a defense counts as usable if its mean main accuracy, unattacked and "
+        f"under every attack, is at most {100 * GATE:g} points below that of the undefended, "
+        f"unattacked model. "
+    )
+    if section.floor is None or section.reference is None:
+        return told + "That run is missing here, so no defense is ranked."
+    return told + (
+        f"Here: at least {number(section.floor)} % "
+        f"(undefended and unattacked: {interval(section.reference)} %). Whatever is below it is "
+        f"listed last and unranked; below {100 * COLLAPSE:g} % of the reference it is called "
+        f"collapsed."
+    )
+
+
+def users_told(section: Section) -> str:
+    """What the data is and whose it is."""
+    data = section.setting.data
+    kind = str(data.get("user_kind", "users"))
+    images = f"{data.get('train_images', '?')} training and {data.get('test_images', '?')} test"
+    told = f"Data: {data.get('name', '?')}, {data.get('users', '?')} {kind}, {images} images."
+    return f"{told} {USER_KINDS.get(kind, '')}".strip()
+
+
+def environment_told(section: Section) -> str:
+    """Engine, device and precision of the runs."""
+    return "; ".join(f"{fact}: {', '.join(v)}" for fact, v in section.environment.items()) + "."
+
+
+def missing_told(section: Section) -> str:
+    """How many runs are missing; empty if none is."""
+    n = section.num_missing
+    plural = "runs are" if n != 1 else "run is"
+    return f"{n} {plural} missing from the full grid." if n else ""
+
+
+def title(leaderboard: Leaderboard, section: Section) -> str:
+    """Of a section; that of the leaderboard if it has only one."""
+    return section.setting.label or leaderboard.name
+
+
+def glossary(section: Section) -> list[str]:
+    """The sentences that a reader of one section's tables needs, the most needed first."""
+    return [
+        gate_told(section),
+        f"{WINDOW} {seeds_told(section)}",
+        IN_SAMPLE,
+        HELD_OUT,
+        LIFT,
+        COST,
+        ORDER,
+        ATTACK_ORDER,
+    ]
