@@ -2,8 +2,10 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+from benchmark.data.reading import one_line
 from benchmark.errors import UserError
 
 
@@ -33,20 +35,21 @@ def fetch(base_url: str, file: str, checksum: str) -> Path:
     pooch.get_logger().setLevel("WARNING")
     url = f"{base_url.rstrip('/')}/{file}"
     try:
-        found = pooch.retrieve(
-            url,
-            known_hash=checksum,
-            fname=file,
-            path=cache_folder(),
-            downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty()),
-        )
+        # pooch leaves a response open where it fails; the stack closes it.
+        with ExitStack() as stack:
+            downloader = pooch.HTTPDownloader(
+                progressbar=sys.stderr.isatty(),
+                hooks={"response": lambda response, **_: stack.enter_context(response)},
+            )
+            found = pooch.retrieve(
+                url, checksum, fname=file, path=cache_folder(), downloader=downloader
+            )
     except OSError as error:
-        reason = " ".join(str(error).split())
         raise UserError(
             f"{url}: cannot be downloaded to {cache_folder()}; give data.path=... where you have "
-            f"the data, or data.url=... of a mirror ({type(error).__name__}: {reason})"
+            f"the data, or data.url=... of a mirror ({type(error).__name__}: {one_line(error)})"
         ) from None
     except ValueError as error:
         # What pooch raises where the checksum differs; its text names both values.
-        raise UserError(f"{url}: wrong checksum: {error}") from None
+        raise UserError(f"{url}: wrong checksum: {one_line(error)}") from None
     return Path(found)

