@@ -1,0 +1,77 @@
+"""The norm-bounded backdoor attack: projected while it trains, boosted when it is done."""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from benchmark.attacks.base import Attack, AttackContext, boosted
+from benchmark.checks import at_least, one_of, positive
+from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule
+
+BackdoorBatch = Literal["full", "batch"]
+
+# The projection stops this far inside the ball, so that rounding while boosting cannot lead out
+# of it, not even past a server that rejects what is longer by one unit in the last place.
+_MARGIN = 1e-6
+
+
+@dataclass(frozen=True)
+class Projection(LocalRule):
+    """Projects on the ℓ2 ball around the global model: w₀ + (w − w₀) · min(1, r/‖w − w₀‖)."""
+
+    radius: float
+
+    def after_epoch(self, theta: Tensor, start: Tensor) -> Tensor:
+        """Project all layers together."""
+        delta = theta - start
+        norm = torch.linalg.vector_norm(delta, dtype=torch.float64)
+        scale = (self.radius * (1 - _MARGIN) / norm).clamp(max=1).to(theta.dtype)
+        return start + delta * scale
+
+
+class NormBounded(Attack):
+    """Backdoor training within ‖β Δ‖₂ ≤ M, for servers that clip or reject long updates.
+
+    ``rounds`` times: one pass of the local stream (the protocol's epochs and batches), one pass
+    of D_mal, projection of w − w_t on the ℓ2 ball of radius M/β over all layers. Then the
+    update is multiplied by β. The bound is on what is submitted, after boosting.
+
+    Args:
+        norm_bound: M; 3, 5 and 10 in the paper. By default the defense's own bound.
+        rounds: R, outer rounds; 5 in the paper's code.
+        backdoor_batch: ``full``, D_mal as one batch (the code), or ``batch``, in batches of the
+            protocol's size (the paper's text).
+
+    Raises:
+        ValueError: ``norm_bound`` is not positive, ``rounds`` is below 1, or an unknown
+            ``backdoor_batch``.
+    """
+
+    paper = "Sun et al. 2019, arXiv 1911.07963, section 3, and its published code"
+
+    def __init__(
+        self, norm_bound: float = 10.0, rounds: int = 5, backdoor_batch: BackdoorBatch = "full"
+    ):
+        super().__init__()
+        self.norm_bound = positive("norm_bound", norm_bound)
+        self.rounds = at_least("rounds", 1, rounds)
+        self.backdoor_batch = one_of("backdoor_batch", BackdoorBatch, backdoor_batch)
+
+    def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
+        """One lane: R times local stream, D_mal, projection."""
+        full = self.backdoor_batch == "full"
+        size = len(backdoor) if full else client.batch_size
+        passes = []
+        for i in range(self.rounds):
+            local = client.batches(client.local, client.epochs, client.batch_size, f"local/{i}")
+            malicious = client.batches(backdoor, 1, size, f"backdoor/{i}")
+            passes.append(local.then(malicious).ending_epoch())
+        rule = Projection(radius=self.norm_bound / boost)
+        return [replace(reduce(Lane.then, passes), rule=rule)]
+
+    def craft(self, updates: Tensor, context: AttackContext) -> Tensor:
+        """Boost."""
+        return boosted(updates[:, 0], context.boosts)

@@ -1,0 +1,274 @@
+"""One federation from configuration to record."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import platform
+import resource
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from benchmark import __version__, config, fingerprint
+from benchmark.client import ClientModule
+from benchmark.data.dataset import FederatedDataset
+from benchmark.data.module import FederatedDataModule
+from benchmark.data.store import load
+from benchmark.engine.base import Engine
+from benchmark.errors import UserError
+from benchmark.federation import Federation
+from benchmark.files import atomic_file
+from benchmark.partitioning import partitioned
+from benchmark.randomness import derive
+from benchmark.record import Cost, Record
+from benchmark.recorder import Checkpoint, OnRound, Recorder, summarize
+
+# What these say changes no number, so cells that differ in them alone are the same cell.
+NOT_IN_THE_RESULT = (
+    "tracking",
+    "data.path",
+    "data.url",
+    "engine.workers",
+    "federation.checkpoint_every",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A federation to run.
+
+    Attributes:
+        overrides: what was chosen on top of ``conf/``.
+        config: the resolved configuration.
+        data: folder of its partitioned data.
+        data_hash: content hash of that.
+    """
+
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    data: Path
+    data_hash: str
+
+    @staticmethod
+    def of(overrides: Sequence[str]) -> "Cell":
+        """Compose, check, and partition the data where that is not done yet.
+
+        Raises:
+            UserError: the configuration or the data is not valid.
+        """
+        resolved = config.compose(overrides)
+        folder, data_hash = partitioned(resolved)
+        return Cell(tuple(overrides), resolved, folder, data_hash)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the source files that this cell uses."""
+        targets = [
+            self.config[group]["_target_"]
+            for group in config.GROUPS
+            if group not in ("data", "partition", "tracking")
+        ]
+        return fingerprint.fingerprint(
+            [
+                "benchmark.federation",
+                "benchmark.recorder",
+                *(target.rpartition(".")[0] for target in targets),
+            ]
+        )
+
+    @cached_property
+    def id(self) -> str:
+        """``attack-defense-s<seed>-<hash>`` of configuration, data and code."""
+        relevant = json.loads(json.dumps(self.config))
+        for key in NOT_IN_THE_RESULT:
+            group, _, name = key.partition(".")
+            (relevant[group].pop(name, None) if name else relevant.pop(group))
+        text = json.dumps([relevant, self.data_hash, self.fingerprint], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        names = (self.config["attack"]["name"], self.config["defense"]["name"])
+        return f"{'-'.join(names)}-s{self.config['seed']}-{digest}"
+
+    @property
+    def rounds(self) -> int:
+        """T."""
+        return self.config["federation"]["rounds"]
+
+    def record_path(self, folder: Path) -> Path:
+        """Where the record lies in a suite's results."""
+        return folder / "records" / f"{self.id}.json"
+
+    def weights_path(self, folder: Path) -> Path:
+        """Where the final global model lies, a ``state_dict``."""
+        return folder / "weights" / f"{self.id}.pt"
+
+
+def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
+    """The federation that a resolved configuration describes.
+
+    Raises:
+        UserError: parts that do not fit each other or the data.
+    """
+    seed = resolved["seed"]
+    protocol = config.make("federation", resolved["federation"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, 0, "model"))
+        model = config.make("model", resolved["model"], num_classes=dataset.num_classes)
+    with config.refusals("model"):
+        client = ClientModule(model, protocol.client_lr)
+    parts = {
+        name: config.make(name, resolved[name])
+        for name in ("task", "attack", "participation", "defense", "engine")
+    }
+    with config.refusals("configuration"):
+        return Federation(client=client, dataset=dataset, protocol=protocol, seed=seed, **parts)
+
+
+def choose_device(asked: str, engine: Engine) -> str:
+    """``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: CUDA is asked for and not there, or the engine does not run on it.
+    """
+    if asked == "auto":
+        asked = "cuda" if "cuda" in engine.device_types and torch.cuda.is_available() else "cpu"
+    if asked not in engine.device_types:
+        raise UserError(
+            f"device={asked}: this engine runs on {', '.join(engine.device_types)}; "
+            "engine=reference runs on both"
+        )
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: no CUDA device is visible; valid: auto, cpu")
+    return asked
+
+
+def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
+    """Run a cell, or go on with it, or take its record if it is done.
+
+    Args:
+        cell: what to run.
+        folder: results of a suite; the record goes to ``records/``, the final model to
+            ``weights/``, and ``work/`` holds checkpoints until then.
+        on_round: told of every round.
+
+    Raises:
+        UserError: parts that do not fit each other or the data.
+        FloatingPointError: the training diverged.
+    """
+    path, work = cell.record_path(folder), folder / "work" / cell.id
+    with _lock(folder / "work" / f"{cell.id}.lock"):
+        if path.exists():
+            return Record.read(path)
+        work.mkdir(parents=True, exist_ok=True)
+        dataset = _resident(cell.data)
+        federation = build(cell.config, dataset)
+        device = choose_device(cell.config["device"], federation.engine)
+        recorder = Recorder(on_round)
+        checkpoint = Checkpoint(work / "last.ckpt", federation.protocol.checkpoint_every)
+        trainer = _trainer(cell.rounds, device, [recorder, checkpoint])
+        resume = str(checkpoint.path) if checkpoint.path.exists() else None
+        trainer.fit(federation, FederatedDataModule(dataset), ckpt_path=resume, weights_only=True)
+        federation.client.load(federation.theta.detach())
+        with atomic_file(cell.weights_path(folder)) as temporary:
+            torch.save(federation.client.model.state_dict(), temporary)
+        record = _record(cell, dataset, federation, recorder, device)
+        record.write(path)
+        shutil.rmtree(work)
+    return record
+
+
+def _trainer(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # The cpu engine is chosen on purpose where a GPU is there too.
+    warnings.filterwarnings("ignore", message="GPU available but not used")
+    return pl.Trainer(
+        max_epochs=rounds,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+@lru_cache(maxsize=2)
+def _resident(folder: Path) -> FederatedDataset:
+    return load(folder)
+
+
+def _record(
+    cell: Cell,
+    dataset: FederatedDataset,
+    federation: Federation,
+    recorder: Recorder,
+    device: str,
+) -> Record:
+    curves = recorder.curves
+    attacked = curves["num_compromised"]
+    theta = federation.theta.detach().cpu().numpy()
+    kind = dataset.facts["user_kind"]
+    return Record(
+        cell=cell.id,
+        overrides=list(cell.overrides),
+        config=cell.config,
+        data=dict(dataset.facts),
+        code={"version": __version__, "fingerprint": cell.fingerprint},
+        seed=cell.config["seed"],
+        curves=curves,
+        summary={name: summarize(c, attacked, cell.rounds) for name, c in curves.items()},
+        weights_sha256=hashlib.sha256(theta.tobytes()).hexdigest(),
+        cost=Cost(
+            seconds=sum(recorder.round_seconds),
+            round_seconds=recorder.round_seconds,
+            peak_memory_mb=_peak_memory_mb(device),
+            device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            engine=cell.config["engine"]["name"],
+            precision=str(theta.dtype),
+            environment=_environment(),
+        ),
+        notes=[] if kind == "writers" else [f"the users are {kind}, not writers"],
+    )
+
+
+def _peak_memory_mb(device: str) -> float:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+@lru_cache(maxsize=1)
+def _environment() -> dict[str, str]:
+    git = ["git", "-C", str(fingerprint.ROOT), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "unknown"
+    libraries = ("torch", "pytorch-lightning", "numpy")
+    return {
+        "commit": commit,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **{name: version(name) for name in libraries},
+    }
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held by the one process that runs a cell; the kernel lets go of it when that dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    path.unlink(missing_ok=True)

@@ -1,0 +1,222 @@
+"""From ``conf/`` and overrides to a checked configuration and the objects it names.
+
+The only module that knows Hydra. A configuration that leaves here is a plain dictionary, its
+names and values checked against the constructors that they are for.
+"""
+
+import copy
+import difflib
+import inspect
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.errors import UserError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+GROUPS = (
+    "data",
+    "partition",
+    "model",
+    "task",
+    "attack",
+    "participation",
+    "defense",
+    "federation",
+    "engine",
+    "tracking",
+)
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def names(group: str) -> list[str]:
+    """The choices that a group has: one yaml each."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def unknown(what: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
+    """The error for a name that does not exist: the nearest one, and all that do."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    choices = f"valid: {', '.join(valid)}" if valid else "there is none"
+    return UserError(f"no {what} '{name}'{where and f' in {where}'}; {hint}{choices}")
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration of one cell.
+
+    Args:
+        overrides: Hydra's ``group=name`` and ``key=value``.
+
+    Returns:
+        A plain dictionary; every group holds its choice's ``name`` beside its parameters.
+
+    Raises:
+        UserError: a name, key, type or value that is not valid; names the valid ones.
+    """
+    choices, values = [], []
+    for override in parse(overrides):
+        (choices if override.key_or_group in GROUPS else values).append(override)
+    config = copy.deepcopy(_compose_groups(tuple(o.input_line for o in choices)))
+    try:
+        for override in values:
+            _set(config, override)
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {_first_line(error)}") from error
+    assert isinstance(plain, dict)
+    return check({str(key): value for key, value in plain.items()})
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Read overrides in Hydra's grammar and check the names of groups and choices."""
+    parsed = []
+    for text in overrides:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([text])
+        except HydraException:
+            raise UserError(
+                f"'{text}': not an override; write group=name or key=value, "
+                "quoting special characters as in key=\"'a,b'\""
+            ) from None
+        if override.is_add() or override.is_delete() or override.package is not None:
+            raise UserError(f"'{text}': only group=name and key=value are possible here")
+        if override.is_sweep_override():
+            raise UserError(f"'{text}': one value at a time; a grid belongs in a suite")
+        group = override.key_or_group
+        if group in GROUPS and str(override.value()) not in names(group):
+            raise unknown(group, str(override.value()), names(group))
+        parsed.append(override)
+    return parsed
+
+
+@lru_cache(maxsize=256)
+def _compose_groups(choices: tuple[str, ...]) -> Any:
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            config = hydra_compose("config", overrides=list(choices), return_hydra_config=True)
+    except HydraException as error:
+        raise UserError(f"{CONF.name}: {_first_line(error)}") from error
+    chosen = dict(config.hydra.runtime.choices)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    for group in GROUPS:
+        config[group] = OmegaConf.merge({"name": chosen[group]}, config[group])
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def _set(config: Any, override: Override) -> None:
+    key, node = str(override.key_or_group), config
+    *parents, leaf = key.split(".")
+    for i, part in enumerate([*parents, leaf]):
+        if not OmegaConf.is_dict(node) or part not in node:
+            valid = set(node) - {"name", "_target_"} if OmegaConf.is_dict(node) else ()
+            where = ".".join(parents[:i])
+            if where in GROUPS:
+                where += f"={node.name}"
+            raise unknown("key", part, map(str, valid), where)
+        if i < len(parents):
+            node = node[part]
+    if leaf in ("name", "_target_") or OmegaConf.is_dict(node[leaf]):
+        raise UserError(f"'{override.input_line}': {key} is chosen with {key.split('.')[0]}=NAME")
+    node[leaf] = override.value()
+
+
+def check(config: dict[str, Any]) -> dict[str, Any]:
+    """Check a configuration's values against the constructors; whole numbers become floats.
+
+    Raises:
+        UserError: a key, type or value that is not valid.
+    """
+    seed = config["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed must be a whole number from 0, got {seed!r}")
+    if config["device"] not in DEVICES:
+        raise unknown("device", str(config["device"]), DEVICES)
+    for group in GROUPS:
+        config[group] = _check_group(group, config[group])
+    return config
+
+
+def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(get_class(section["_target_"]).__init__)
+    known = inspect.signature(get_class(section["_target_"])).parameters
+    checked = {}
+    for key, value in section.items():
+        if key in ("name", "_target_"):
+            checked[key] = value
+        elif key not in known:
+            raise unknown("parameter", key, known, group)
+        else:
+            checked[key] = _convert(f"{group}.{key}", value, hints[key])
+    return checked
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _convert(key: str, value: Any, hint: Any) -> Any:
+    """``value`` as the type hint wants it; an int passes for a float, never the reverse."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    expected = []
+    for option in options:
+        if option is type(None):
+            if value is None:
+                return None
+            expected.append("null")
+        elif get_origin(option) is Literal:
+            if value in get_args(option):
+                return value
+            expected.append("one of " + ", ".join(map(str, get_args(option))))
+        elif get_origin(option) in (Sequence, list, tuple):
+            if isinstance(value, list):
+                return [_convert(key, item, get_args(option)[0]) for item in value]
+            expected.append("a list like [1,2]")
+        elif option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        else:
+            if isinstance(value, option) and (option is bool) == isinstance(value, bool):
+                return value
+            expected.append(_KINDS.get(option, option.__name__))
+    raise UserError(f"{key}: expected {' or '.join(expected)}, got {value!r}")
+
+
+def make(group: str, section: Mapping[str, Any], **further: Any) -> Any:
+    """Construct what a group's section names.
+
+    Raises:
+        UserError: the constructor refuses a value.
+    """
+    parameters = {k: v for k, v in section.items() if k not in ("name", "_target_")}
+    with refusals(group):
+        return get_class(section["_target_"])(**parameters, **further)
+
+
+class refusals:  # noqa: N801
+    """Turns the ValueError of a constructor into a UserError that says where it comes from."""
+
+    def __init__(self, where: str):
+        self.where = where
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, ValueError):
+            raise UserError(f"{self.where}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

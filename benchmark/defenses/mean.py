@@ -1,0 +1,12 @@
+"""No defense: federated averaging."""
+
+from benchmark.defenses.base import Composed
+
+
+class Mean(Composed):
+    """FedAvg: Δ = Σ_k w_k Δ_k, with the protocol's uniform or n_k-weighted w."""
+
+    paper = "McMahan et al. 2017, arXiv 1602.05629, algorithm 1"
+
+    def __init__(self) -> None:
+        super().__init__()

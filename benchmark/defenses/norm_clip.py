@@ -1,0 +1,40 @@
+"""Norm thresholding by clipping."""
+
+from torch import Tensor
+
+from benchmark.checks import positive
+from benchmark.defenses.base import Before, Composed, DefenseContext, norms
+
+
+class Clip(Before):
+    """Δ_k · min(1, M/‖Δ_k‖₂)."""
+
+    def __init__(self, norm_bound: float):
+        super().__init__()
+        self.norm_bound = positive("norm_bound", norm_bound)
+
+    def forward(
+        self, updates: Tensor, weights: Tensor, context: DefenseContext
+    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
+        """Shorten the long updates; the share of them is ``clipped_fraction``."""
+        length = norms(updates)
+        scale = (self.norm_bound / length).clamp(max=1).to(updates.dtype)
+        clipped = (length > self.norm_bound).double().mean()
+        return updates * scale.unsqueeze(1), weights, None, {"clipped_fraction": clipped}
+
+
+class NormClip(Composed):
+    """Clip every client update to norm M, then average: Σ_k w_k Δ_k min(1, M/‖Δ_k‖₂).
+
+    Args:
+        norm_bound: M, in units of the update's norm; the paper has 3, 5 and 10 where honest
+            updates have norms of 1 to 2. Useful values scale with the model.
+
+    Raises:
+        ValueError: ``norm_bound`` is not positive.
+    """
+
+    paper = "Sun et al. 2019, arXiv 1911.07963, section 5, norm thresholding"
+
+    def __init__(self, norm_bound: float = 3.0):
+        super().__init__(before=[Clip(norm_bound)])

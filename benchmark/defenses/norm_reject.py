@@ -1,0 +1,43 @@
+"""Norm thresholding by leaving long updates out."""
+
+from torch import Tensor
+
+from benchmark.checks import positive
+from benchmark.defenses.base import Before, Composed, DefenseContext, norms
+
+
+class Reject(Before):
+    """Weight 0 for updates with ‖Δ_k‖₂ > M or not finite; the rest is scaled to sum 1."""
+
+    def __init__(self, norm_bound: float):
+        super().__init__()
+        self.norm_bound = positive("norm_bound", norm_bound)
+
+    def forward(
+        self, updates: Tensor, weights: Tensor, context: DefenseContext
+    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
+        """Drop the long updates; the share of them is ``rejected_fraction``."""
+        kept = norms(updates) <= self.norm_bound
+        weights = weights * kept
+        total = weights.sum()
+        weights = weights / total if total > 0 else weights
+        rejected = (~kept).double().mean()
+        return updates, weights, kept.to(updates.dtype), {"rejected_fraction": rejected}
+
+
+class NormReject(Composed):
+    """Average the updates with ‖Δ_k‖₂ ≤ M only; if there is none, the model stays as it is.
+
+    The other reading of the paper's "ignore updates whose norm is above some threshold M".
+
+    Args:
+        norm_bound: M; see :class:`benchmark.defenses.norm_clip.NormClip`.
+
+    Raises:
+        ValueError: ``norm_bound`` is not positive.
+    """
+
+    paper = "Sun et al. 2019, arXiv 1911.07963, section 5, norm thresholding"
+
+    def __init__(self, norm_bound: float = 3.0):
+        super().__init__(before=[Reject(norm_bound)])

@@ -1,0 +1,107 @@
+"""Lanes over the cores: one thread, one resident model and one row of the result each."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import torch
+from torch import Tensor
+
+from benchmark.checks import at_least
+from benchmark.client import ClientModule
+from benchmark.data.dataset import Split
+from benchmark.engine.base import Engine, Trained
+from benchmark.engine.plan import Lane, Plan
+from benchmark.models.dropout import set_keys
+
+
+class CpuEngine(Engine):
+    """Resident flat models on the CPU, ``workers`` lanes at a time, one torch thread each.
+
+    A lane's arithmetic does not depend on the number of workers, so neither do the bits. It
+    follows what was measured: parallel lanes beat parallel operators on small batches, and a
+    ``Trainer``, a ``DataLoader`` or a deep copy for each client costs more than it gives.
+
+    Args:
+        workers: lanes trained at the same time; null takes one for each core, or one where
+            the suite already runs a cell on each core.
+
+    Raises:
+        ValueError: ``workers`` is below 1.
+    """
+
+    device_types = ("cpu",)
+
+    def __init__(self, workers: int | None = None):
+        default = torch.get_num_threads()
+        self.workers = default if workers is None else at_least("workers", 1, workers)
+
+    def setup(self, client: ClientModule, data: Split) -> None:
+        """Make one resident model for each worker."""
+        self.models: SimpleQueue[_ResidentModel] = SimpleQueue()
+        for _ in range(self.workers):
+            self.models.put(_ResidentModel(client, data))
+
+    def train(self, theta: Tensor, plan: Plan) -> Trained:
+        """Train the lanes, the longest first so that no worker ends up alone with it."""
+        theta = theta.detach()
+        updates = theta.new_empty(len(plan.lanes), len(theta))
+        losses = theta.new_empty(len(plan.lanes))
+
+        def train_lane(i: int) -> None:
+            model = self.models.get()
+            try:
+                losses[i] = model.train(theta, plan.lanes[i])
+                torch.sub(model.theta, theta, out=updates[i])
+            finally:
+                self.models.put(model)
+
+        order = sorted(range(len(plan.lanes)), key=lambda i: -sum(plan.lanes[i].sizes))
+        if self.workers == 1:
+            for i in order:
+                train_lane(i)
+        else:
+            with ThreadPoolExecutor(
+                self.workers, initializer=torch.set_num_threads, initargs=(1,)
+            ) as pool:
+                for _ in pool.map(train_lane, order):
+                    pass
+        return Trained(updates, losses)
+
+
+class _ResidentModel:
+    """A copy of the client whose parameters and gradients are views of two flat vectors."""
+
+    def __init__(self, client: ClientModule, data: Split):
+        self.client, self.data = copy.deepcopy(client).train(), data
+        self.theta = self.client.flat()
+        self.gradient = torch.zeros_like(self.theta)
+        parameters = self.client.model.parameters()
+        values, gradients = self.client.split(self.theta), self.client.split(self.gradient)
+        for parameter, value, gradient in zip(
+            parameters, values.values(), gradients.values(), strict=True
+        ):
+            parameter.data, parameter.grad = value, gradient
+
+    def train(self, start: Tensor, lane: Lane) -> Tensor:
+        """Leave the lane's weights in ``self.theta``; return the mean loss."""
+        client, theta = self.client, self.theta
+        theta.copy_(start)
+        images = self.data.pixels(lane.indices.flatten(), theta.dtype)
+        images = images.unflatten(0, lane.indices.shape)
+        total = theta.new_zeros(())
+        for step, size in enumerate(lane.sizes):
+            set_keys(client.dropouts, lane.dropout_seed, step)
+            self.gradient.zero_()
+            loss = client.loss(client.model(images[step, :size]), lane.labels[step, :size])
+            loss.backward()
+            theta.sub_(self.gradient, alpha=client.lr)
+            self._apply(lane.rule.after_step(theta, start))
+            if lane.epoch_ends[step]:
+                self._apply(lane.rule.after_epoch(theta, start))
+            total += loss.detach()
+        return total / lane.num_steps
+
+    def _apply(self, theta: Tensor) -> None:
+        if theta is not self.theta:
+            self.theta.copy_(theta)

@@ -1,0 +1,155 @@
+"""A round's work, made before any training: it fixes data, order, batches and seeds."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from benchmark.randomness import derive, generator
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training inputs with the labels to train them on.
+
+    Attributes:
+        indices: ``(n,)`` int64 into the training split.
+        labels: ``(n,)`` int64; the true ones, or the adversary's.
+    """
+
+    indices: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __add__(self, other: "Examples") -> "Examples":
+        return Examples(
+            torch.cat([self.indices, other.indices]), torch.cat([self.labels, other.labels])
+        )
+
+
+class LocalRule:
+    """What a lane does to its weights beyond the gradient steps; by default nothing.
+
+    ``theta`` and ``start`` are flat ``(P,)``: the weights now and the global model that the
+    round began with. A rule returns the weights to go on with.
+    """
+
+    def after_step(self, theta: Tensor, start: Tensor) -> Tensor:
+        """Called after every local step."""
+        return theta
+
+    def after_epoch(self, theta: Tensor, start: Tensor) -> Tensor:
+        """Called after every step that ``Lane.epoch_ends`` marks."""
+        return theta
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One local training run: S steps over batches of at most B examples.
+
+    Attributes:
+        indices: ``(S, B)`` int64 into the training split; beyond ``sizes`` the value is 0.
+        labels: ``(S, B)`` int64.
+        sizes: the number of examples in each step, S integers from 1 to B.
+        epoch_ends: for each step, whether the rule's ``after_epoch`` follows it.
+        dropout_seed: seed of this lane's dropout masks.
+        rule: what happens beside the gradient steps.
+    """
+
+    indices: Tensor
+    labels: Tensor
+    sizes: tuple[int, ...]
+    epoch_ends: tuple[bool, ...]
+    dropout_seed: int = 0
+    rule: LocalRule = field(default_factory=LocalRule)
+
+    @property
+    def num_steps(self) -> int:
+        """S."""
+        return len(self.sizes)
+
+    def then(self, other: "Lane") -> "Lane":
+        """This lane's steps followed by another's; seed and rule are this lane's."""
+        width = max(self.indices.shape[1], other.indices.shape[1])
+        return replace(
+            self,
+            indices=torch.cat([_widen(self.indices, width), _widen(other.indices, width)]),
+            labels=torch.cat([_widen(self.labels, width), _widen(other.labels, width)]),
+            sizes=self.sizes + other.sizes,
+            epoch_ends=self.epoch_ends + other.epoch_ends,
+        )
+
+    def ending_epoch(self) -> "Lane":
+        """The same steps with ``after_epoch`` following the last one only."""
+        return replace(self, epoch_ends=(False,) * (self.num_steps - 1) + (True,))
+
+
+def _widen(matrix: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(matrix, (0, width - matrix.shape[1]))
+
+
+def batches(examples: Examples, epochs: int, batch_size: int, generator: torch.Generator) -> Lane:
+    """Local data as the paper's code feeds it: ``repeat(epochs)``, then ``batch(batch_size)``.
+
+    Every epoch is shuffled anew; batches run across epoch borders, so that only the last one
+    can be short: S = ⌈n · epochs / batch_size⌉.
+
+    Args:
+        examples: n examples, at least one.
+        epochs: passes over them.
+        batch_size: B; n or more gives full-batch steps when ``epochs`` is 1.
+        generator: source of the shuffles.
+    """
+    n = len(examples)
+    order = torch.cat([torch.randperm(n, generator=generator) for _ in range(epochs)])
+    width = min(batch_size, len(order))
+    steps = -(-len(order) // width)
+    sizes = [width] * (steps - 1) + [len(order) - width * (steps - 1)]
+    padding = steps * width - len(order)
+    indices = torch.nn.functional.pad(examples.indices[order], (0, padding))
+    labels = torch.nn.functional.pad(examples.labels[order], (0, padding))
+    return Lane(
+        indices=indices.view(steps, width),
+        labels=labels.view(steps, width),
+        sizes=tuple(sizes),
+        epoch_ends=(False,) * steps,
+    )
+
+
+@dataclass(frozen=True)
+class LocalClient:
+    """A client in a round, with the protocol that it trains by.
+
+    Attributes:
+        local: its data, correctly labelled.
+        epochs, batch_size: local training.
+        seed, round, slot: what its randomness derives from; ``slot`` is its place in the cohort.
+    """
+
+    local: Examples
+    epochs: int
+    batch_size: int
+    seed: int
+    round: int
+    slot: int
+
+    def batches(self, examples: Examples, epochs: int, batch_size: int, purpose: str) -> Lane:
+        """A lane over shuffled batches; ``purpose`` keeps the draws of one client apart."""
+        source = generator(self.seed, self.round, f"batches/{purpose}/{self.slot}")
+        lane = batches(examples, epochs, batch_size, source)
+        seed = derive(self.seed, self.round, f"dropout/{purpose}/{self.slot}")
+        return replace(lane, dropout_seed=seed)
+
+    def honest_lane(self) -> Lane:
+        """Local training as the protocol wants it."""
+        return self.batches(self.local, self.epochs, self.batch_size, "local")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All lanes of a round. The first K belong to the cohort's clients, in their order."""
+
+    round: int
+    lanes: list[Lane]

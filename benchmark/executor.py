@@ -1,0 +1,174 @@
+"""Where cells run: an executor turns a list of cells into a stream of events."""
+
+import multiprocessing
+import os
+import signal
+import traceback
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from benchmark.cell import Cell
+from benchmark.record import Record
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker took up a cell."""
+
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Round:
+    """A cell finished a round, counted from 0."""
+
+    cell: Cell
+    round: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell's record is written."""
+
+    cell: Cell
+    record: Record
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A cell gave no record: one line why, and where it happened."""
+
+    cell: Cell
+    reason: str
+    details: str
+
+
+Event = Started | Round | Finished | Failed
+
+
+class Executor(ABC):
+    """Runs cells somewhere; a cluster takes the place of :class:`LocalExecutor` here."""
+
+    @abstractmethod
+    def run(self, cells: Sequence[Cell], folder: Path) -> Iterator[Event]:
+        """Run every cell; each ends in one Finished or Failed, in any order.
+
+        A cell that fails takes no other down. Closing the iterator stops what is running; a
+        stopped cell goes on from its checkpoint when it is run again.
+        """
+
+
+class LocalExecutor(Executor):
+    """Warm processes of this machine, one torch thread each.
+
+    Args:
+        workers: number of processes; by default the cores that this process may use.
+    """
+
+    def __init__(self, workers: int | None = None):
+        self.workers = workers or len(os.sched_getaffinity(0))
+
+    def run(self, cells: Sequence[Cell], folder: Path) -> Iterator[Event]:
+        """See :class:`Executor`."""
+        waiting = deque(cells)
+        workers = [_Worker(folder) for _ in range(min(self.workers, len(cells)))]
+        try:
+            while waiting or any(worker.cell for worker in workers):
+                for worker in workers:
+                    if worker.cell is None and waiting:
+                        yield worker.start(waiting.popleft())
+                busy = {worker.connection: worker for worker in workers if worker.cell}
+                for connection in wait(list(busy)):
+                    assert isinstance(connection, Connection)
+                    yield busy[connection].receive()
+        finally:
+            for worker in workers:
+                worker.stop()
+
+
+class _Worker:
+    """The parent's side of one process, which is replaced when it dies."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.cell: Cell | None = None
+        self._launch()
+
+    def _launch(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, self.folder), daemon=True)
+        # Read by the OpenMP runtime when the child loads it.
+        previous = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = "1"
+        try:
+            self.process.start()
+        finally:
+            if previous is None:
+                del os.environ["OMP_NUM_THREADS"]
+            else:
+                os.environ["OMP_NUM_THREADS"] = previous
+        theirs.close()
+
+    def start(self, cell: Cell) -> Event:
+        self.cell = cell
+        self.connection.send(cell)
+        return Started(cell)
+
+    def receive(self) -> Event:
+        assert self.cell is not None
+        try:
+            event = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            code = self.process.exitcode or 0
+            why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+            event = Failed(self.cell, f"its worker died: {why}{hint}", "")
+            self._launch()
+        if isinstance(event, Finished | Failed):
+            self.cell = None
+        return event
+
+    def stop(self) -> None:
+        self.connection.close()
+        if self.cell is not None:
+            self.process.terminate()
+        self.process.join()
+
+
+def _serve(connection: Connection, folder: Path) -> None:
+    """Run the cells that come in until the parent is gone."""
+    # Ctrl-C is the parent's business; it then stops its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    from benchmark.cell import run
+    from benchmark.errors import UserError
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            cell: Cell = connection.recv()
+        except EOFError:
+            return
+
+        def tell(round: int, metrics: dict[str, float], cell: Cell = cell) -> None:
+            connection.send(Round(cell, round, metrics))
+
+        event: Event
+        try:
+            event = Finished(cell, run(cell, folder, tell))
+        except BrokenPipeError:
+            return
+        except UserError as error:
+            event = Failed(cell, str(error), "")
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            event = Failed(cell, f"{type(error).__name__}: {reason}", traceback.format_exc())
+        connection.send(event)

@@ -1,0 +1,88 @@
+"""Lightning callbacks of a run: one keeps the curves, one the checkpoint."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from benchmark.record import Curve, Summary
+
+OnRound = Callable[[int, dict[str, float]], None]
+"""Told of every finished round: its number from 0, and its metrics."""
+
+
+class Recorder(pl.Callback):
+    """Keeps every metric's curve and the seconds of every round; saved with checkpoints."""
+
+    def __init__(self, on_round: OnRound | None = None):
+        self.on_round = on_round
+        self.curves: dict[str, Curve] = {}
+        self.round_seconds: list[float] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Start the clock of a round."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        """Append the round's metrics."""
+        self.round_seconds.append(time.perf_counter() - self._started)
+        for name, value in outputs.items():
+            self.curves.setdefault(name, Curve()).add(trainer.current_epoch, value)
+        if self.on_round:
+            self.on_round(trainer.current_epoch, outputs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain lists, so that checkpoints load with ``weights_only=True``."""
+        curves = {name: [curve.rounds, curve.values] for name, curve in self.curves.items()}
+        return {"curves": curves, "round_seconds": self.round_seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.curves = {name: Curve(*curve) for name, curve in state["curves"].items()}
+        self.round_seconds = state["round_seconds"]
+
+
+class Checkpoint(pl.Callback):
+    """Saves the run every few rounds: written beside ``path``, then renamed.
+
+    Lightning's ModelCheckpoint deletes the old file and writes the new one; a kill between the
+    two would lose both.
+    """
+
+    def __init__(self, path: Path, every: int):
+        self.path, self.every = path, every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save after the Recorder has seen the round."""
+        if (trainer.current_epoch + 1) % self.every == 0:
+            beside = self.path.with_suffix(".new")
+            trainer.save_checkpoint(beside)
+            beside.replace(self.path)
+
+
+def summarize(curve: Curve, attacked: Curve, rounds: int) -> Summary:
+    """One metric in a few numbers.
+
+    Args:
+        curve: the metric, over some or all rounds, the last included.
+        attacked: ``num_compromised`` over all rounds.
+        rounds: T; the last fifth are the last ⌈T/5⌉.
+    """
+    values = dict(zip(curve.rounds, curve.values, strict=True))
+    under_attack = {r for r, n in zip(attacked.rounds, attacked.values, strict=True) if n > 0}
+    before = {r - 1 for r in under_attack} - under_attack
+    return Summary(
+        final=values.get(rounds - 1),
+        last_fifth=_mean([v for r, v in values.items() if r >= rounds - -(-rounds // 5)]),
+        cumulative_mean=_mean(list(values.values())),
+        before_attack=_mean([v for r, v in values.items() if r in before]),
+        after_attack=_mean([v for r, v in values.items() if r in under_attack]),
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
