@@ -67,8 +67,12 @@ def curve(value: float, rounds: int, every: int = 1) -> Curve:
     """A saturating curve whose last fifth is ``value`` throughout."""
     settled = 4 * rounds // 5
     at = sorted({*range(every - 1, rounds, every), rounds - 1})
-    grown = [value * min(1.0, (1 - math.exp(-5 * (t + 1) / settled)) / (1 - math.exp(-5))) for t in at]
-    return Curve(at, [round(value if t >= settled else g, 6) for t, g in zip(at, grown, strict=True)])
+    grown = [
+        value * min(1.0, (1 - math.exp(-5 * (t + 1) / settled)) / (1 - math.exp(-5))) for t in at
+    ]
+    return Curve(
+        at, [round(value if t >= settled else g, 6) for t, g in zip(at, grown, strict=True)]
+    )
 
 
 def record(
@@ -116,7 +120,9 @@ def record(
     chosen += [f"defense.{k}={v}" for k, v in (defense_parameters or {}).items()]
     for group, parameters in (setting or {}).items():
         config[group] = {**config[group], **parameters}
-        chosen += [f"{group}={v}" if k == "name" else f"{group}.{k}={v}" for k, v in parameters.items()]
+        chosen += [
+            f"{group}={v}" if k == "name" else f"{group}.{k}={v}" for k, v in parameters.items()
+        ]
     chosen += [*(overrides or []), f"seed={seed}"]
     digest = hashlib.sha256(json.dumps([config, chosen], sort_keys=True).encode()).hexdigest()
     sparse = ("main_accuracy", "source_accuracy_targets")

@@ -76,6 +76,11 @@ class Cell:
     missing: list[int]
 
 
+def score(cell: Cell | None, metric: str) -> Estimate | None:
+    """A score of a cell that may not be there."""
+    return None if cell is None else getattr(cell, metric)
+
+
 @dataclass(frozen=True)
 class DefenseRow:
     """A defense at its worst: numbers belong to the attack that got most in.

@@ -1,6 +1,7 @@
 """Accuracies by round: for each defense, every attack on it."""
 
 from collections import defaultdict
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ def grid(sections: list[Section], records: dict[str, Record]) -> Figure:
         for sub, defense in zip(panels, section.defenses, strict=False):
             top, bottom = sub.subplots(2, 1, sharex=True, height_ratios=(3, 2))
             _draw(top, bottom, section, defense, records)
-            top.set_title(defense, fontweight="bold")
+            top.set_title(fill(defense, 36), fontweight="bold")
         part.legend(handles=_handles(section), loc="outside lower left", ncols=4)
         if section.setting.label:
             part.suptitle(section.setting.label, x=0.01, ha="left")

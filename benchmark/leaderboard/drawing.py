@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 
 INK, MUTED, GRID, GOOD = "#1b2430", "#5b6676", "#d5dae1", "#dff3e6"
 SERIES = ("#c0271d", "#1d5fc4", "#a8590a", "#12764a", "#7b3aa8", "#0f7285")
-DASHES = ("-", "--", ":", "-.")
+Dash = Literal["-", "--", ":"]
+DASHES: tuple[Dash, ...] = ("-", "--", ":")
 
 _VARIABLES = {
     INK: "--ink",
@@ -21,7 +23,7 @@ _VARIABLES = {
     GOOD: "--good",
     **{color: f"--series-{i}" for i, color in enumerate(SERIES)},
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": GRID,
@@ -55,7 +57,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def series(index: int) -> tuple[str, str]:
+def series(index: int) -> tuple[str, Dash]:
     """Color and dashes of the attack at ``index`` in the section; 0 is the unattacked run."""
     if index == 0:
         return MUTED, DASHES[0]
@@ -63,8 +65,14 @@ def series(index: int) -> tuple[str, str]:
     return color, DASHES[(index - 1) // len(SERIES) % len(DASHES)]
 
 
-def variable(color: str) -> str:
-    """The page's CSS variable for a color."""
+def css(index: int) -> str:
+    """The same for a line that the page's style sheet draws."""
+    color, dashes = series(index)
+    style = {"-": "solid", "--": "dashed", ":": "dotted"}[dashes]
+    return f"border-color: {_variable(color)}; border-top-style: {style}"
+
+
+def _variable(color: str) -> str:
     return f"var({_VARIABLES[color]})"
 
 
@@ -93,7 +101,7 @@ def svg(figure: Figure, name: str) -> str:
     found = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", found, count=1)
     found = re.sub(r"(font:[^;\"]*?px) [^;\"]*", r"\1 system-ui, sans-serif", found)
     for color in _VARIABLES:
-        found = found.replace(color, variable(color))
+        found = found.replace(color, _variable(color))
     return found.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
 
 

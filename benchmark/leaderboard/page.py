@@ -6,8 +6,8 @@ Scripts only add sorting and copy buttons. Everything that comes from a record i
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmark.leaderboard import curves, drawing, text, words
-from benchmark.leaderboard.board import Leaderboard, Section
+from benchmark.leaderboard import curves, drawing, words
+from benchmark.leaderboard.board import SUCCESS, Leaderboard, Section
 from benchmark.leaderboard.statistics import Estimate
 from benchmark.leaderboard.tradeoff import tradeoff
 from benchmark.record import Record
@@ -41,8 +41,8 @@ def to_html(leaderboard: Leaderboard, records: list[Record]) -> str:
         leaderboard=leaderboard,
         sections=list(zip(leaderboard.sections, figures, strict=True)),
         matrices=MATRICES,
-        series=[drawing.variable(drawing.series(i)[0]) for i in range(len(drawing.SERIES) + 1)],
-        final=text.final,
+        success=SUCCESS,
+        css=drawing.css,
         words=words,
     )
 

@@ -82,7 +82,7 @@ def _defense_row(
         key=lambda c: (_mean(c.in_sample, -1), _mean(c.held_out, -1), c.attack),
         default=None,
     )
-    status, reason = _status(cells, attacked, reference)
+    status, reason = _status(cells, attacked, unattacked, reference)
     seconds = [c.seconds for c in cells if c.seconds is not None]
     return DefenseRow(
         rank=None,
@@ -100,18 +100,25 @@ def _defense_row(
 
 
 def _status(
-    cells: list[Cell], attacked: list[Cell], reference: Estimate | None
+    cells: list[Cell], attacked: list[Cell], unattacked: str | None, reference: Estimate | None
 ) -> tuple[Status, str]:
     if reference is None:
         return "incomplete", "no unattacked run of the undefended server, so no gate"
-    measured = [(c.main.mean, c.attack) for c in cells if c.main]
-    if measured:
-        lowest, attack = min(measured)
-        told = f"main accuracy {100 * lowest:.1f} % under {attack}"
-        if lowest < COLLAPSE * reference.mean:
-            return "collapsed", told
-        if lowest < reference.mean - GATE:
-            return "below the gate", told
+    floors: tuple[tuple[Status, float], ...] = (
+        ("collapsed", COLLAPSE * reference.mean),
+        ("below the gate", reference.mean - GATE),
+    )
+    for status, floor in floors:
+        # the unattacked run first: a defense that fails by itself should say so
+        failed = [
+            (c.attack != unattacked, c.main.mean, c.attack)
+            for c in cells
+            if c.main and c.main.mean < floor
+        ]
+        if failed:
+            under_attack, lowest, attack = min(failed)
+            where = f"under {attack}" if under_attack else "even unattacked"
+            return status, f"main accuracy {100 * lowest:.1f} % {where}"
     lacking = [_lack(c) for c in cells if c.missing]
     unmeasured = [c.attack for c in cells if c.runs and not (c.main and c.in_sample)]
     if lacking:
@@ -145,7 +152,7 @@ def _attack_row(cells: list[Cell], sound: dict[str, Cell], undefended: str | Non
     faced = [c for c in cells if c.defense in sound]
     struck = sorted((c for c in faced if c.in_sample), key=lambda c: (_success(c), c.defense))
     lacking = sum(len(c.missing) for c in cells)
-    reason = f"{lacking} runs missing" if lacking else ""
+    reason = f"{lacking} {'run' if lacking == 1 else 'runs'} missing" if lacking else ""
     if not lacking and not (faced and all(c.lift for c in faced)):
         reason = "lift not measured on every defense"
     return AttackRow(

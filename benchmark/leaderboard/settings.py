@@ -100,9 +100,7 @@ def _differences(records: list[Record]) -> list[str]:
     return [", ".join(part) for part in parts]
 
 
-def _hidden(
-    records: list[Record], group: str, context: Callable[[Record], Hashable]
-) -> list[str]:
+def _hidden(records: list[Record], group: str, context: Callable[[Record], Hashable]) -> list[str]:
     by_context: dict[Hashable, list[dict[str, str]]] = defaultdict(list)
     for record in records:
         by_context[context(record)].append(_flat(record.config[group]))

@@ -1,16 +1,34 @@
 """The leaderboard in the terminal."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from benchmark.leaderboard import words
-from benchmark.leaderboard.board import SUCCESS, AttackRow, Cell, DefenseRow, Leaderboard, Section
+from benchmark.leaderboard.board import (
+    SUCCESS,
+    AttackRow,
+    Cell,
+    DefenseRow,
+    Leaderboard,
+    Section,
+    score,
+)
 from benchmark.leaderboard.statistics import Estimate
 from benchmark.leaderboard.words import interval
 
-WIDE = 130
+
+class _Column(NamedTuple):
+    """What a column holds, and the narrowest terminal that has room for it."""
+
+    heading: str
+    content: Callable[[Any], Text]
+    room: int = 0
+    number: bool = True
 
 
 def to_terminal(leaderboard: Leaderboard) -> RenderableType:
@@ -24,13 +42,17 @@ class _Tables:
         self.title = words.title(leaderboard, section)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        wide = options.max_width >= WIDE
-        section = self.section
+        section, room = self.section, options.max_width
         yield Text()
-        yield _defenses(section, self.title, wide)
-        yield Text()
-        yield _attacks(section, self.title, wide)
-        yield Text()
+        yield _table(
+            f"{self.title}: defenses, lowest worst-case backdoor accuracy first",
+            DEFENSES,
+            section.defense_rows,
+            room,
+        )
+        yield _table(
+            f"{self.title}: attacks, highest mean lift first", ATTACKS, section.attack_rows, room
+        )
         for told in (
             words.missing_told(section),
             words.gate_told(section),
@@ -42,91 +64,86 @@ class _Tables:
                 yield Text(told, style="dim")
 
 
-def _table(title: str) -> Table:
-    return Table(
+def _table(
+    title: str, columns: list[_Column], rows: list[DefenseRow] | list[AttackRow], room: int
+) -> Table:
+    table = Table(
         title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
-
-
-def _defenses(section: Section, title: str, wide: bool) -> Table:
-    table = _table(f"{title} · defenses, lowest worst-case backdoor accuracy first")
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("defense", overflow="fold", min_width=14)
-    for heading in ("in-sample\n%", "held-out\n%"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("lift\npoints", justify="right", no_wrap=True)
-    table.add_column("worst attack", overflow="fold", min_width=8)
-    for heading in ("main, %\nattacked", "main, %\nunattacked"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("honest cost\npoints", justify="right", no_wrap=True)
-        table.add_column("s/round", justify="right", no_wrap=True)
-        table.add_column("seeds", justify="right", no_wrap=True)
-    for row in section.defense_rows:
-        table.add_row(*_defense(row, wide), style="" if row.rank else "dim")
+    shown = [column for column in columns if column.room <= room]
+    for column in shown:
+        table.add_column(
+            column.heading, justify="right" if column.number else "left", no_wrap=column.number
+        )
+    for row in rows:
+        table.add_row(*(c.content(row) for c in shown), style="dim" if row.rank is None else "")
     return table
 
 
-def _defense(row: DefenseRow, wide: bool) -> list[RenderableType]:
-    worst, plain = row.worst, row.unattacked
-    name = Text(row.defense)
+def _rank(row: DefenseRow | AttackRow) -> Text:
+    return Text(words.NOTHING if row.rank is None else str(row.rank))
+
+
+def _defense(row: DefenseRow) -> Text:
+    name = _label(row.defense)
     if row.rank is None:
         name.append(f"\n{row.status}: {row.reason}", style="yellow")
     elif row.flagged:
-        name.append(f"\n{row.flagged} runs below the gate", style="yellow")
-    return [
-        Text(words.NOTHING if row.rank is None else str(row.rank)),
-        name,
-        _backdoor(worst and worst.in_sample),
-        _backdoor(worst and worst.held_out),
-        *([Text(interval(worst and worst.lift, signed=True))] if wide else []),
-        Text(row.worst_attack or words.NOTHING),
-        Text(interval(worst and worst.main)),
-        Text(interval(plain and plain.main)),
-        *([Text(interval(worst and worst.cost, signed=True))] if wide else []),
-        *([Text(words.seconds(row.seconds)), Text(str(row.seeds))] if wide else []),
-    ]
+        name.append(f"\n{row.flagged} of its runs below the gate", style="yellow")
+    return name
+
+
+def _attack(row: AttackRow) -> Text:
+    name = _label(row.attack)
+    if row.reason:
+        name.append(f"\nincomplete: {row.reason}", style="yellow")
+    return name
+
+
+def _label(label: str) -> Text:
+    name, parameters = words.parted(label)
+    return Text(name).append(f"\n{parameters}" if parameters else "", style="dim")
 
 
 def _backdoor(value: Estimate | None) -> Text:
-    text = Text(interval(value))
-    if value is not None and value.mean > SUCCESS:
-        text.stylize("bold red")
-    return text
+    alarming = value is not None and value.mean > SUCCESS
+    return Text(interval(value), style="bold red" if alarming else "")
 
 
-def _attacks(section: Section, title: str, wide: bool) -> Table:
-    table = _table(f"{title} · attacks, highest mean lift first")
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("attack", overflow="fold", min_width=8)
-    table.add_column("mean lift\npoints", justify="right", no_wrap=True)
-    table.add_column("undefended\nin-sample, %", justify="right", no_wrap=True)
-    table.add_column(f"succeeds\n(> {100 * SUCCESS:.0f} %)", justify="right", no_wrap=True)
-    table.add_column("gets most into", overflow="fold")
-    table.add_column("gets least into", overflow="fold")
-    for row in section.attack_rows:
-        table.add_row(*_attack(row), style="" if row.rank else "dim")
-    return table
-
-
-def _attack(row: AttackRow) -> list[RenderableType]:
-    name = Text(row.attack)
-    if row.reason:
-        name.append(f"\nincomplete: {row.reason}", style="yellow")
-    return [
-        Text(words.NOTHING if row.rank is None else str(row.rank)),
-        name,
-        Text(interval(row.lift, signed=True)),
-        Text(interval(row.undefended and row.undefended.in_sample)),
-        Text(f"{row.successes} of {row.defenses}"),
-        _against(row.worst_defense),
-        _against(row.best_defense),
-    ]
+def _number(value: Estimate | None, signed: bool = False) -> Text:
+    return Text(interval(value, signed))
 
 
 def _against(cell: Cell | None) -> Text:
     if cell is None:
         return Text(words.NOTHING)
-    text = Text(f"{cell.defense} ")
-    return text.append(interval(cell.in_sample), style="dim")
+    reached = words.number(None if cell.in_sample is None else cell.in_sample.mean)
+    return Text(f"{reached} ").append_text(_label(cell.defense))
+
+
+DEFENSES = [
+    _Column("#", _rank),
+    _Column("defense", _defense, number=False),
+    _Column("in-sample\n%", lambda row: _backdoor(score(row.worst, "in_sample"))),
+    _Column("held-out\n%", lambda row: _backdoor(score(row.worst, "held_out"))),
+    _Column("lift\npoints", lambda row: _number(score(row.worst, "lift"), signed=True), 120),
+    _Column("worst attack", lambda row: _label(row.worst_attack or words.NOTHING), number=False),
+    _Column("main, %\nattacked", lambda row: _number(score(row.worst, "main"))),
+    _Column("main, %\nunattacked", lambda row: _number(score(row.unattacked, "main")), 96),
+    _Column("honest cost\npoints", lambda row: _number(score(row.worst, "cost"), True), 135),
+    _Column("s/round", lambda row: Text(words.seconds(row.seconds)), 135),
+    _Column("seeds", lambda row: Text(str(row.seeds)), 120),
+]
+
+ATTACKS = [
+    _Column("#", _rank),
+    _Column("attack", _attack, number=False),
+    _Column("mean lift\npoints", lambda row: _number(row.lift, signed=True)),
+    _Column("undefended\nin-sample, %", lambda row: _backdoor(score(row.undefended, "in_sample"))),
+    _Column(
+        f"succeeds\n(> {100 * SUCCESS:.0f} %)",
+        lambda row: Text(f"{row.successes} of {row.defenses}"),
+    ),
+    _Column("most into\n%", lambda row: _against(row.worst_defense), 70, number=False),
+    _Column("least into\n%", lambda row: _against(row.best_defense), 70, number=False),
+]

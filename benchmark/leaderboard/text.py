@@ -15,6 +15,7 @@ from benchmark.leaderboard.board import (
     DefenseRow,
     Leaderboard,
     Section,
+    score,
 )
 from benchmark.leaderboard.words import interval, number
 
@@ -124,26 +125,26 @@ def _defense(row: DefenseRow) -> list[str]:
     return [
         words.NOTHING if row.rank is None else str(row.rank),
         row.defense,
-        interval(worst and worst.in_sample),
-        interval(worst and worst.held_out),
-        interval(worst and worst.lift, signed=True),
+        interval(score(worst, "in_sample")),
+        interval(score(worst, "held_out")),
+        interval(score(worst, "lift"), signed=True),
         row.worst_attack or words.NOTHING,
-        interval(worst and worst.main),
-        interval(row.unattacked and row.unattacked.main),
-        interval(worst and worst.cost, signed=True),
-        final(worst),
+        interval(score(worst, "main")),
+        interval(score(row.unattacked, "main")),
+        interval(score(worst, "cost"), signed=True),
+        _final(worst),
         words.seconds(row.seconds),
         str(row.seeds),
         status,
     ]
 
 
-def final(cell: Cell | None) -> str:
+def _final(cell: Cell | None) -> str:
     """Mean scores after the last round: in-sample / held-out / main."""
     if cell is None:
         return words.NOTHING
-    scores = (cell.final_in_sample, cell.final_held_out, cell.final_main)
-    return " / ".join(number(score.mean if score else None) for score in scores)
+    finals = (cell.final_in_sample, cell.final_held_out, cell.final_main)
+    return " / ".join(number(None if last is None else last.mean) for last in finals)
 
 
 def _attacks(section: Section) -> list[str]:
@@ -166,16 +167,16 @@ def _attack(row: AttackRow) -> list[str]:
         words.NOTHING if row.rank is None else str(row.rank),
         row.attack,
         interval(row.lift, signed=True),
-        interval(row.undefended and row.undefended.in_sample),
-        interval(row.undefended and row.undefended.lift, signed=True),
-        against(row.worst_defense),
-        against(row.best_defense),
+        interval(score(row.undefended, "in_sample")),
+        interval(score(row.undefended, "lift"), signed=True),
+        _against(row.worst_defense),
+        _against(row.best_defense),
         f"{row.successes} of {row.defenses}",
         f"incomplete: {row.reason}" if row.reason else "ranked",
     ]
 
 
-def against(cell: Cell | None) -> str:
+def _against(cell: Cell | None) -> str:
     """A defense and how far an attack gets into it."""
     if cell is None or cell.in_sample is None:
         return words.NOTHING

@@ -3,7 +3,8 @@
 from benchmark.leaderboard.board import COLLAPSE, GATE, SUCCESS, Leaderboard, Section
 from benchmark.leaderboard.statistics import Estimate
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 
 IN_SAMPLE = (
     "In-sample backdoor accuracy: the share of the adversary's own backdoor images that the global "
@@ -37,7 +38,10 @@ ATTACK_ORDER = (
 USER_KINDS = {
     "style users": "Style users are not writers: the data names no writer, so images of similar "
     "handwriting (slant and amount of ink) were dealt to the same user.",
-    "writers": "Each user is one person who wrote the images.",
+    "writers": "Each user is one person, who wrote all of its images.",
+    "IID users": "IID users are not writers: images were dealt to them at random.",
+    "Dirichlet users": "Dirichlet users are not writers: images were dealt to them at random, with "
+    "shares of the classes that differ from user to user.",
 }
 
 
@@ -46,7 +50,7 @@ def number(value: float | None, signed: bool = False) -> str:
     if value is None:
         return NOTHING
     rounded = round(100 * value, 1) + 0.0
-    return f"{rounded:+.1f}".replace("-", "−") if signed else f"{rounded:.1f}".replace("-", "−")
+    return f"{rounded:{'+' if signed else ''}.1f}".replace("-", MINUS)
 
 
 def interval(value: Estimate | None, signed: bool = False) -> str:
@@ -56,6 +60,12 @@ def interval(value: Estimate | None, signed: bool = False) -> str:
     if value.half_width is None:
         return number(value.mean, signed)
     return f"{number(value.mean, signed)} ± {number(value.half_width)}"
+
+
+def parted(label: str) -> tuple[str, str]:
+    """A label's name and its parameters: ``norm_clip`` and ``norm_bound=0.5``."""
+    name, _, parameters = label.partition(" (")
+    return name, parameters.removesuffix(")")
 
 
 def seconds(value: float | None) -> str:
