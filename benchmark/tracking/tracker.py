@@ -1,0 +1,247 @@
+"""Tracking beside the run: a thread talks to MLflow, so that the run never waits for it."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import UserError
+from benchmark.tracking.terms import CellFacts
+from benchmark.tracking.uri import artifact_folder, shown, tracking_uri
+
+if TYPE_CHECKING:
+    from benchmark.tracking.runs import Runs
+
+BACK_OFF_SECONDS = 30.0
+PATIENCE_SECONDS = {"http": 6.0, "https": 6.0}
+DATABASE_PATIENCE_SECONDS = 30.0
+"""Creating MLflow's tables takes a few seconds of computing, and more beside busy workers."""
+
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+"""Set where the user has not: a hanging server costs seconds, and MLflow keeps off the terminal."""
+
+Job = Callable[["Runs"], None]
+log = logging.getLogger("benchmark")
+
+
+class NoTracker:
+    """Tracks nothing; also the list of what a tracker is told."""
+
+    def open_suite(self, name: str, params: dict[str, Any]) -> None:
+        """A suite begins or goes on; comes before any cell."""
+
+    def start(self, facts: CellFacts) -> None:
+        """A cell begins or goes on."""
+
+    def round(self, cell: str, round: int, metrics: dict[str, float]) -> None:
+        """A round was measured; None stands for no value."""
+
+    def finish(self, path: Path, partition: Path | None = None) -> None:
+        """A cell's record was written to ``path``; ``partition`` is its data's folder."""
+
+    def fail(self, cell: str, reason: str) -> None:
+        """A cell stopped without a record."""
+
+    def close(self) -> list[str]:
+        """All is said; returns what the user must know, nothing if all is tracked."""
+        return []
+
+
+class Tracker(NoTracker):
+    """Tracks one suite, or cells of their own, with MLflow.
+
+    Its methods return at once. A store that fails costs no result: records stand with
+    ``mlflow_run_id`` None, the store is tried again every 30 seconds, and ``finish`` on the
+    same record, now or in another process, logs exactly what is missing. A record gets its
+    ``mlflow_run_id`` when its run is complete.
+
+    Args:
+        experiment: MLflow experiment, created if it does not exist.
+        uri: see :func:`benchmark.tracking.tracking_uri`.
+        flush_seconds: rounds are sent this often; 1 to 60 is sensible.
+        warn: told one line when the store fails; called from the tracker's thread.
+
+    Attributes:
+        logged: cells whose runs were completed.
+
+    Raises:
+        UserError: MLflow could never track at ``uri``.
+    """
+
+    def __init__(
+        self,
+        experiment: str = "fedbackdoor",
+        uri: str | None = None,
+        flush_seconds: float = 5.0,
+        warn: Callable[[str], None] = log.warning,
+    ):
+        if not experiment:
+            raise UserError("tracking.experiment: the name of an MLflow experiment is missing")
+        if not flush_seconds > 0:
+            raise UserError(f"tracking.flush_seconds must be positive, got {flush_seconds}")
+        self.uri, self.experiment, self.logged = tracking_uri(uri), experiment, list[str]()
+        self._flush_seconds, self._warn = flush_seconds, warn
+        self._suite: tuple[str, dict[str, Any]] | None = None
+        self._jobs = queue.SimpleQueue[Job | None]()
+        self._thread: threading.Thread | None = None
+        self._runs: Runs | None = None
+        self._fault: str | None = None
+        self._down = False
+        self._notes: list[str] = []
+        self._running, self._unlogged = set[str](), set[str]()
+        self._failed = False
+        self._moved = time.monotonic()
+
+    def open_suite(self, name: str, params: dict[str, Any]) -> None:
+        """Cells from here on are children of the run of this suite, which is made or found."""
+        self._suite = (name, params)
+        self._submit(lambda runs: None)
+
+    def start(self, facts: CellFacts) -> None:
+        """Continue the cell's run if it is unfinished, else create one."""
+        self._running.add(facts.cell)
+        self._submit(lambda runs: runs.start(facts))
+
+    def round(self, cell: str, round: int, metrics: dict[str, float]) -> None:
+        """Note a round's metrics; a round that the store holds already is not logged again."""
+        at, values = int(time.time() * 1000), dict(metrics)
+        self._submit(lambda runs: runs.round(cell, round, values, at))
+
+    def finish(self, path: Path, partition: Path | None = None) -> None:
+        """Complete the run of the record at ``path``; does nothing for what is complete."""
+        self._running.discard(path.stem)
+        self._unlogged.add(path.stem)
+
+        def job(runs: "Runs") -> None:
+            try:
+                if runs.finish(path, partition):
+                    self.logged.append(path.stem)
+            except UserError:
+                self._unlogged.discard(path.stem)
+                raise
+            self._unlogged.discard(path.stem)
+
+        self._submit(job)
+
+    def fail(self, cell: str, reason: str) -> None:
+        """End the cell's run as failed, with the reason as tag ``failure``."""
+        self._failed = True
+        self._running.discard(cell)
+        self._submit(lambda runs: runs.end(cell, "FAILED", reason))
+
+    def close(self) -> list[str]:
+        """Send the rest, end the suite's run and stop; a store that hangs is left to itself.
+
+        Cells that neither finished nor failed, and their suite, end as ``KILLED``.
+        """
+        if self._thread is None:
+            return []
+        for cell in self._running:
+            self._submit(lambda runs, cell=cell: runs.end(cell, "KILLED"))  # type: ignore[misc]
+        status = "KILLED" if self._running else "FAILED" if self._failed else "FINISHED"
+        self._submit(lambda runs: runs.close_suite(status))
+        self._jobs.put(None)
+        self._moved = time.monotonic()
+        patience = PATIENCE_SECONDS.get(self.uri.partition(":")[0], DATABASE_PATIENCE_SECONDS)
+        while self._thread.is_alive() and time.monotonic() - self._moved < patience:
+            self._thread.join(0.05)
+        if self._thread.is_alive():
+            self._fault, self._down = self._fault or "no answer", True
+        count = len(self._unlogged)
+        if count or self._down:
+            what = {0: "the end is", 1: "1 record is"}.get(count, f"{count} records are")
+            self._notes.append(
+                f"MLflow at {shown(self.uri)}: {self._fault}; {what} not tracked: "
+                "`python -m benchmark track` logs what is missing"
+            )
+        return self._notes
+
+    def _submit(self, job: Job) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        """Do jobs in order; after a failure hold them back a while, but not at the end."""
+        waiting = deque[Job]()
+        closing, flush_at = False, time.monotonic() + self._flush_seconds
+        retry_at = 0.0
+        while not closing or waiting:
+            if not closing:
+                closing = self._take(waiting, until=max(flush_at, retry_at))
+            now = time.monotonic()
+            if not closing and (now < retry_at or not (waiting or now >= flush_at)):
+                continue
+            try:
+                runs = self._connected()
+                while waiting:
+                    self._do(waiting.popleft(), runs)
+                if closing or now >= flush_at:
+                    runs.flush()
+                    flush_at = now + self._flush_seconds
+                self._down = False
+            except Exception as error:
+                self._report(error)
+                retry_at = time.monotonic() + BACK_OFF_SECONDS
+                if closing and self._runs is None:
+                    return
+
+    def _do(self, job: Job, runs: "Runs") -> None:
+        try:
+            job(runs)
+        except UserError as error:  # this record's fault, not the store's
+            self._notes.append(str(error))
+        self._moved = time.monotonic()
+
+    def _take(self, waiting: deque[Job], until: float) -> bool:
+        """Wait for a job until then; whether it was the last one."""
+        try:
+            job = self._jobs.get(timeout=max(until - time.monotonic(), 0.01))
+        except queue.Empty:
+            return False
+        if job is not None:
+            waiting.append(job)
+        return job is None
+
+    def _connected(self) -> "Runs":
+        if self._runs is None:
+            for name, value in ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+            from benchmark.tracking.runs import Runs
+
+            self._moved = time.monotonic()
+            artifacts = artifact_folder(self.uri)
+            self._runs = Runs(self.uri, self.experiment, artifacts, self._suite)
+            self._moved = time.monotonic()
+        return self._runs
+
+    def _report(self, error: Exception) -> None:
+        first, self._fault, self._down = self._fault is None, _reason(error), True
+        if first:
+            self._warn(
+                f"MLflow at {shown(self.uri)}: {self._fault}. The run goes on and its records "
+                "stand; `python -m benchmark track` logs what is missing"
+            )
+
+
+def _reason(error: BaseException) -> str:
+    """The root cause in a line: what is wrapped around it names hosts, queries and retries."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -1,0 +1,92 @@
+"""Where runs are tracked: the address is checked before anything is started."""
+
+import os
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from benchmark.errors import UserError
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+VALID = (
+    "sqlite:///FILE.db, http://HOST:PORT, https://HOST, "
+    "postgresql://, mysql:// or mssql://USER@HOST/DATABASE, databricks"
+)
+
+
+def tracking_uri(uri: str | None = None) -> str:
+    """``uri``, else ``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``.
+
+    Raises:
+        UserError: MLflow could never track there.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    scheme, dialect, host = _parts(uri)
+    plugins = {point.name for point in entry_points(group="mlflow.tracking_store")}
+    fault: str | None = None
+    if dialect in ("", "file"):
+        fault = "MLflow no longer writes to folders (`mlflow migrate-filestore` converts them)"
+    elif dialect in ("http", "https") and not host:
+        fault = "no host and port"
+    elif dialect == "sqlite":
+        fault = _sqlite_fault(database_file(uri))
+    elif dialect not in (*DATABASES, "http", "https", "databricks") and scheme not in plugins:
+        fault = f"MLflow knows no scheme {scheme}"
+    if fault:
+        raise UserError(f"tracking uri {shown(uri)}: {fault}; valid: {VALID}")
+    return uri
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite address, None where it names none."""
+    name = unquote(uri.partition(":///")[2].partition("?")[0])
+    return Path(name) if name and name != ":memory:" else None
+
+
+def artifact_folder(uri: str) -> Path | None:
+    """Where artifacts go: beside a database; None where a server keeps them."""
+    if _parts(uri)[1] not in DATABASES:
+        return None
+    file = database_file(uri) if uri.startswith("sqlite") else None
+    return (file.parent if file else Path()) / "mlartifacts"
+
+
+def shown(uri: str) -> str:
+    """``uri`` without a password."""
+    try:
+        password = urlsplit(uri).password
+    except ValueError:
+        return uri
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def _parts(uri: str) -> tuple[str, str, str | None]:
+    """Scheme, scheme without driver, host (None if host or port are malformed)."""
+    if uri == "databricks":
+        return uri, uri, None
+    scheme = uri.partition(":")[0] if ":" in uri else ""
+    try:
+        split = urlsplit(uri)
+        host = split.hostname if split.port != 0 else None
+    except ValueError:
+        host = None
+    return scheme, scheme.partition("+")[0], host
+
+
+def _sqlite_fault(file: Path | None) -> str | None:
+    if file is None:
+        return "no file"
+    if file.is_dir():
+        return f"{file} is a folder"
+    if file.is_file() and file.stat().st_size and not _is_sqlite(file):
+        return f"{file} is no SQLite database"
+    existing = next(parent for parent in file.absolute().parents if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return f"{existing} cannot be written to"
+    return None
+
+
+def _is_sqlite(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(16) == b"SQLite format 3\0"
