@@ -147,8 +147,9 @@ def _manifest(
 
 
 def _parameters(configured: Source | Partition) -> dict[str, Any]:
-    """What it was constructed with, except where the files came from."""
-    return {key: value for key, value in vars(configured).items() if key not in ("path", "url")}
+    """Its public attributes, except where the files came from."""
+    values = vars(configured).items()
+    return {k: v for k, v in values if k not in ("path", "url") and not k.startswith("_")}
 
 
 def _digest(array: np.ndarray) -> str:

@@ -38,7 +38,7 @@ class MadeUsers(Partition):
             users = f"{self.users} {self.user_kind}"
             raise UserError(
                 f"partition: {users} of at least {least} images each need {self.users * least} "
-                f"images, and there are {images}: {self.users - images // least} users fall short; "
+                f"images, and there are {images}: {self.users - images // least} would fall short; "
                 + (f"choose users=1 to {images // least}" if images >= least else "too few for one")
             )
 
