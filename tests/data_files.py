@@ -14,11 +14,21 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 from benchmark.data.samples import Samples, Source
 from benchmark.data.sources import fedemnist, qmnist
+from benchmark.errors import UserError
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+def fault(source: Source) -> str:
+    """The one line that a source refuses with."""
+    with pytest.raises(UserError) as caught:
+        source.load()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def images(n: int, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.data.division import Division, divide, hold_out
+from benchmark.data.division import Division, divide
 from benchmark.data.partitions.dirichlet import Dirichlet
 from benchmark.data.partitions.iid import Iid
 from benchmark.data.partitions.made_users import MadeUsers
@@ -115,7 +115,7 @@ def test_arguments_out_of_range(make, message: str) -> None:
 @pytest.mark.parametrize(
     ("partition", "words"),
     [
-        (Iid(users=51), ["51 IID users of at least 2", "102", "100: 1 would fall short", "1 to 50"]),
+        (Iid(users=51), ["51 IID users of at least 2", "102", "1 would fall short", "1 to 50"]),
         (Iid(users=11, min_images=10), ["110", "users=1 to 10"]),
         (Iid(users=1, min_images=101), ["too few for one"]),
         (Dirichlet(users=11), ["11 Dirichlet users", "at least 10", "users=1 to 10"]),
@@ -168,44 +168,6 @@ def test_writer_with_one_image_needs_a_split_of_the_source() -> None:
     assert "one is needed to train on and one to hold out" in refusal(lone, Writer())
     split = data_files.samples([0] * 5, writers=[0] * 4 + [1], is_test=[True] + [False] * 4)
     assert divide(split, Writer()).is_test.tolist() == [True] + [False] * 4
-
-
-# Holding out
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    owners=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=2, max_size=80),
-    fraction=st.floats(0.01, 0.99),
-)
-def test_held_out_images_are_stratified_by_class(
-    owners: list[tuple[int, int]], fraction: float
-) -> None:
-    user, label = np.array(owners).T
-    held = hold_out(user, label, fraction, np.random.default_rng(0))
-    for u in np.unique(user):
-        n = (user == u).sum()
-        total = held[user == u].sum()
-        assert total == (min(max(round(fraction * n), 1), n - 1) if n > 1 else 0)
-        for c in np.unique(label[user == u]):
-            of_class = (user == u) & (label == c)
-            # Within one image of the exact share.
-            assert n == 1 or abs(held[of_class].sum() - fraction * of_class.sum()) < 1
-
-
-def test_five_images_of_each_class_hold_out_one_of_each() -> None:
-    user, label = np.repeat([0, 1, 2], 50), np.tile(np.repeat(np.arange(10), 5), 3)
-    held = hold_out(user, label, 0.2, np.random.default_rng(0))
-    for u in range(3):
-        assert np.bincount(label[held & (user == u)]).tolist() == [1] * 10
-
-
-def test_which_images_are_held_out_is_drawn() -> None:
-    user, label = np.zeros(100, int), np.zeros(100, int)
-    first, second = (hold_out(user, label, 0.2, np.random.default_rng(s)) for s in (0, 1))
-    assert first.sum() == second.sum() == 20
-    assert (first != second).any()
-    assert not first[:20].all()
 
 
 # Style
