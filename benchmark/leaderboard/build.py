@@ -1,5 +1,6 @@
 """Records to a leaderboard: pure, and independent of the order of the records."""
 
+import re
 from collections import Counter
 from statistics import median
 
@@ -90,8 +91,14 @@ def _matrix(records: list[Record]) -> tuple[Matrix, dict[str, dict[str, str]]]:
 
 
 def _first(name: str, labels: list[str], names: dict[str, str]) -> list[str]:
-    """``labels`` with those of the plug-in ``name`` in front, the shortest of them foremost."""
-    return sorted(labels, key=lambda x: (names[x] != name, len(x) if names[x] == name else 0, x))
+    """``labels`` with those of the plug-in ``name`` in front, the plain one foremost."""
+    return sorted(labels, key=lambda x: (names[x] != name, names[x], _natural(x)))
+
+
+def _natural(label: str) -> list[tuple[float, str]]:
+    """So that ``norm_bound=3`` stands before ``norm_bound=10``."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(float(p), "") if i % 2 else (0.0, p) for i, p in enumerate(parts)]
 
 
 def _scores(runs: dict[int, Record], metric: str, window: str = "last_fifth") -> dict[int, float]:

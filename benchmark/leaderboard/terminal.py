@@ -73,7 +73,10 @@ def _table(
     shown = [column for column in columns if column.room <= room]
     for column in shown:
         table.add_column(
-            column.heading, justify="right" if column.number else "left", no_wrap=column.number
+            column.heading,
+            justify="right" if column.number else "left",
+            no_wrap=column.number,
+            overflow="fold",
         )
     for row in rows:
         table.add_row(*(c.content(row) for c in shown), style="dim" if row.rank is None else "")
@@ -145,5 +148,5 @@ ATTACKS = [
         lambda row: Text(f"{row.successes} of {row.defenses}"),
     ),
     _Column("most into\n%", lambda row: _against(row.worst_defense), 70, number=False),
-    _Column("least into\n%", lambda row: _against(row.best_defense), 70, number=False),
+    _Column("least into\n%", lambda row: _against(row.best_defense), 90, number=False),
 ]

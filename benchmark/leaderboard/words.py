@@ -26,9 +26,9 @@ COST = (
 WINDOW = "Scores are means over the last fifth of the rounds."
 ORDER = (
     "Defenses are ranked by the worst case over attacks of in-sample backdoor accuracy, the lowest "
-    "first; every number of a row is that of its worst attack. Ties: held-out backdoor accuracy, "
-    "then main accuracy without attack, then the name. Neighbors whose intervals overlap are not "
-    "told apart by these runs."
+    "first; the scores of a row are those under its worst attack. Ties: held-out backdoor "
+    "accuracy, then main accuracy without attack, then the name. Neighbors whose intervals overlap "
+    "are not told apart by these runs."
 )
 ATTACK_ORDER = (
     "Attacks are ranked by mean lift over the defenses whose unattacked model passes the gate. "
