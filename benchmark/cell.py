@@ -97,7 +97,17 @@ class Cell:
         text = json.dumps([relevant, self.data_hash, self.fingerprint], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         names = (self.config["attack"]["name"], self.config["defense"]["name"])
-        return f"{'-'.join(names)}-s{self.config['seed']}-{digest}"
+        return f"{'-'.join(names)}-s{self.seed}-{digest}"
+
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        return self.config["seed"]
+
+    @property
+    def code(self) -> dict[str, str]:
+        """What ran: version of the package, and :attr:`fingerprint`."""
+        return {"version": __version__, "fingerprint": self.fingerprint}
 
     @property
     def rounds(self) -> int:
@@ -189,6 +199,8 @@ def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
 
 def _trainer(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # pytorch-lightning 2.6 uses what torch deprecates; nothing a user could change.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     # The cpu engine is chosen on purpose where a GPU is there too.
     warnings.filterwarnings("ignore", message="GPU available but not used")
     return pl.Trainer(
@@ -224,8 +236,8 @@ def _record(
         overrides=list(cell.overrides),
         config=cell.config,
         data=dict(dataset.facts),
-        code={"version": __version__, "fingerprint": cell.fingerprint},
-        seed=cell.config["seed"],
+        code=cell.code,
+        seed=cell.seed,
         curves=curves,
         summary={name: summarize(c, attacked, cell.rounds) for name, c in curves.items()},
         weights_sha256=hashlib.sha256(theta.tobytes()).hexdigest(),

@@ -3,7 +3,7 @@
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from benchmark.models.dropout import key_dropouts, set_keys
 
@@ -79,7 +79,7 @@ class ClientModule(pl.LightningModule):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch, a scalar."""
-        return F.cross_entropy(logits, labels)
+        return cross_entropy(logits, labels)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One local step of plain Lightning training."""

@@ -1,0 +1,67 @@
+# Everything here works on a fresh clone: what a target needs it installs into .venv first.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+SUITE ?= default
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: help
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/activate:
+	$(PYTHON) -m venv .venv
+
+# The stamp holds what was installed, so that a changed pin is installed again.
+.venv/installed: $(BIN)/activate pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: setup
+setup: .venv/installed ## install into .venv, versions as in constraints.txt
+
+.PHONY: benchmark
+benchmark: setup ## partition, run the default suite, rank: resumes where it stopped
+	@status=0; dvc repro || status=$$?; \
+	if [ -e results/$(SUITE)/suite.json ]; then python -m benchmark leaderboard $(SUITE) || status=$$?; fi; \
+	exit $$status
+
+.PHONY: partition
+partition: setup ## divide the data of params.yaml among users, as a DVC stage
+	dvc repro partition
+
+.PHONY: leaderboard
+leaderboard: setup ## rank what the suite has recorded (SUITE=name)
+	python -m benchmark leaderboard $(SUITE)
+
+.PHONY: params
+params: setup ## write params.yaml from conf/
+	python -m benchmark params
+
+.PHONY: ui
+ui: setup ## open the MLflow UI on what was recorded, at 127.0.0.1:5000
+	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $${PORT:-5000}
+
+.PHONY: test
+test: setup ## the quick tests, under 4 minutes on 2 cores
+	pytest
+
+.PHONY: test-slow
+test-slow: setup ## the tests marked slow: science, kill-and-resume, browser
+	pytest -m slow
+
+.PHONY: lint
+lint: setup ## ruff: lint and format
+	ruff check .
+	ruff format --check .
+
+.PHONY: typecheck
+typecheck: setup ## mypy
+	mypy
+
+.PHONY: clean
+clean: ## remove caches; results, data and tracking stay
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

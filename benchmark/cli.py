@@ -1,0 +1,105 @@
+"""The verbs of the command line."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+from benchmark import __version__
+from benchmark.errors import UserError
+
+OVERRIDES = """\
+overrides are Hydra's: group=name chooses, group.key=value sets. For example
+  attack=norm_bounded attack.norm_bound=3 defense=norm_clip seed=1
+`python -m benchmark list` shows the groups' choices and their parameters."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m benchmark",
+        description="Can federated learning really be backdoored? Runs federations under attack "
+        "and defense, records every one, and ranks the defenses.",
+        epilog="Start with: python -m benchmark run attack=boosted   (one federation), or "
+        "python -m benchmark suite default   (a leaderboard's worth).",
+    )
+    parser.add_argument("--version", action="version", version=f"fedbackdoor {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, help: str, overrides: bool = False) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=OVERRIDES if overrides else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if overrides:
+            sub.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="see below")
+        return sub
+
+    def results(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--results", type=Path, default=Path("results"), help="folder of all results"
+        )
+
+    sub = verb("partition", "divide a data set among users and write it with a picture", True)
+    sub.add_argument("--params", type=Path, metavar="FILE", help="take the data of a params.yaml")
+    sub.add_argument("--out", type=Path, help="folder to write; by default one under data/")
+    sub = verb("run", "run one federation, or go on with it, and print its record's path", True)
+    sub.add_argument("--json", action="store_true", help="print the record itself")
+    results(sub)
+    sub = verb("suite", "run all cells of a suite that have no record yet", True)
+    sub.add_argument("name", help="a suite of conf/suite, such as default or smoke")
+    sub.add_argument("--params", type=Path, metavar="FILE", help="with the edits of a params.yaml")
+    sub.add_argument("--workers", type=int, help="cells at a time; by default one for each core")
+    results(sub)
+    sub = verb("leaderboard", "rank a suite's defenses and attacks; terminal, md, html, json")
+    sub.add_argument("name", help="a suite that has been run")
+    results(sub)
+    sub = verb("track", "log the records to MLflow that it does not have yet")
+    sub.add_argument("name", nargs="*", help="suites; by default all results there are")
+    sub.add_argument("--uri", help="tracking server; by default MLFLOW_TRACKING_URI or SQLite")
+    results(sub)
+    sub = verb("list", "show what there is to choose from")
+    sub.add_argument("kind", nargs="?", help="attacks, defenses, tasks, data, models, suites, ...")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub = verb("params", "write params.yaml, which DVC follows, from conf/")
+    sub.add_argument("name", nargs="?", default="default", help="the suite that DVC runs")
+    sub.add_argument("--out", type=Path, default=Path("params.yaml"))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; a user's mistake is one line on stderr and exit status 2."""
+    try:
+        parsed, rest = _parser().parse_known_args(arguments)
+        for word in rest:
+            if word.startswith("-") or not hasattr(parsed, "overrides"):
+                raise UserError(f"unknown argument '{word}'; see python -m benchmark --help")
+            parsed.overrides.append(word)
+        # Imported late: torch takes seconds, and --help should not.
+        from benchmark import verbs
+
+        return int(getattr(verbs, f"{parsed.verb}_verb")(parsed))
+    except UserError as error:
+        message = " ".join(str(error).split())
+        print(f"fedbackdoor: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fedbackdoor: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def as_json(value: object) -> str:
+    """What ``--json`` prints."""
+    return json.dumps(asdict(value) if hasattr(value, "__dataclass_fields__") else value, indent=1)

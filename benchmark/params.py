@@ -1,0 +1,83 @@
+"""``params.yaml``: what DVC follows, written from ``conf/`` and read back as overrides."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark import config
+from benchmark.errors import UserError
+from benchmark.files import atomic_file
+from benchmark.suite import Suite, literal
+
+_HEADER = """\
+# Written by `make params` from conf/; DVC runs the pipeline with what stands here.
+# Edit a value and `dvc repro`, or `dvc exp run -S key=value`.
+"""
+
+
+def of(suite: str) -> dict[str, Any]:
+    """The suite's grid, and the configuration that its cells have in common."""
+    grid = Suite.read(suite)
+    resolved = config.compose(grid.overrides)
+    # The axes choose these for each cell, so what stands in one cell says nothing.
+    for axis in grid.axes:
+        resolved.pop(axis, None)
+    shape = {"name": grid.name, "axes": grid.axes, "seeds": grid.seeds}
+    for key in ("seed", "tracking"):
+        resolved.pop(key)
+    for section in resolved.values():
+        if isinstance(section, dict):
+            section.pop("_target_")
+    return {"suite": shape, **resolved}
+
+
+def write(suite: str, path: Path) -> None:
+    """Write the parameters of a suite."""
+    text = yaml.safe_dump(of(suite), sort_keys=False, allow_unicode=True)
+    with atomic_file(path) as temporary:
+        temporary.write_text(_HEADER + text, encoding="utf-8")
+
+
+def read(path: Path) -> tuple[Suite, list[str]]:
+    """The suite that a parameter file describes, and its edits as overrides.
+
+    Raises:
+        UserError: no such file, not a parameter file, or keys that ``conf/`` does not have.
+    """
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        edited = params.pop("suite")
+        suite = Suite.read(edited["name"])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make params writes it") from None
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a parameter file ({error!r}); make params") from None
+    groups = [
+        f"{group}={section['name']}"
+        for group, section in params.items()
+        if group in config.GROUPS and isinstance(section, dict)
+    ]
+    base = dict(_flat(config.compose([*suite.overrides, *groups])))
+    values = [
+        f"{key}={literal(value)}"
+        for key, value in _flat(params)
+        if key not in base or base[key] != value
+    ]
+    groups = [group for group in groups if not _stands(group, suite)]
+    shape = {"description": suite.description, "overrides": suite.overrides, **edited}
+    return Suite.of(shape), groups + values
+
+
+def _stands(choice: str, suite: Suite) -> bool:
+    group, _, name = choice.partition("=")
+    return bool(config.compose(suite.overrides)[group]["name"] == name)
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item

@@ -1,0 +1,182 @@
+"""Suites: a grid of cells from a yaml, run on an executor, each finished cell a record."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark import config
+from benchmark.cell import Cell
+from benchmark.errors import UserError
+from benchmark.executor import Event, Executor, Failed, Finished
+from benchmark.files import atomic_file, write_json
+from benchmark.record import Record
+
+MANIFEST = "suite.json"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A list of cells, as a grid.
+
+    Attributes:
+        name: that of the yaml in ``conf/suite``.
+        description: one line.
+        overrides: for every cell, in Hydra's grammar.
+        axes: group or key → its choices. For a group: a name, ``"*"`` for all there are, or
+            ``{name: {parameter: value}}``, where a list of values is a grid of its own. For a
+            key: values.
+        seeds: one cell each.
+    """
+
+    name: str
+    description: str
+    overrides: list[str]
+    axes: dict[str, list[Any]]
+    seeds: list[int]
+
+    @staticmethod
+    def read(name: str) -> "Suite":
+        """Read ``conf/suite/NAME.yaml``.
+
+        Raises:
+            UserError: there is none, or it is not a suite.
+        """
+        if name not in config.names("suite"):
+            raise config.unknown("suite", name, config.names("suite"))
+        path = config.CONF / "suite" / f"{name}.yaml"
+        return Suite.of({"name": name, **yaml.safe_load(path.read_text(encoding="utf-8"))})
+
+    @staticmethod
+    def of(raw: dict[str, Any]) -> "Suite":
+        """Check the parts of a suite.
+
+        Raises:
+            UserError: a part is missing or not of its type.
+        """
+        kinds = {"name": str, "description": str, "overrides": list, "axes": dict, "seeds": list}
+        for key, kind in kinds.items():
+            if not isinstance(raw.get(key), kind):
+                raise UserError(f"suite {raw.get('name')}: {key} must be a {kind.__name__}")
+        for key in raw.keys() - kinds.keys():
+            raise config.unknown("key", key, kinds, f"suite {raw['name']}")
+        if not raw["seeds"]:
+            raise UserError(f"suite {raw['name']}: seeds must hold at least one seed")
+        return Suite(**raw)
+
+    def grid(self) -> Iterator[list[str]]:
+        """The overrides of every cell, seeds innermost."""
+        axes = [list(_axis(axis, entries)) for axis, entries in self.axes.items()]
+        for point in itertools.product(*axes):
+            for seed in self.seeds:
+                yield [*self.overrides, *itertools.chain(*point), f"seed={seed}"]
+
+    def cells(self, further: Sequence[str] = ()) -> list[Cell]:
+        """All cells, ``further`` overrides included; each once.
+
+        Raises:
+            UserError: a cell's configuration or data is not valid.
+        """
+        cells = {}
+        for overrides in self.grid():
+            cell = Cell.of([*overrides, *further])
+            cells.setdefault(cell.id, cell)
+        return list(cells.values())
+
+
+def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
+    for entry in [entries] if isinstance(entries, str) else entries:
+        if axis not in config.GROUPS:
+            yield [f"{axis}={literal(entry)}"]
+        elif entry == "*":
+            yield from ([f"{axis}={name}"] for name in config.names(axis))
+        elif isinstance(entry, dict):
+            for name, parameters in entry.items():
+                grids = [
+                    [f"{axis}.{key}={literal(v)}" for v in (x if isinstance(x, list) else [x])]
+                    for key, x in parameters.items()
+                ]
+                yield from ([f"{axis}={name}", *point] for point in itertools.product(*grids))
+        else:
+            yield [f"{axis}={entry}"]
+
+
+def literal(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a suite ended."""
+
+    finished: int
+    failed: list[Failed]
+
+
+Watch = Callable[[Event], None]
+"""Is told of every event as it comes."""
+
+
+def run(
+    suite: Suite, cells: Sequence[Cell], folder: Path, executor: Executor, watch: Watch
+) -> Outcome:
+    """Run the cells that have no record yet.
+
+    Args:
+        suite: what the cells belong to.
+        cells: all of them.
+        folder: the suite's results; its manifest names the cells, so that records of earlier
+            code or settings may stay beside them.
+        executor: where they run.
+        watch: told of every event.
+    """
+    write_manifest(suite, cells, folder)
+    pending = [cell for cell in cells if not cell.record_path(folder).exists()]
+    failed = []
+    for event in executor.run(pending, folder):
+        watch(event)
+        if isinstance(event, Failed):
+            failed.append(event)
+            with atomic_file(folder / "failures" / f"{event.cell.id}.txt") as path:
+                path.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
+        elif isinstance(event, Finished):
+            (folder / "failures" / f"{event.cell.id}.txt").unlink(missing_ok=True)
+    return Outcome(len(cells) - len(failed), failed)
+
+
+def write_manifest(suite: Suite, cells: Sequence[Cell], folder: Path) -> None:
+    """Write which cells the suite has."""
+    listed = [{"cell": cell.id, "overrides": cell.overrides} for cell in cells]
+    write_json(folder / MANIFEST, {**asdict(suite), "cells": listed})
+
+
+def records(folder: Path) -> tuple[list[Record], list[str]]:
+    """The records of a suite's cells, and the ids of the cells that have none.
+
+    Raises:
+        UserError: the suite has not been run, or a record is not readable.
+    """
+    path = folder / MANIFEST
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no results; make them with: python -m benchmark suite {folder.name}"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: corrupt; python -m benchmark suite {folder.name}") from None
+    found, missing = [], []
+    for entry in listed:
+        record = folder / "records" / f"{entry['cell']}.json"
+        if record.exists():
+            found.append(Record.read(record))
+        else:
+            missing.append(entry["cell"])
+    return found, missing
