@@ -1,10 +1,8 @@
 """The verbs of the command line."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -98,8 +96,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
-
-
-def as_json(value: object) -> str:
-    """What ``--json`` prints."""
-    return json.dumps(asdict(value) if hasattr(value, "__dataclass_fields__") else value, indent=1)

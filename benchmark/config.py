@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -66,7 +66,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a name, key, type or value that is not valid; names the valid ones.
     """
-    choices, values = [], []
+    choices: list[Override] = []
+    values: list[Override] = []
     for override in parse(overrides):
         (choices if override.key_or_group in GROUPS else values).append(override)
     config = copy.deepcopy(_compose_groups(tuple(o.input_line for o in choices)))
@@ -152,8 +153,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    hints = get_type_hints(get_class(section["_target_"]).__init__)
-    known = inspect.signature(get_class(section["_target_"])).parameters
+    known = inspect.signature(get_class(section["_target_"]), eval_str=True).parameters
     checked = {}
     for key, value in section.items():
         if key in ("name", "_target_"):
@@ -161,7 +161,7 @@ def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
         elif key not in known:
             raise unknown("parameter", key, known, group)
         else:
-            checked[key] = _convert(f"{group}.{key}", value, hints[key])
+            checked[key] = _convert(f"{group}.{key}", value, known[key].annotation)
     return checked
 
 

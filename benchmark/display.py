@@ -25,7 +25,7 @@ class Display:
         self.total, self.already = len(cells) + already, already
         self.finished = self.failed = 0
         self.rounds_done = 0.0
-        self.rounds_left = sum(cell.rounds for cell in cells)
+        self.rounds_left: float = sum(cell.rounds for cell in cells)
         self.running: dict[str, TaskID] = {}
         self.started = time.monotonic()
         self.progress = Progress(

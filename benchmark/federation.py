@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from benchmark.attacks.base import Attack, AttackContext, Knowledge
@@ -243,6 +244,7 @@ class Federation(pl.LightningModule):
     def server_step(self, aggregation: Aggregation) -> None:
         """One step of the server optimizer on the pseudo-gradient."""
         optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
         self.theta.grad = -aggregation.update
         optimizer.step()
         optimizer.zero_grad()

@@ -81,7 +81,7 @@ class Suite:
         Raises:
             UserError: a cell's configuration or data is not valid.
         """
-        cells = {}
+        cells: dict[str, Cell] = {}
         for overrides in self.grid():
             cell = Cell.of([*overrides, *further])
             cells.setdefault(cell.id, cell)

@@ -1,6 +1,7 @@
 """What the verbs of the command line do."""
 
 import argparse
+import json
 import logging
 import signal
 import sys
@@ -15,7 +16,6 @@ from rich.table import Table
 from benchmark import config, leaderboard, listing, params, partitioning, suite
 from benchmark.cell import Cell
 from benchmark.cell import run as run_cell
-from benchmark.cli import as_json
 from benchmark.display import Display
 from benchmark.errors import UserError
 from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started
@@ -158,7 +158,7 @@ def list_verb(arguments: argparse.Namespace) -> int:
     found = {kind: listing.entries(kind) for kind in kinds}
     if arguments.json:
         plain = {kind: [vars(entry) for entry in entries] for kind, entries in found.items()}
-        print(as_json(plain[arguments.kind] if arguments.kind else plain))
+        print(json.dumps(plain[arguments.kind] if arguments.kind else plain, indent=1))
         return 0
     console = Console()
     for kind, entries in found.items():

@@ -115,7 +115,8 @@ class Composed(Defense):
 
     def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
         """Run the steps."""
-        trust, info = None, {}
+        trust: Tensor | None = None
+        info: dict[str, Tensor] = {}
         for step in self.before:
             updates, weights, judged, seen = step(updates, weights, context)
             info |= seen
