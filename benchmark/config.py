@@ -50,7 +50,7 @@ def unknown(what: str, name: str, valid: Iterable[str], where: str = "") -> User
     valid = sorted(valid)
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    choices = f"valid: {', '.join(valid)}" if valid else "there is none"
+    choices = f"valid: {', '.join(valid)}" if valid else "it has none"
     return UserError(f"no {what} '{name}'{where and f' in {where}'}; {hint}{choices}")
 
 
