@@ -413,7 +413,7 @@ def test_outputs_state_the_gate_the_seeds_and_whose_data_it_is():
         assert "collapsed" in plain
 
 
-HOSTILE = '--><script>alert("1")</script><b>$x$ | `y`'
+HOSTILE = r'--><script>alert("1")</script><b>$\frac{$ | `y`'
 
 
 class _Page(HTMLParser):
