@@ -36,7 +36,11 @@ def curves(record: Record) -> Figure:
         rounds, values = _measured(record.curves["backdoor_in_sample"])
         means = [total / count for count, total in enumerate(accumulate(values), start=1)]
         axes.plot(
-            rounds, means, color=LINES["backdoor_in_sample"][1], lw=0.8, label="mean of it so far"
+            rounds,
+            means,
+            color=LINES["backdoor_in_sample"][1],
+            lw=0.8,
+            label="in-sample, mean so far",
         )
     _mark_attacks(axes, record.curves.get(COMPROMISED, Curve()))
     axes.set(xlabel="round", ylabel="accuracy", ylim=(-0.04, 1.02), title=record.cell)

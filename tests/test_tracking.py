@@ -31,7 +31,6 @@ HASH = "0123456789abcdef" * 4
 def _quiet(monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
@@ -383,7 +382,8 @@ def runs_of_one(uri):
     return client, run
 
 
-def test_a_server_that_never_answers_does_not_hold_up_the_run(tmp_path):
+def test_a_server_that_never_answers_does_not_hold_up_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     import mlflow  # noqa: F401  its import is not what is timed here
 
     record = make_record()
@@ -396,7 +396,7 @@ def test_a_server_that_never_answers_does_not_hold_up_the_run(tmp_path):
         tracker.finish(path)
         assert time.monotonic() - begin < 1
         (note,) = tracker.close()
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 15
     assert "not tracked" in note
     assert len(told) <= 1
     assert Record.read(path).mlflow_run_id is None
@@ -434,12 +434,18 @@ def test_a_server_that_dies_midway_loses_nothing(tmp_path, uri):
 
     server, address = serve(uri, tmp_path)
     try:
-        later = Tracker(uri=address)
-        later.open_suite("default", {})
-        later.finish(one)
-        later.finish(two)
-        assert later.close() == []
-        assert later.logged == ["b"]
+        logged, notes = [], [note]
+        for _ in range(10):  # a server that has just started may be slow: track again
+            later = Tracker(uri=address)
+            later.open_suite("default", {})
+            later.finish(one)
+            later.finish(two)
+            notes = later.close()
+            logged += later.logged
+            if not notes:
+                break
+        assert notes == []
+        assert logged == ["b"]
         client, cells = runs(address, "tags.kind = 'cell'")
         assert [r.info.status for r in cells] == ["FINISHED", "FINISHED"]
         assert all(steps(client, run, "main_accuracy") == ONCE for run in cells)
@@ -582,12 +588,12 @@ def test_the_figure_shows_each_curve_and_the_attacked_rounds():
     assert set(lines) == {
         "main accuracy",
         "backdoor accuracy, in-sample",
-        "mean of it so far",
+        "in-sample, mean so far",
         "round with a compromised client",
     }
     assert list(lines["main accuracy"].get_xdata()) == [r for r in range(ROUNDS) if r != 3]
     assert list(lines["round with a compromised client"].get_xdata()) == [1, 3, 5, 7, 9, 11]
-    assert lines["mean of it so far"].get_ydata()[-1] == pytest.approx(5.5 / 12)
+    assert lines["in-sample, mean so far"].get_ydata()[-1] == pytest.approx(5.5 / 12)
 
 
 def test_a_record_without_curves_has_a_figure():

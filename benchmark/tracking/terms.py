@@ -14,6 +14,7 @@ from benchmark.record import Record
 
 PARAM_CHARACTERS = 6000
 DIGEST_CHARACTERS = 36
+SOURCE = {"mlflow.source.name": "benchmark", "mlflow.source.type": "LOCAL"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class CellFacts:
         }
         tags = groups | {"seed": self.seed, "data_hash": self.data.get("hash", "")}
         tags |= {f"code_{key}": value for key, value in self.code.items()}
-        return {"kind": "cell", "cell": self.cell} | {k: str(v) for k, v in tags.items()}
+        return SOURCE | {"kind": "cell", "cell": self.cell} | {k: str(v) for k, v in tags.items()}
 
 
 def parameters(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from benchmark.tracking.runs import Runs
 
 BACK_OFF_SECONDS = 30.0
-PATIENCE_SECONDS = {"http": 6.0, "https": 6.0}
+PATIENCE_SECONDS = {"http": 8.0, "https": 8.0}
+"""Without progress, at the end."""
 DATABASE_PATIENCE_SECONDS = 30.0
 """Creating MLflow's tables takes a few seconds of computing, and more beside busy workers."""
 
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -31,7 +32,7 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
-"""Set where the user has not: a hanging server costs seconds, and MLflow keeps off the terminal."""
+"""Set where the user has not: no minutes of retries, and MLflow keeps off the terminal."""
 
 Job = Callable[["Runs"], None]
 log = logging.getLogger("benchmark")
