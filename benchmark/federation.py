@@ -142,7 +142,7 @@ class Federation(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Bring the data to where the model is."""
         self.dataset = self.dataset.to(self.device)
-        self.evaluator = Evaluator(self.dataset, self.task)
+        self.evaluator = Evaluator(self.dataset, self.task, self.theta.dtype)
         train, self.backdoor = self.task.plant(self.dataset)
         self.train_labels = train.labels.cpu()
         self.engine.setup(self.client, train)

@@ -28,10 +28,15 @@ class Evaluator:
     - ``source_accuracy_targets``, ``source_accuracy_all``: source-class test images of the
       target users and of all users read as what they show: what the backdoor costs honest
       people.
+
+    Args:
+        dataset: what it is measured on.
+        task: the backdoor.
+        dtype: of the images that a model is given; the model's own.
     """
 
-    def __init__(self, dataset: FederatedDataset, task: Task):
-        self.dataset, self.task = dataset, task
+    def __init__(self, dataset: FederatedDataset, task: Task, dtype: torch.dtype = torch.float32):
+        self.dataset, self.task, self.dtype = dataset, task, dtype
         test = dataset.test
         everything = Examples(torch.arange(len(test)), test.labels.cpu())
         source_of_targets, source_of_all = task.source_examples(dataset)
@@ -47,7 +52,7 @@ class Evaluator:
         """Main accuracy and the source-class accuracies, from one pass over the test set."""
         test = self.dataset.test
         everything = self._main["main_accuracy"]
-        correct = _hits(predict, test, everything, lambda images: images)
+        correct = self._hits(predict, test, everything, lambda images: images)
         return {
             name: correct[examples.indices].double().mean().item()
             for name, examples in self._main.items()
@@ -61,23 +66,26 @@ class Evaluator:
             "backdoor_held_out": (self.dataset.test, self.held_out),
         }
         return {
-            name: _hits(predict, split, examples, self.task.transform).double().mean().item()
+            name: self._hits(predict, split, examples, self.task.transform).double().mean().item()
             for name, (split, examples) in splits.items()
             if len(examples)
         }
 
-
-@torch.no_grad()
-def _hits(
-    predict: Predict, split: Split, examples: Examples, transform: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Whether each example is given its label: ``(n,)`` bool, on the CPU."""
-    hits = []
-    for indices, labels in zip(
-        examples.indices.split(EVALUATION_BATCH),
-        examples.labels.split(EVALUATION_BATCH),
-        strict=True,
-    ):
-        logits = predict(transform(split.pixels(indices)))
-        hits.append(logits.argmax(dim=1).cpu() == labels)
-    return torch.cat(hits)
+    @torch.no_grad()
+    def _hits(
+        self,
+        predict: Predict,
+        split: Split,
+        examples: Examples,
+        transform: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Whether each example is given its label: ``(n,)`` bool, on the CPU."""
+        hits = []
+        for indices, labels in zip(
+            examples.indices.split(EVALUATION_BATCH),
+            examples.labels.split(EVALUATION_BATCH),
+            strict=True,
+        ):
+            logits = predict(transform(split.pixels(indices, self.dtype)))
+            hits.append(logits.argmax(dim=1).cpu() == labels)
+        return torch.cat(hits)

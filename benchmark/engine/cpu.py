@@ -57,15 +57,13 @@ class CpuEngine(Engine):
                 self.models.put(model)
 
         order = sorted(range(len(plan.lanes)), key=lambda i: -sum(plan.lanes[i].sizes))
-        if self.workers == 1:
-            for i in order:
-                train_lane(i)
-        else:
-            with ThreadPoolExecutor(
-                self.workers, initializer=torch.set_num_threads, initargs=(1,)
-            ) as pool:
-                for _ in pool.map(train_lane, order):
-                    pass
+        # A pool for one worker too: in a thread of its own an operator stays on one core, and
+        # split over several it would round differently.
+        with ThreadPoolExecutor(
+            self.workers, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            for _ in pool.map(train_lane, order):
+                pass
         return Trained(updates, losses)
 
 
