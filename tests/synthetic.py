@@ -6,12 +6,16 @@ act, to be followed by reading the difference.
 
 import argparse
 import hashlib
+import io
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from benchmark import leaderboard
+from benchmark.leaderboard.board import Leaderboard, Section
 from benchmark.randomness import derive
 from benchmark.record import Cost, Curve, Record, Summary
 
@@ -189,6 +193,33 @@ def _scattered(result: tuple[float, float, float], cell: str, seed: int) -> dict
         "backdoor_held_out": noisy(held_out, "out", 0.4 * held_out * (1 - held_out) + 0.002),
         "source_accuracy_targets": noisy(main * (1 - 0.6 * held_out), "source", 0.02),
     }
+
+
+def only(records: list[Record]) -> Section:
+    """The only section of their leaderboard."""
+    (section,) = leaderboard.build(records).sections
+    return section
+
+
+def pair(defense, *, unattacked=None, attacked=None, seeds=(0,), **options):
+    """An unattacked and a boosted run of a defense for each seed."""
+    return [
+        record(attack, defense, seed, metrics=metrics, **options)
+        for seed in seeds
+        for attack, metrics in (("none", unattacked), ("boosted", attacked))
+    ]
+
+
+def undefended(seeds=(0,)):
+    """The reference, and a boosted attack that succeeds."""
+    return pair("mean", attacked={"backdoor_in_sample": 0.9}, seeds=seeds)
+
+
+def terminal(board: Leaderboard, width: int = 100) -> str:
+    """What the terminal shows."""
+    text = io.StringIO()
+    Console(file=text, width=width).print(leaderboard.to_terminal(board))
+    return text.getvalue()
 
 
 def golden_cases() -> dict[str, list[Record]]:
