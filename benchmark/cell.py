@@ -99,6 +99,14 @@ class Cell:
         names = (self.config["attack"]["name"], self.config["defense"]["name"])
         return f"{'-'.join(names)}-s{self.seed}-{digest}"
 
+    def check(self) -> None:
+        """Refuse what would refuse when it runs: parts that do not fit each other or the data.
+
+        Raises:
+            UserError: says which part, and what would fit.
+        """
+        choose_device(self.config["device"], build(self.config, _resident(self.data)).engine)
+
     @property
     def seed(self) -> int:
         """Of everything random."""

@@ -1,6 +1,7 @@
 """The verbs of the command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,8 +40,12 @@ def _parser() -> argparse.ArgumentParser:
             epilog=OVERRIDES if overrides else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        if name in ("suite", "leaderboard"):
+            sub.add_argument("name", help="a suite of conf/suite, such as default or smoke")
         if overrides:
-            sub.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="see below")
+            sub.add_argument(
+                "overrides", nargs="*", default=[], metavar="OVERRIDE", help="see below"
+            )
         return sub
 
     def results(sub: argparse.ArgumentParser) -> None:
@@ -55,12 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print the record itself")
     results(sub)
     sub = verb("suite", "run all cells of a suite that have no record yet", True)
-    sub.add_argument("name", help="a suite of conf/suite, such as default or smoke")
     sub.add_argument("--params", type=Path, metavar="FILE", help="with the edits of a params.yaml")
     sub.add_argument("--workers", type=int, help="cells at a time; by default one for each core")
     results(sub)
     sub = verb("leaderboard", "rank a suite's defenses and attacks; terminal, md, html, json")
-    sub.add_argument("name", help="a suite that has been run")
     results(sub)
     sub = verb("track", "log the records to MLflow that it does not have yet")
     sub.add_argument("name", nargs="*", help="suites; by default all results there are")
@@ -86,13 +89,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported late: torch takes seconds, and --help should not.
         from benchmark import verbs
 
-        return int(getattr(verbs, f"{parsed.verb}_verb")(parsed))
+        status = int(getattr(verbs, f"{parsed.verb}_verb")(parsed))
+        sys.stdout.flush()
+        return status
     except UserError as error:
-        message = " ".join(str(error).split())
-        print(f"fedbackdoor: error: {message}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except KeyboardInterrupt:
         print("fedbackdoor: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        # The reader of a pipe is gone; the interpreter's own flush at exit must not say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _refuse(f"{error.filename}: {error.strerror}")
+
+
+def _refuse(message: str) -> int:
+    print(f"fedbackdoor: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -103,6 +103,14 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def reads_as(text: str) -> Any:
+    """The value that Hydra's grammar reads in ``text``; None where it reads none."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text}").value()
+    except HydraException:
+        return None
+
+
 @lru_cache(maxsize=256)
 def _compose_groups(choices: tuple[str, ...]) -> Any:
     try:

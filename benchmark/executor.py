@@ -7,6 +7,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -117,14 +118,19 @@ class _Worker:
 
     def start(self, cell: Cell) -> Event:
         self.cell = cell
-        self.connection.send(cell)
+        try:
+            self.connection.send(cell)
+        except OSError:
+            # It died while it had nothing to do.
+            self._launch()
+            self.connection.send(cell)
         return Started(cell)
 
     def receive(self) -> Event:
         assert self.cell is not None
         try:
             event = self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode or 0
             why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
@@ -155,7 +161,7 @@ def _serve(connection: Connection, folder: Path) -> None:
     while True:
         try:
             cell: Cell = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
 
         def tell(round: int, metrics: dict[str, float], cell: Cell = cell) -> None:
@@ -164,11 +170,12 @@ def _serve(connection: Connection, folder: Path) -> None:
         event: Event
         try:
             event = Finished(cell, run(cell, folder, tell))
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             return
         except UserError as error:
             event = Failed(cell, str(error), "")
         except Exception as error:
             reason = str(error).partition("\n")[0]
             event = Failed(cell, f"{type(error).__name__}: {reason}", traceback.format_exc())
-        connection.send(event)
+        with suppress(OSError):
+            connection.send(event)

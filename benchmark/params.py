@@ -50,24 +50,21 @@ def read(path: Path) -> tuple[Suite, list[str]]:
         params = yaml.safe_load(path.read_text(encoding="utf-8"))
         edited = params.pop("suite")
         suite = Suite.read(edited["name"])
+        groups = [f"{key}={params[key]['name']}" for key in params if key in config.GROUPS]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; make params writes it") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a parameter file ({error!r}); make params") from None
-    groups = [
-        f"{group}={section['name']}"
-        for group, section in params.items()
-        if group in config.GROUPS and isinstance(section, dict)
-    ]
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: not a parameter file ({fault}); make params writes one") from None
     base = dict(_flat(config.compose([*suite.overrides, *groups])))
     values = [
         f"{key}={literal(value)}"
         for key, value in _flat(params)
         if key not in base or base[key] != value
     ]
-    groups = [group for group in groups if not _stands(group, suite)]
+    choices = [group for group in groups if not _stands(group, suite)]
     shape = {"description": suite.description, "overrides": suite.overrides, **edited}
-    return Suite.of(shape), groups + values
+    return Suite.of(shape), choices + values
 
 
 def _stands(choice: str, suite: Suite) -> bool:

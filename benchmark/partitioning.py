@@ -23,6 +23,8 @@ def partition(resolved: dict[str, Any], out: Path) -> str:
     Raises:
         UserError: the source or the scheme refuses; names the file or the fault.
     """
+    if out.exists() and not (out.is_dir() and _is_ours(out)):
+        raise UserError(f"{out}: holds something else than a partition; choose another folder")
     source = config.make("data", resolved["data"])
     scheme = config.make("partition", resolved["partition"])
     dataset = build(source, scheme, out)
@@ -41,6 +43,10 @@ def partitioned(resolved: dict[str, Any]) -> tuple[Path, str]:
     return own, partition(resolved, own)
 
 
+def _is_ours(folder: Path) -> bool:
+    return (folder / "manifest.json").exists() or not any(folder.iterdir())
+
+
 def _asked(resolved: dict[str, Any]) -> dict[str, Any]:
     return {group: resolved[group] for group in ("data", "partition")}
 
@@ -48,7 +54,7 @@ def _asked(resolved: dict[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         raise UserError(f"{path}: corrupt; delete its folder and partition again") from None

@@ -1,6 +1,7 @@
 """What is kept of a cell: one JSON file that holds its result and all it takes to repeat it."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class Record:
     @property
     def command(self) -> str:
         """The command that repeats this cell."""
-        return " ".join(["python -m benchmark run", *self.overrides])
+        return "python -m benchmark run " + shlex.join(self.overrides)
 
     def result(self) -> dict[str, Any]:
         """All that must come out the same when the cell is run again on the same machine."""

@@ -59,13 +59,22 @@ class Suite:
             UserError: a part is missing or not of its type.
         """
         kinds = {"name": str, "description": str, "overrides": list, "axes": dict, "seeds": list}
+        words = {str: "text", list: "a list", dict: "a mapping"}
         for key, kind in kinds.items():
             if not isinstance(raw.get(key), kind):
-                raise UserError(f"suite {raw.get('name')}: {key} must be a {kind.__name__}")
+                raise UserError(
+                    f"suite {raw.get('name')}: {key} must be {words[kind]}, got {raw.get(key)!r}"
+                )
         for key in raw.keys() - kinds.keys():
             raise config.unknown("key", key, kinds, f"suite {raw['name']}")
         if not raw["seeds"]:
             raise UserError(f"suite {raw['name']}: seeds must hold at least one seed")
+        for axis, entries in raw["axes"].items():
+            if not _is_axis(axis, entries):
+                raise UserError(
+                    f"suite {raw['name']}: axis {axis} must be a list; for a group of names and "
+                    f"{{name: {{parameter: value}}}}, for a key of values; got {entries!r}"
+                )
         return Suite(**raw)
 
     def grid(self) -> Iterator[list[str]]:
@@ -88,6 +97,18 @@ class Suite:
         return list(cells.values())
 
 
+def _is_axis(axis: str, entries: Any) -> bool:
+    if isinstance(entries, str):
+        return True
+    if not isinstance(entries, list) or not entries:
+        return False
+    return axis not in config.GROUPS or all(
+        isinstance(entry, str)
+        or (isinstance(entry, dict) and all(isinstance(x, dict) for x in entry.values()))
+        for entry in entries
+    )
+
+
 def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
     for entry in [entries] if isinstance(entries, str) else entries:
         if axis not in config.GROUPS:
@@ -107,7 +128,7 @@ def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
 
 def literal(value: Any) -> str:
     """A value in Hydra's grammar."""
-    if isinstance(value, str):
+    if isinstance(value, str) and config.reads_as(value) == value:
         return value
     return json.dumps(value, separators=(",", ":"))
 
@@ -165,18 +186,23 @@ def records(folder: Path) -> tuple[list[Record], list[str]]:
     """
     path = folder / MANIFEST
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        listed = [str(entry["cell"]) for entry in content["cells"]]
     except FileNotFoundError:
+        if folder.name not in config.names("suite"):
+            raise config.unknown("suite", folder.name, config.names("suite")) from None
         raise UserError(
             f"{path}: no results; make them with: python -m benchmark suite {folder.name}"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: corrupt; python -m benchmark suite {folder.name}") from None
+        raise UserError(
+            f"{path}: corrupt; write it again with: python -m benchmark suite {folder.name}"
+        ) from None
     found, missing = [], []
-    for entry in listed:
-        record = folder / "records" / f"{entry['cell']}.json"
+    for cell in listed:
+        record = folder / "records" / f"{cell}.json"
         if record.exists():
             found.append(Record.read(record))
         else:
-            missing.append(entry["cell"])
+            missing.append(cell)
     return found, missing

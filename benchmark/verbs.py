@@ -50,6 +50,8 @@ def run_verb(arguments: argparse.Namespace) -> int:
     if path.exists():
         console.print(f"{cell.id} is done already; delete its record to run it again")
     else:
+        cell.check()
+        folder.mkdir(parents=True, exist_ok=True)
         tracker = config.make("tracking", cell.config["tracking"])
         with Display([cell], console=console) as display:
             watch = _Watch(display, tracker, folder)
@@ -86,12 +88,15 @@ def suite_verb(arguments: argparse.Namespace) -> int:
         suite.write_manifest(grid, cells, folder)
         console.print(f"suite {grid.name}: all {len(cells)} cells are done")
         return 0
+    for cell in pending:
+        cell.check()
+    folder.mkdir(parents=True, exist_ok=True)
     executor = LocalExecutor(arguments.workers)
+    tracker = config.make("tracking", cells[0].config["tracking"])
     console.print(
         f"suite {grid.name}: {len(cells)} cells, {len(cells) - len(pending)} done before, "
         f"{min(executor.workers, len(pending))} at a time"
     )
-    tracker = config.make("tracking", cells[0].config["tracking"])
     tracker.open_suite(grid.name, {"axes": str(grid.axes), "seeds": str(grid.seeds)})
     try:
         with Display(pending, len(cells) - len(pending), console) as display:
