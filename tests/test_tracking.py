@@ -232,8 +232,9 @@ def test_finishing_a_record_twice_makes_one_run_and_one_copy_of_each_metric(uri,
     tracker = Tracker(uri=uri)
     tracker.finish(path)
     assert tracker.close() == []
-    _, (run,) = runs(uri)
+    client, (run,) = runs(uri)
     assert Record.read(path).mlflow_run_id == run.info.run_id
+    assert steps(client, run, "main_accuracy") == ONCE
 
 
 def test_a_record_whose_run_was_deleted_is_logged_again(uri, tmp_path):
@@ -266,11 +267,13 @@ def test_a_cell_that_two_suites_share_is_a_child_of_both_and_its_record_keeps_th
 ):
     record = make_record()
     path = written(tmp_path, record)
-    for suite in ("default", "other"):
+    for suite, params in (("default", {"seeds": 3}), ("other", {}), ("default", {})):
         tracker = Tracker(uri=uri)
-        tracker.open_suite(suite, {})
+        tracker.open_suite(suite, params)
         tracker.finish(path)
         assert tracker.close() == []
+    _, (parent,) = runs(uri, "tags.kind = 'suite' and tags.suite = 'default'")
+    assert "| seeds | 3 |" in parent.data.tags["mlflow.note.content"]
     client, cells = runs(uri, "tags.kind = 'cell'")
     of = {run.data.tags["suite"]: run for run in cells}
     assert set(of) == {"default", "other"}

@@ -183,10 +183,14 @@ class Runs:
             del run.pending[:METRICS_PER_CALL]
 
     def _suite_run(self, name: str, params: dict[str, Any]) -> str:
-        """The parent run; MLflow's parameters are final and a suite grows: so a description."""
+        """The parent run, described anew where there are parameters.
+
+        MLflow's own parameters are final, and a suite grows.
+        """
         found = self._search(f"tags.kind = 'suite' and tags.suite = '{name}'", 1)
-        note = terms.suite_note(name, params)
-        tags = {"kind": "suite", "suite": name, "mlflow.note.content": note}
+        tags = terms.SOURCE | {"kind": "suite", "suite": name}
+        if params:
+            tags["mlflow.note.content"] = terms.suite_note(name, params)
         return self._run(name, found[0] if found else None, tags).info.run_id
 
     def _find(self, cell: str, any_suite: bool = False) -> Run | None:
