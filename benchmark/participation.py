@@ -96,7 +96,7 @@ class RandomSampling(Participation):
         if count == 0:
             raise ValueError(
                 f"fraction {self.fraction} of {num_users} users is nobody; "
-                f"the least that means one user is {0.5 / num_users:.2g}"
+                f"one of them is {1 / num_users:.2g}"
             )
         order = torch.randperm(num_users, generator=generator(seed, 0, "compromised users"))
         self.users = order[:count]

@@ -13,8 +13,8 @@ from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule
 
 BackdoorBatch = Literal["full", "batch"]
 
-# The projection stops this far inside the ball, so that rounding while boosting cannot lead out
-# of it, not even past a server that rejects what is longer by one unit in the last place.
+# Submissions stop this far inside the ball, so that rounding cannot lead out of it, not even past
+# a server that rejects what is longer by one unit in the last place.
 _MARGIN = 1e-6
 
 
@@ -28,7 +28,7 @@ class Projection(LocalRule):
         """Project all layers together."""
         delta = theta - start
         norm = torch.linalg.vector_norm(delta, dtype=torch.float64)
-        scale = (self.radius * (1 - _MARGIN) / norm).clamp(max=1).to(theta.dtype)
+        scale = (self.radius / norm).clamp(max=1).to(theta.dtype)
         return start + delta * scale
 
 
@@ -73,5 +73,8 @@ class NormBounded(Attack):
         return [replace(reduce(Lane.then, passes), rule=rule)]
 
     def craft(self, updates: Tensor, context: AttackContext) -> Tensor:
-        """Boost."""
-        return boosted(updates[:, 0], context.boosts)
+        """Boost; take back what rounding added, as weights can be coarse beside a small radius."""
+        submitted = boosted(updates[:, 0], context.boosts)
+        norm = torch.linalg.vector_norm(submitted, dim=1, keepdim=True, dtype=torch.float64)
+        scale = (self.norm_bound * (1 - _MARGIN) / norm).clamp(max=1)
+        return submitted * scale.to(submitted.dtype)
