@@ -44,7 +44,7 @@ def by_hand(client: ClientModule, lane: Lane) -> tuple[Tensor, float]:
         losses.append(loss.item())
         if lane.epoch_ends[step] and isinstance(lane.rule, Projection):
             moved = torch.cat([p.detach().flatten() for p in parameters]) - start
-            shrink = min(1.0, lane.rule.radius * (1 - 1e-6) / moved.norm().item())
+            shrink = min(1.0, lane.rule.radius / moved.norm().item())
             with torch.no_grad():
                 for p, p0 in zip(parameters, before, strict=True):
                     p.copy_(p0 + (p - p0) * shrink)
