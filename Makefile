@@ -42,6 +42,7 @@ params: setup ## write params.yaml from conf/
 
 .PHONY: ui
 ui: setup ## open the MLflow UI on what was recorded, at 127.0.0.1:5000
+	@echo "open http://127.0.0.1:$${PORT:-5000}/#/experiments/1?workflowType=machine_learning"
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $${PORT:-5000}
 
 .PHONY: test

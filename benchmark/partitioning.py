@@ -47,6 +47,14 @@ def _is_ours(folder: Path) -> bool:
     return (folder / "manifest.json").exists() or not any(folder.iterdir())
 
 
+def find(data_hash: str) -> Path | None:
+    """The folder that holds data of this content hash, if there is one."""
+    for path in sorted(FOLDER.glob("*/manifest.json")):
+        if read_manifest(path.parent)["hash"] == data_hash:
+            return path.parent
+    return None
+
+
 def _asked(resolved: dict[str, Any]) -> dict[str, Any]:
     return {group: resolved[group] for group in ("data", "partition")}
 

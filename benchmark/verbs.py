@@ -19,6 +19,7 @@ from benchmark.cell import run as run_cell
 from benchmark.display import Display
 from benchmark.errors import UserError
 from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started
+from benchmark.record import Record
 from benchmark.tracking import CellFacts, NoTracker, Tracker
 
 STANDALONE = "runs"
@@ -147,7 +148,7 @@ def track_verb(arguments: argparse.Namespace) -> int:
         if name != STANDALONE:
             tracker.open_suite(name, {})
         for path in paths:
-            tracker.finish(path)
+            tracker.finish(path, partitioning.find(Record.read(path).data["hash"]))
         notes = tracker.close()
         _say(console, notes)
         print(f"{name}: {len(paths)} records, {len(tracker.logged)} logged now")
