@@ -104,7 +104,7 @@ def test_a_norm_bounded_client_alternates_local_stream_backdoor_and_projection(
 
 def test_projection_by_hand():
     start = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
-    far, near = torch.tensor([3.0, 0.0, 4.0]).double(), torch.tensor([0.3, 0.4, 0.0]).double()
+    far, near = torch.tensor([[3.0, 0.0, 4.0], [0.25, 0.125, 0.0]], dtype=torch.float64)
     project = Projection(radius=0.5).after_epoch
     expected = start + torch.tensor([0.3, 0.0, 0.4], dtype=torch.float64)
     assert project(start + far, start) == pytest.approx(expected, rel=1e-12)
