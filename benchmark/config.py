@@ -92,7 +92,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
                 f"'{text}': not an override; write group=name or key=value, "
                 "quoting special characters as in key=\"'a,b'\""
             ) from None
-        if override.is_add() or override.is_delete() or override.package is not None:
+        extends = override.is_add() or override.is_force_add() or override.is_delete()
+        if extends or override.package is not None:
             raise UserError(f"'{text}': only group=name and key=value are possible here")
         if override.is_sweep_override():
             raise UserError(f"'{text}': one value at a time; a grid belongs in a suite")

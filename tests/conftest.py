@@ -1,6 +1,10 @@
 """Settings and fixtures that all tests share."""
 
 import logging
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -19,3 +23,28 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 def dataset() -> FederatedDataset:
     """Six users of black and white noise, ten classes."""
     return make_dataset()
+
+
+@pytest.fixture(scope="session")
+def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which digits5k is partitioned already; to be copied, not to be written to."""
+    from benchmark import config, partitioning
+
+    folder = tmp_path_factory.mktemp("partitioned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        partitioning.partitioned(config.compose([]))
+    return folder / "data"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitioned: Path) -> Iterator[Path]:
+    """A working directory with partitioned data; what commands change in the process is undone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(partitioned, tmp_path / "data")
+    log, on_terminate = logging.getLogger("benchmark"), signal.getsignal(signal.SIGTERM)
+    handlers, propagate = log.handlers, log.propagate
+    yield tmp_path
+    log.handlers, log.propagate = handlers, propagate
+    signal.signal(signal.SIGTERM, on_terminate)
