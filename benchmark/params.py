@@ -62,14 +62,17 @@ def read(path: Path) -> tuple[Suite, list[str]]:
         for key, value in _flat(params)
         if key not in base or base[key] != value
     ]
-    choices = [group for group in groups if not _stands(group, suite)]
+    choices: list[str] = []
+    # One choice may bring others: a data set its partition and its federation.
+    while more := _differing(groups, config.compose([*suite.overrides, *choices])):
+        choices += more
     shape = {"description": suite.description, "overrides": suite.overrides, **edited}
     return Suite.of(shape), choices + values
 
 
-def _stands(choice: str, suite: Suite) -> bool:
-    group, _, name = choice.partition("=")
-    return bool(config.compose(suite.overrides)[group]["name"] == name)
+def _differing(choices: list[str], resolved: dict[str, Any]) -> list[str]:
+    pairs = (choice.split("=", 1) for choice in choices)
+    return [f"{group}={name}" for group, name in pairs if resolved[group]["name"] != name]
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
