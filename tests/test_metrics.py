@@ -79,7 +79,7 @@ def test_the_trigger_is_on_backdoor_inputs_only():
     assert torch.cat(seen).tolist() == [0.0] * 6
     seen.clear()
     measured.backdoor(record)
-    assert torch.cat(seen).tolist() == pytest.approx([102 / 255] * 8)
+    assert torch.cat(seen).tolist() == pytest.approx([Corner.gray / 255] * 8)
 
 
 def test_images_come_in_the_models_precision(dataset: FederatedDataset):

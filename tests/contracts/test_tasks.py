@@ -1,0 +1,75 @@
+"""Every task in conf/task/."""
+
+import pytest
+import torch
+
+from benchmark.data.dataset import FederatedDataset
+from benchmark.tasks.base import Task
+from tests.contracts.plugin import PluginContract, build, discover
+from tests.toys import make_dataset
+
+
+def set_up(name: str, dataset: FederatedDataset, seed: int = 0) -> Task:
+    task = build("task", name)
+    task.setup(dataset, seed)
+    return task
+
+
+@pytest.fixture(scope="module")
+def users() -> FederatedDataset:
+    """Many users, so that the yaml's own numbers fit."""
+    return make_dataset([40] * 80, seed=1)
+
+
+@pytest.mark.parametrize("name", discover("task"))
+class TestTask(PluginContract):
+    group = "task"
+
+    def test_its_examples_lie_in_the_split_and_are_not_of_the_target_class_already(
+        self, name: str, users: FederatedDataset
+    ):
+        task = set_up(name, users)
+        for which, split in (("train", users.train), ("test", users.test)):
+            examples = task.examples(users, which)
+            assert 0 < len(examples) < len(split)
+            assert len(examples.indices) == len(examples.labels)
+            assert examples.indices.dtype == examples.labels.dtype == torch.int64
+            assert len(examples.indices.unique()) == len(examples)
+            assert ((examples.indices >= 0) & (examples.indices < len(split))).all()
+            assert ((examples.labels >= 0) & (examples.labels < users.num_classes)).all()
+            assert (examples.labels != split.labels[examples.indices]).all()
+
+    def test_source_examples_carry_their_true_labels(self, name: str, users: FederatedDataset):
+        targets, everybody = set_up(name, users).source_examples(users)
+        for examples in (targets, everybody):
+            assert len(examples) > 0
+            assert torch.equal(examples.labels, users.test.labels[examples.indices])
+        assert set(targets.indices.tolist()) <= set(everybody.indices.tolist())
+
+    def test_it_depends_on_the_seed_alone(self, name: str, users: FederatedDataset):
+        torch.manual_seed(1)
+        first = set_up(name, users).examples(users, "train")
+        torch.manual_seed(2)
+        again = set_up(name, users).examples(users, "train")
+        assert torch.equal(first.indices, again.indices)
+        assert torch.equal(first.labels, again.labels)
+
+    def test_its_trigger_keeps_shape_and_range_and_its_input(
+        self, name: str, users: FederatedDataset
+    ):
+        task, images = set_up(name, users), users.train.pixels(torch.arange(5))
+        before = images.clone()
+        stamped = task.transform(images)
+        assert stamped.shape == images.shape
+        assert ((stamped >= 0) & (stamped <= 1)).all()
+        assert torch.equal(images, before)
+
+    def test_planting_leaves_users_their_own_data(self, name: str, users: FederatedDataset):
+        task, n = set_up(name, users), len(users.train)
+        planted, backdoor = task.plant(users)
+        assert torch.equal(planted.images[:n], users.train.images)
+        assert torch.equal(planted.labels[:n], users.train.labels)
+        assert torch.equal(planted.offsets, users.train.offsets)
+        assert torch.equal(backdoor.labels, task.examples(users, "train").labels)
+        stamped = task.transform(users.train.pixels(task.examples(users, "train").indices))
+        assert (planted.pixels(backdoor.indices) - stamped).abs().max() <= 0.5 / 255
