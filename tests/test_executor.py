@@ -1,0 +1,96 @@
+"""Warm workers: cells that fail, workers that die, and the same bits as a run of its own."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from benchmark import cell as cells
+from benchmark.executor import Failed, Finished, LocalExecutor, Round, Started
+from tests.running import files, tiny
+
+
+def kill_worker() -> None:
+    """What the kernel does when memory runs out; returns when the process is gone."""
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+
+
+def test_workers_that_are_killed_take_nothing_else_down(workplace: Path) -> None:
+    victim, failing, last = (
+        tiny("seed=1"),
+        tiny("federation.client_lr=1e30"),
+        tiny("attack=boosted", "defense=norm_clip"),
+    )
+    alone = cells.run(last, workplace / "alone")
+    folder = workplace / "suite"
+    seen: list[tuple[type, str]] = []
+    failures: dict[str, Failed] = {}
+    finished: dict[str, Finished] = {}
+    for event in LocalExecutor(workers=1).run([victim, failing, last], folder):
+        seen.append((type(event), event.cell.id))
+        match event:
+            case Round(round=0) if event.cell == victim:
+                kill_worker()
+            case Failed():
+                failures[event.cell.id] = event
+                if event.cell == failing:
+                    # Now the worker has nothing to do, and dies all the same.
+                    kill_worker()
+            case Finished():
+                finished[event.cell.id] = event
+
+    assert failures.keys() == {victim.id, failing.id}
+    assert failures[victim.id].reason == "its worker died: signal SIGKILL (out of memory?)"
+    reason = failures[failing.id].reason
+    assert reason.startswith("FloatingPointError: round 0: the aggregated update is not finite")
+    assert "Traceback" in failures[failing.id].details
+    assert "federation.py" in failures[failing.id].details
+
+    assert finished.keys() == {last.id}
+    record = finished[last.id].record
+    assert record.result() == alone.result()
+    assert record.weights_sha256 == alone.weights_sha256
+    of_last = [kind for kind, cell in seen if cell == last.id]
+    assert of_last == [Started, Round, Round, Round, Finished]
+    assert {f"records/{last.id}.json", f"weights/{last.id}.pt"} <= files(folder)
+    assert not victim.record_path(folder).exists()
+    assert multiprocessing.active_children() == []
+
+
+def test_two_workers_and_an_end_in_the_middle(workplace: Path) -> None:
+    two = [tiny("federation.rounds=500", f"seed={seed}") for seed in (0, 1)]
+    events = LocalExecutor(workers=5).run(two, workplace / "suite")
+    running = set()
+    for event in events:
+        if isinstance(event, Round):
+            running.add(event.cell.id)
+        if len(running) == 2:
+            break
+    # No more processes than cells; the end leaves none of them.
+    assert len(multiprocessing.active_children()) == 2
+    events.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+    assert not [name for name in files(workplace / "suite") if name.startswith("records/")]
+
+
+def test_no_cells_no_workers(tmp_path: Path) -> None:
+    assert list(LocalExecutor().run([], tmp_path)) == []
+    assert LocalExecutor().workers == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("threads", [None, "7"])
+def test_the_environment_is_left_as_it_was(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, threads: str | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    events = LocalExecutor(workers=1).run([tiny()], workplace / "suite")
+    assert isinstance(next(events), Started)
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+    events.close()  # type: ignore[attr-defined]
