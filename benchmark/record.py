@@ -135,4 +135,6 @@ class Record:
         except FileNotFoundError:
             raise UserError(f"{path}: no such record") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not a record: {error}") from error
+            raise UserError(
+                f"{path}: not a record: {error}; without it its cell runs again"
+            ) from error

@@ -20,6 +20,7 @@ from benchmark.display import Display
 from benchmark.errors import UserError
 from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started
 from benchmark.record import Record
+from benchmark.record import Record
 from benchmark.tracking import CellFacts, NoTracker, Tracker
 
 STANDALONE = "runs"
@@ -49,6 +50,7 @@ def run_verb(arguments: argparse.Namespace) -> int:
     folder = arguments.results / STANDALONE
     path = cell.record_path(folder)
     if path.exists():
+        Record.read(path)
         console.print(f"{cell.id} is done already; delete its record to run it again")
     else:
         cell.check()

@@ -210,12 +210,10 @@ def test_partition_prints_the_folder_and_replaces_only_partitions(
     assert (workplace / "mine" / "thesis.tex").read_text() == "years of work"
     assert "afile: holds" in call(capsys, "partition", "--out", _file(workplace / "afile")).fault
 
-    manifest = folder / "manifest.json"
-    before = manifest.read_bytes()
+    arrays = {name: (folder / name).read_bytes() for name in files(folder)}
+    (folder / "manifest.json").write_text("{}")
     assert call(capsys, "partition", "--out", folder).status == 0
-    assert manifest.read_bytes() == before
-    (workplace / "empty").mkdir()
-    assert call(capsys, "partition", "--out", "empty").status == 0
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == arrays
 
 
 def _file(path: Path) -> str:
@@ -228,10 +226,9 @@ def test_a_command_in_its_own_process(workplace: Path) -> None:
     assert answer.status == 0
     assert json.loads(answer.out)["overrides"] == list(TINY)
     assert answer.err.count("\n") == 1
-    again = command("run", *TINY, cwd=workplace)
-    assert again.out == f"results/runs/records/{json.loads(answer.out)['cell']}.json\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_closes_the_pipe_is_no_error(workplace: Path) -> None:
     program = f"{sys.executable} -m benchmark list --json | head -c 20"
     done = subprocess.run(

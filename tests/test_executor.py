@@ -38,9 +38,6 @@ def test_workers_that_are_killed_take_nothing_else_down(workplace: Path) -> None
                 kill_worker()
             case Failed():
                 failures[event.cell.id] = event
-                if event.cell == failing:
-                    # Now the worker has nothing to do, and dies all the same.
-                    kill_worker()
             case Finished():
                 finished[event.cell.id] = event
 
@@ -62,6 +59,20 @@ def test_workers_that_are_killed_take_nothing_else_down(workplace: Path) -> None
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(workplace: Path) -> None:
+    one, other = tiny("seed=1"), tiny("seed=2")
+    finished = []
+    for event in LocalExecutor(workers=1).run([one, other], workplace / "suite"):
+        assert not isinstance(event, Failed)
+        if isinstance(event, Finished):
+            finished.append(event.cell)
+            if event.cell == one:
+                kill_worker()
+    assert finished == [one, other]
+
+
+@pytest.mark.slow
 def test_two_workers_and_an_end_in_the_middle(workplace: Path) -> None:
     two = [tiny("federation.rounds=500", f"seed={seed}") for seed in (0, 1)]
     events = LocalExecutor(workers=5).run(two, workplace / "suite")
