@@ -20,7 +20,6 @@ from benchmark.display import Display
 from benchmark.errors import UserError
 from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started
 from benchmark.record import Record
-from benchmark.record import Record
 from benchmark.tracking import CellFacts, NoTracker, Tracker
 
 STANDALONE = "runs"
