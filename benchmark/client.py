@@ -23,7 +23,8 @@ class ClientModule(pl.LightningModule):
 
     Raises:
         ValueError: the model keeps running statistics (BatchNorm), which are not parameters
-            and so no part of a client update; or ``lr`` is not positive.
+            and so no part of a client update; it has dropout other than ``nn.Dropout``, whose
+            masks cannot be repeated; or ``lr`` is not positive.
     """
 
     def __init__(self, model: nn.Module, lr: float, dropout_seed: int = 0):
@@ -40,6 +41,12 @@ class ClientModule(pl.LightningModule):
         self.lr = lr
         self.dropout_seed = dropout_seed
         self.dropouts = key_dropouts(model)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                raise ValueError(
+                    f"layer '{name}' ({type(module).__name__}) draws from torch's global "
+                    "generator, which no run could repeat; use nn.Dropout"
+                )
         self.shapes = [(name, p.shape) for name, p in model.named_parameters()]
 
     @property

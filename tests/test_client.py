@@ -46,6 +46,12 @@ def test_normalization_without_running_statistics_is_welcome():
     assert ClientModule(model, lr=0.1).num_parameters == 2 + 7850
 
 
+def test_dropout_that_cannot_be_repeated_is_refused():
+    model = nn.Sequential(nn.Conv2d(1, 2, 28), nn.Dropout2d(0.5), nn.Flatten())
+    with pytest.raises(ValueError, match=r"layer '1' \(Dropout2d\) draws from .*use nn.Dropout"):
+        ClientModule(model, lr=0.1)
+
+
 @pytest.mark.parametrize("lr", [0.0, -0.1])
 def test_a_learning_rate_is_positive(lr: float):
     with pytest.raises(ValueError, match="client_lr must be positive"):
