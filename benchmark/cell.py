@@ -254,7 +254,7 @@ def _record(
             round_seconds=recorder.round_seconds,
             peak_memory_mb=_peak_memory_mb(device),
             device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
-            engine=cell.config["engine"]["name"],
+            engine=f"{cell.config['engine']['name']} ({federation.engine.kind})",
             precision=str(theta.dtype),
             environment=_environment(),
         ),

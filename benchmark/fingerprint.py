@@ -54,7 +54,10 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
             node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
     package = module.partition(".")[0]
     own = [name for name in imported if name.split(".")[0] == package and _path(name)]
-    return ast.unparse(tree), tuple(own)
+    # The C source of a compiled module stands beside it.
+    compiled = path.with_suffix(".c")
+    extra = compiled.read_text(encoding="utf-8") if compiled.exists() else ""
+    return ast.unparse(tree) + extra, tuple(own)
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -27,6 +27,8 @@ class Engine(ABC):
     """Local training of a whole cohort. An engine knows no attack and no defense."""
 
     device_types: tuple[str, ...] = ("cpu", "cuda")
+    kind: str = "autograd"
+    """How the lanes are computed, known after ``setup``; goes into the record."""
 
     @abstractmethod
     def setup(self, client: ClientModule, data: Split) -> None:

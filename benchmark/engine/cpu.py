@@ -1,6 +1,7 @@
 """Lanes over the cores: one thread, one resident model and one row of the result each."""
 
 import copy
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -11,12 +12,19 @@ from benchmark.checks import at_least
 from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Trained
+from benchmark.engine.layout import supported
+from benchmark.engine.native import NativeModel, available
 from benchmark.engine.plan import Lane, Plan
 from benchmark.models.dropout import set_keys
 
+log = logging.getLogger("benchmark")
+
 
 class CpuEngine(Engine):
-    """Resident flat models on the CPU, ``workers`` lanes at a time, one torch thread each.
+    """Resident flat models on the CPU, ``workers`` lanes at a time, one thread each.
+
+    A model that is a chain of common layers runs in compiled code (see ``native.py``), any other
+    with autograd.
 
     A lane's arithmetic does not depend on the number of workers, so neither do the bits. It
     follows what was measured: parallel lanes beat parallel operators on small batches, and a
@@ -25,6 +33,7 @@ class CpuEngine(Engine):
     Args:
         workers: lanes trained at the same time; null takes one for each core, or one where
             the suite already runs a cell on each core.
+        compiled: whether compiled code may be used.
 
     Raises:
         ValueError: ``workers`` is below 1.
@@ -32,15 +41,19 @@ class CpuEngine(Engine):
 
     device_types = ("cpu",)
 
-    def __init__(self, workers: int | None = None):
+    def __init__(self, workers: int | None = None, compiled: bool = True):
+        self.compiled = compiled
         default = torch.get_num_threads()
         self.workers = default if workers is None else at_least("workers", 1, workers)
 
     def setup(self, client: ClientModule, data: Split) -> None:
         """Make one resident model for each worker."""
-        self.models: SimpleQueue[_ResidentModel] = SimpleQueue()
+        native = self.compiled and supported(client) and available()
+        self.kind = "compiled" if native else "autograd"
+        log.info("engine cpu: %s, %d lanes at a time", self.kind, self.workers)
+        self.models: SimpleQueue[NativeModel | _ResidentModel] = SimpleQueue()
         for _ in range(self.workers):
-            self.models.put(_ResidentModel(client, data))
+            self.models.put((NativeModel if native else _ResidentModel)(client, data))
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         """Train the lanes, the longest first so that no worker ends up alone with it."""

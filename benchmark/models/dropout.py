@@ -49,8 +49,11 @@ class KeyedDropout(nn.Module):
         """Drop values of ``x`` with probability p."""
         if not self.training or self.p == 0:
             return x
-        keep = random_bits(self.key, x.numel()) >= int(self.p * 2**24)
-        return x * keep.view(x.shape) / (1 - self.p)
+        return x * self.kept(x.numel()).view(x.shape) / (1 - self.p)
+
+    def kept(self, count: int) -> Tensor:
+        """The mask for ``count`` values, bool, by the key as it is now."""
+        return random_bits(self.key, count) >= int(self.p * 2**24)
 
 
 def key_dropouts(model: nn.Module) -> list[KeyedDropout]:
@@ -65,4 +68,9 @@ def key_dropouts(model: nn.Module) -> list[KeyedDropout]:
 def set_keys(dropouts: list[KeyedDropout], seed: int, step: int) -> None:
     """Give every layer the key of one local step; layers and steps draw independent masks."""
     for layer, dropout in enumerate(dropouts):
-        dropout.key.fill_(mix(mix(mix(seed) + step) + layer))
+        dropout.key.fill_(layer_key(seed, step, layer))
+
+
+def layer_key(seed: int, step: int, layer: int) -> int:
+    """The key of one dropout layer in one local step, 32 bits."""
+    return mix(mix(mix(seed) + step) + layer)

@@ -1,0 +1,189 @@
+"""A model that is a chain of common layers, laid out for compiled code.
+
+``native.c`` knows convolutions (no padding, dilation or groups), dense layers, ReLU, max-pooling
+with disjoint windows and keyed dropout. This module finds out whether a model is a chain of those,
+and says where each layer's packed parameters and workspace lie.
+"""
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from benchmark.client import ClientModule
+from benchmark.models.dropout import KeyedDropout
+
+_CONVOLUTION, _DENSE, _POOLING, _DROPOUT, _RECTIFIER = range(5)
+_INTS = "kind relu first gated h w c cs oh ow oc os kh kw sh sw threshold slot"
+_OFFSETS = "weight bias in out in_gradient gradient extra"
+
+
+class Layer(ctypes.Structure):
+    """``Layer`` of native.c, which says what the fields mean."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in _INTS.split()),
+        *((name, ctypes.c_int64) for name in _OFFSETS.split()),
+        ("keep", ctypes.c_double),
+    ]
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, KeyedDropout) or super().is_leaf_module(m, module_qualified_name)
+
+
+def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
+    """The named layers of a model that is nothing but a chain of them, else None."""
+    try:
+        source, *nodes, output = _Tracer().trace(model).nodes
+    except Exception:  # tracing raises whatever the model's own code does with a proxy
+        return None
+    previous, layers = source, []
+    for node in nodes:
+        if node.op != "call_module" or node.args != (previous,) or node.kwargs:
+            return None
+        layers.append((str(node.target), model.get_submodule(str(node.target))))
+        previous = node
+    return layers if output.args == (previous,) and layers else None
+
+
+@dataclass
+class Shape:
+    """Of an example's activations: rows, columns, channels, and channels with padding."""
+
+    h: int
+    w: int
+    c: int
+    cs: int
+
+    @property
+    def size(self) -> int:
+        """Values, padding included."""
+        return self.h * self.w * self.cs
+
+
+class Layout:
+    """Where everything lies, for batches of up to B examples.
+
+    Attributes:
+        layers: of native.c.
+        slots: parameter name → index of each of its values among the packed ones.
+        packed, work: length of the packed parameters and of the workspace.
+        dropouts: number of dropout layers.
+    """
+
+    def __init__(self, model: nn.Module, image: Shape, batch: int, lanes: int):
+        self.batch, self.lanes = batch, lanes
+        self.layers: list[Layer] = []
+        self.slots: dict[str, Tensor] = {}
+        self.packed = self.work = self.dropouts = 0
+        self.shape = image
+        self.input = self.activations = self._take("work", batch * image.size)
+        self.gradients = 0
+        self.rectified = False
+        for name, layer in layers_of(model) or ():
+            self._add(name, layer)
+
+    def _take(self, what: str, count: int) -> int:
+        start = getattr(self, what)
+        setattr(self, what, start + -(-count // self.lanes) * self.lanes)
+        return start
+
+    def _add(self, name: str, layer: nn.Module) -> None:
+        match layer:
+            case nn.Flatten():
+                pass
+            case nn.ReLU() if self.layers and self.layers[-1].kind in (_CONVOLUTION, _DENSE):
+                self.layers[-1].relu = 1
+                self.rectified = True
+            case nn.ReLU():
+                self._push(_RECTIFIER, self.shape, 0)
+                self.rectified = True
+            case KeyedDropout():
+                dropout = self._push(_DROPOUT, self.shape, self.batch * self.shape.size)
+                dropout.threshold, dropout.keep = int(layer.p * 2**24), 1 - layer.p
+                dropout.slot = self.dropouts
+                self.dropouts += 1
+            case nn.MaxPool2d():
+                (kh, kw), s = _pair(layer.kernel_size), self.shape
+                out = Shape(s.h // kh, s.w // kw, s.c, s.cs)
+                pool = self._push(_POOLING, out, self.batch * out.size)
+                pool.kh, pool.kw = kh, kw
+            case nn.Conv2d():
+                self._add_convolution(name, layer)
+            case nn.Linear():
+                self._add_dense(name, layer)
+
+    def _add_convolution(self, name: str, layer: nn.Conv2d) -> None:
+        (kh, kw), (sh, sw), s, o = layer.kernel_size, layer.stride, self.shape, layer.out_channels
+        out = Shape((s.h - kh) // sh + 1, (s.w - kw) // sw + 1, o, self._padded(o))
+        conv = self._push(_CONVOLUTION, out, (2 * kh * kw * s.cs + 1) * out.cs)
+        conv.kh, conv.kw, conv.sh, conv.sw = kh, kw, sh, sw
+        rows = torch.arange(kh * kw * s.c).view(kh, kw, s.c).permute(2, 0, 1)
+        self._parameters(name, conv, rows, kh * kw * s.c)
+        self.rectified = False
+
+    def _add_dense(self, name: str, layer: nn.Linear) -> None:
+        s, o = self.shape, layer.out_features
+        out = Shape(1, 1, o, self._padded(o))
+        dense = self._push(_DENSE, out, 0)
+        dense.gated, dense.cs = self.rectified, s.size
+        rows = torch.arange(s.size).view(s.h, s.w, s.cs)[:, :, : s.c].permute(2, 0, 1)
+        self._parameters(name, dense, rows.flatten(), s.size)
+        self.rectified = False
+
+    def _padded(self, channels: int) -> int:
+        return -(-channels // self.lanes) * self.lanes
+
+    def _push(self, kind: int, out: Shape, extra: int) -> Layer:
+        s = self.shape
+        layer = Layer(kind=kind, first=not self.layers, h=s.h, w=s.w, c=s.c, cs=s.cs)
+        layer.oh, layer.ow, layer.oc, layer.os = out.h, out.w, out.c, out.cs
+        setattr(layer, "in", self.activations)
+        layer.in_gradient = self.gradients
+        layer.out = self.activations = self._take("work", self.batch * out.size)
+        layer.gradient = self.gradients = self._take("work", self.batch * out.size)
+        layer.extra = self._take("work", extra)
+        self.layers.append(layer)
+        self.shape = out
+        return layer
+
+    def _parameters(self, name: str, layer: Layer, rows: Tensor, count: int) -> None:
+        """Packed, a parameter of output o and input row r lies at r · os + o."""
+        outputs = torch.arange(layer.oc)
+        layer.weight = self._take("packed", count * layer.os)
+        layer.bias = self._take("packed", layer.os)
+        weight = rows.unsqueeze(0) * layer.os + outputs.view(-1, *[1] * rows.dim())
+        self.slots[f"{name}.weight"] = layer.weight + weight.flatten()
+        self.slots[f"{name}.bias"] = layer.bias + outputs
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def supported(client: ClientModule) -> bool:
+    """Whether the model is a chain of known layers, and its loss the plain cross-entropy."""
+    layers = layers_of(client.model)
+    if type(client).loss is not ClientModule.loss or layers is None:
+        return False
+    flat = False
+    for _, layer in layers:
+        match layer:
+            case nn.Conv2d(padding=(0, 0), dilation=(1, 1), groups=1):
+                known = not flat and layer.bias is not None
+            case nn.MaxPool2d(padding=0, dilation=1, ceil_mode=False, return_indices=False):
+                known = not flat and _pair(layer.stride) == _pair(layer.kernel_size)
+            case nn.Flatten(start_dim=1, end_dim=-1):
+                known, flat = not flat, True
+            case nn.Linear():
+                known = flat and layer.bias is not None
+            case nn.ReLU() | KeyedDropout():
+                known = True
+            case _:
+                known = False
+        if not known:
+            return False
+    return isinstance(layers[-1][1], nn.Linear)

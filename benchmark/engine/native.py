@@ -1,0 +1,158 @@
+"""A whole client in one call: models that are a chain of common layers, compiled for this CPU.
+
+``native.c`` is compiled with the system's C compiler at first use and cached. Without a compiler,
+or for any other model, the cpu engine runs autograd and says so in the log.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.client import ClientModule
+from benchmark.data.dataset import Split
+from benchmark.engine.layout import Layer, Layout, Shape
+from benchmark.engine.plan import Lane, LocalRule
+from benchmark.files import atomic_file
+from benchmark.models.dropout import layer_key
+
+log = logging.getLogger("benchmark")
+
+_SOURCE = Path(__file__).with_suffix(".c")
+_FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fPIC")
+_TYPES = {torch.float32: "float", torch.float64: "double"}
+
+
+class NativeModel:
+    """A client whose local steps run in compiled code; what :class:`CpuEngine` asks of a model."""
+
+    def __init__(self, client: ClientModule, data: Split):
+        self.client, self.data = client, data
+        self.theta = client.flat()
+        self.start: Tensor | None = None
+        self.batch = 0
+
+    def train(self, start: Tensor, lane: Lane) -> Tensor:
+        """Leave the lane's weights in ``self.theta``; return the mean loss."""
+        self._fit(lane.indices.shape[1])
+        if start is not self.start:
+            self.start, self.packed_start[self.slots] = start, start
+        self.packed.copy_(self.packed_start)
+        keys = [
+            [layer_key(lane.dropout_seed, step, layer) for layer in range(self.dropouts)]
+            for step in range(lane.num_steps)
+        ]
+        arguments = (
+            lane.indices.contiguous().numpy(),
+            lane.labels.contiguous().numpy(),
+            np.array(lane.sizes, dtype=np.int32),
+            np.array(keys, dtype=np.uint32).reshape(lane.num_steps, -1),
+        )
+        each = type(lane.rule).after_step is not LocalRule.after_step
+        total, done = 0.0, 0
+        for step in range(1, lane.num_steps + 1):
+            if not (each or lane.epoch_ends[step - 1] or step == lane.num_steps):
+                continue
+            total += self._run(*(a[done:step] for a in arguments))
+            done = step
+            self.theta = theta = self.packed[self.slots]
+            if each:
+                theta = lane.rule.after_step(theta, start)
+            if lane.epoch_ends[step - 1]:
+                theta = lane.rule.after_epoch(theta, start)
+            if theta is not self.theta:
+                self.theta = theta
+                self.packed[self.slots] = theta
+        return torch.tensor(total / lane.num_steps, dtype=start.dtype)
+
+    def _fit(self, batch: int) -> None:
+        if batch <= self.batch:
+            return
+        h, w = self.data.images.shape[1:]
+        dtype = self.theta.dtype
+        built = Layout(self.client.model, Shape(h, w, 1, 1), batch, 64 // dtype.itemsize)
+        self.batch, self.dropouts = batch, built.dropouts
+        self.layers = (Layer * len(built.layers))(*built.layers)
+        self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
+        self.packed = torch.zeros(built.packed, dtype=dtype)
+        self.packed_start = torch.zeros_like(self.packed)
+        self.start = None
+        self.work = torch.zeros(built.work, dtype=dtype)
+
+    def _run(
+        self, indices: np.ndarray, labels: np.ndarray, sizes: np.ndarray, keys: np.ndarray
+    ) -> float:
+        train = getattr(_library(), f"train_{_TYPES[self.theta.dtype]}")
+        pixels = self.data.images[0].numel()
+        return train(
+            self.layers,
+            len(self.layers),
+            self.packed.data_ptr(),
+            self.work.data_ptr(),
+            self.data.images.data_ptr(),
+            pixels,
+            indices.ctypes.data,
+            labels.ctypes.data,
+            sizes.ctypes.data,
+            keys.ctypes.data,
+            keys.shape[1],
+            len(sizes),
+            indices.shape[1],
+            self.client.lr,
+        )
+
+
+@cache
+def available() -> bool:
+    """Whether the code is compiled, or can be; logged once where not."""
+    try:
+        _library()
+    except (OSError, subprocess.SubprocessError) as error:
+        log.info("engine cpu: no compiled code (%s); running autograd", error)
+        return False
+    return True
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(_compiled()))
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    for name in _TYPES.values():
+        train = getattr(library, f"train_{name}")
+        train.restype = ctypes.c_double
+        train.argtypes = [
+            pointer, integer, pointer, pointer, pointer, ctypes.c_int64,
+            *[pointer] * 4, *[integer] * 3, ctypes.c_double,
+        ]  # fmt: skip
+    return library
+
+
+def _compiled() -> Path:
+    """The shared library for this source, compiler and CPU."""
+    compiler = os.environ.get("CC", "cc")
+
+    def run(*arguments: str) -> bytes:
+        done = subprocess.run([compiler, *arguments], capture_output=True, check=True, timeout=120)
+        return done.stdout
+
+    # What -march=native means here: a cache may be shared by machines.
+    target = run("-march=native", "-Q", "--help=target") + run("--version")
+    known = b"\0".join([_SOURCE.read_bytes(), " ".join(_FLAGS).encode(), target])
+    cache_folder = os.environ.get("FEDBACKDOOR_CACHE") or Path.home() / ".cache" / "fedbackdoor"
+    path = Path(cache_folder) / f"native-{hashlib.sha256(known).hexdigest()[:16]}.so"
+    if not path.exists():
+        with atomic_file(path) as library, tempfile.TemporaryDirectory() as folder:
+            objects = [f"{folder}/{real}.o" for real in _TYPES.values()]
+            for real, name in zip(_TYPES.values(), objects, strict=True):
+                define = (f"-DREAL={real}", f"-DNAME=train_{real}")
+                run(*_FLAGS, *define, "-c", str(_SOURCE), "-o", name)
+            run("-shared", *objects, "-o", str(library), "-lm")
+    return path
