@@ -20,8 +20,13 @@ from benchmark.models.cnn import PaperCNN, SmallCNN
 from benchmark.models.dropout import set_keys
 from tests.toys import make_split, seeded, tiny_client
 
-ENGINES = [ReferenceEngine(), CpuEngine(workers=1), CpuEngine(workers=2)]
-NAMES = ["reference", "cpu-1", "cpu-2"]
+ENGINES = [
+    ReferenceEngine(),
+    CpuEngine(workers=1),
+    CpuEngine(workers=2),
+    CpuEngine(workers=1, compiled=False),
+]
+NAMES = ["reference", "cpu-1", "cpu-2", "cpu-autograd"]
 DATA = make_split([60], seeded(3))
 TOLERANCE = 1e-10
 
@@ -114,14 +119,17 @@ def some_lane(n: int, epochs: int = 1, batch_size: int = 4, seed: int = 0) -> La
     return replace(lane, dropout_seed=seed)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_cpu_engines_bits_depend_neither_on_workers_nor_on_threads(threads: int):
+def test_the_cpu_engines_bits_depend_neither_on_workers_nor_on_threads(
+    threads: int, compiled: bool
+):
     torch.manual_seed(0)
     client = ClientModule(SmallCNN(), lr=0.1)
     plan = Plan(0, [some_lane(n=40, batch_size=20, seed=s) for s in range(3)])
 
     def trained(workers: int) -> Tensor:
-        engine = CpuEngine(workers)
+        engine = CpuEngine(workers, compiled)
         engine.setup(client, DATA)
         return engine.train(client.flat(), plan).updates
 

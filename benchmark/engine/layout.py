@@ -35,7 +35,10 @@ class _Tracer(fx.Tracer):
 
 
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
-    """The named layers of a model that is nothing but a chain of them, else None."""
+    """The named layers of a model that is nothing but a chain of them, else None.
+
+    Not to be called while another thread uses a module: tracing patches ``nn.Module`` itself.
+    """
     try:
         source, *nodes, output = _Tracer().trace(model).nodes
     except Exception:  # tracing raises whatever the model's own code does with a proxy
@@ -67,6 +70,12 @@ class Shape:
 class Layout:
     """Where everything lies, for batches of up to B examples.
 
+    Args:
+        chain: the model's layers, see :func:`layers_of`.
+        image: shape of an input.
+        batch: B.
+        lanes: values in a vector register; channels are padded to a multiple.
+
     Attributes:
         layers: of native.c.
         slots: parameter name → index of each of its values among the packed ones.
@@ -74,7 +83,7 @@ class Layout:
         dropouts: number of dropout layers.
     """
 
-    def __init__(self, model: nn.Module, image: Shape, batch: int, lanes: int):
+    def __init__(self, chain: list[tuple[str, nn.Module]], image: Shape, batch: int, lanes: int):
         self.batch, self.lanes = batch, lanes
         self.layers: list[Layer] = []
         self.slots: dict[str, Tensor] = {}
@@ -83,7 +92,7 @@ class Layout:
         self.input = self.activations = self._take("work", batch * image.size)
         self.gradients = 0
         self.rectified = False
-        for name, layer in layers_of(model) or ():
+        for name, layer in chain:
             self._add(name, layer)
 
     def _take(self, what: str, count: int) -> int:
@@ -168,6 +177,10 @@ def supported(client: ClientModule) -> bool:
     """Whether the model is a chain of known layers, and its loss the plain cross-entropy."""
     layers = layers_of(client.model)
     if type(client).loss is not ClientModule.loss or layers is None:
+        return False
+    # A parameter used twice, or not at all, has no place of its own among the packed ones.
+    used = [f"{name}.{key}" for name, layer in layers for key, _ in layer.named_parameters()]
+    if sorted(used) != sorted(name for name, _ in client.shapes):
         return False
     flat = False
     for _, layer in layers:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
-from benchmark.engine.layout import Layer, Layout, Shape
+from benchmark.engine.layout import Layer, Layout, Shape, layers_of
 from benchmark.engine.plan import Lane, LocalRule
 from benchmark.files import atomic_file
 from benchmark.models.dropout import layer_key
@@ -36,6 +36,7 @@ class NativeModel:
 
     def __init__(self, client: ClientModule, data: Split):
         self.client, self.data = client, data
+        self.chain = layers_of(client.model) or []
         self.theta = client.flat()
         self.start: Tensor | None = None
         self.batch = 0
@@ -78,7 +79,7 @@ class NativeModel:
             return
         h, w = self.data.images.shape[1:]
         dtype = self.theta.dtype
-        built = Layout(self.client.model, Shape(h, w, 1, 1), batch, 64 // dtype.itemsize)
+        built = Layout(self.chain, Shape(h, w, 1, 1), batch, 64 // dtype.itemsize)
         self.batch, self.dropouts = batch, built.dropouts
         self.layers = (Layer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
