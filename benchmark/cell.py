@@ -239,6 +239,9 @@ def _record(
     attacked = curves["num_compromised"]
     theta = federation.theta.detach().cpu().numpy()
     kind = dataset.facts["user_kind"]
+    notes = [] if kind == "writers" else [f"the users are {kind}, not writers"]
+    if federation.attack.active and not any(attacked.values):
+        notes.append("no compromised client took part in any round: this is no attack")
     return Record(
         cell=cell.id,
         overrides=list(cell.overrides),
@@ -258,7 +261,7 @@ def _record(
             precision=str(theta.dtype),
             environment=_environment(),
         ),
-        notes=[] if kind == "writers" else [f"the users are {kind}, not writers"],
+        notes=notes,
     )
 
 

@@ -59,6 +59,10 @@ class Display:
             self.running[key] = self.progress.add_task(f"  {key}", total=event.cell.rounds, note="")
         elif isinstance(event, Round):
             before = self.progress.tasks[self.progress.task_ids.index(self.running[key])].completed
+            if event.round > before:
+                self._print(f"{key} goes on at round {event.round}")
+            elif self.total == 1 and "main_accuracy" in event.metrics:
+                self._print(f"round {event.round}  {_brief(event.metrics)}")
             # A resumed cell starts in the middle: its earlier rounds cost nothing now.
             step = min(event.round + 1 - before, 1)
             self.rounds_done += step
@@ -85,13 +89,10 @@ class Display:
             line = f"{count} {event.cell.id}  FAILED: {event.reason}"
         if not self.console.is_terminal:
             line += f"  ({self._left()} left)"
-        self.console.print(
-            line,
-            style="red" if isinstance(event, Failed) else None,
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._print(line, style="red" if isinstance(event, Failed) else None)
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self.started

@@ -66,14 +66,20 @@ def test_the_papers_form_trains_on_local_data_and_the_backdoor_and_boosts_all(
     assert crafted.tolist() == [[30.0, -60.0], [1.0, 8.0]]
 
 
-@pytest.mark.parametrize(("epochs", "passes"), [(None, 2), (3, 3)])
-def test_the_codes_form_boosts_only_what_the_backdoor_moved(epochs: int | None, passes: int):
-    attack = Boosted("code", epochs)
+@pytest.mark.parametrize(
+    ("epochs", "batch", "sizes"),
+    [(None, "full", (11,)), (3, "full", (11,) * 3), (None, "batch", (4, 4, 3))],
+)
+def test_the_codes_form_boosts_only_what_the_backdoor_moved(
+    epochs: int | None, batch: str, sizes: tuple[int, ...]
+):
+    attack = Boosted("code", epochs, batch)
     honest, malicious = attack.lanes(CLIENT, BACKDOOR, 3.0)
     assert torch.equal(honest.indices, CLIENT.honest_lane().indices)
     assert honest.dropout_seed == CLIENT.honest_lane().dropout_seed
     assert content(honest) == times(LOCAL, CLIENT.epochs)
-    assert content(malicious) == times(BACKDOOR, passes)
+    assert malicious.sizes == sizes
+    assert content(malicious) == times(BACKDOOR, epochs or 1)
     updates = torch.tensor([[[1.0, -2.0], [0.25, 1.0]], [[3.0, 3.0], [1.0, 0.0]]])
     crafted = attack.craft(updates, context(torch.tensor([30.0, 2.0], dtype=torch.float64)))
     assert crafted.tolist() == [[1 + 7.5, -2 + 30.0], [3 + 2.0, 3.0]]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -80,6 +80,18 @@ class Attack(nn.Module):
             ``(M, P)``; the default submits the first lane's update.
         """
         return updates[:, 0]
+
+
+BackdoorBatch = Literal["full", "batch"]
+"""D_mal as one batch (the paper's code), or in batches of the protocol's size (its text)."""
+
+
+def backdoor_pass(
+    client: LocalClient, backdoor: Examples, epochs: int, batch: BackdoorBatch, purpose: str
+) -> Lane:
+    """A lane of ``epochs`` passes over D_mal alone."""
+    size = len(backdoor) if batch == "full" else client.batch_size
+    return client.batches(backdoor, epochs, size, purpose)
 
 
 def boosted(updates: Tensor, boosts: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, AttackContext, boosted
+from benchmark.attacks.base import Attack, AttackContext, BackdoorBatch, backdoor_pass, boosted
 from benchmark.checks import at_least, one_of
 from benchmark.engine.plan import Examples, Lane, LocalClient
 
@@ -22,28 +22,36 @@ class Boosted(Attack):
 
     Args:
         form: ``paper`` or ``code``.
-        epochs: passes of the malicious training; null takes the protocol's local epochs.
+        epochs: passes of the malicious training; null takes the protocol's local epochs for the
+            paper form, and one for the code form.
+        backdoor_batch: for the code form, ``full``, D_mal as one batch (the published loader),
+            or ``batch``, in batches of the protocol's size.
 
     Raises:
-        ValueError: an unknown form or ``epochs`` below 1.
+        ValueError: an unknown form or ``backdoor_batch``, or ``epochs`` below 1.
     """
 
     paper = "Sun et al. 2019, arXiv 1911.07963, section 3; Bagdasaryan et al. 2018"
 
-    def __init__(self, form: Form = "paper", epochs: int | None = None):
+    def __init__(
+        self,
+        form: Form = "paper",
+        epochs: int | None = None,
+        backdoor_batch: BackdoorBatch = "full",
+    ):
         super().__init__()
         self.form = one_of("form", Form, form)
         self.epochs = None if epochs is None else at_least("epochs", 1, epochs)
+        self.backdoor_batch = one_of("backdoor_batch", BackdoorBatch, backdoor_batch)
 
     def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One lane on the union, or an honest one and one on D_mal."""
-        epochs = self.epochs or client.epochs
         if self.form == "paper":
-            union = client.local + backdoor
+            union, epochs = client.local + backdoor, self.epochs or client.epochs
             return [client.batches(union, epochs, client.batch_size, "backdoor")]
         return [
             client.honest_lane(),
-            client.batches(backdoor, epochs, client.batch_size, "backdoor"),
+            backdoor_pass(client, backdoor, self.epochs or 1, self.backdoor_batch, "backdoor"),
         ]
 
     def craft(self, updates: Tensor, context: AttackContext) -> Tensor:

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, AttackContext, boosted
+from benchmark.attacks.base import Attack, AttackContext, BackdoorBatch, backdoor_pass, boosted
 from benchmark.checks import at_least, one_of, positive
 from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule
-
-BackdoorBatch = Literal["full", "batch"]
 
 # Submissions stop this far inside the ball, so that rounding cannot lead out of it, not even past
 # a server that rejects what is longer by one unit in the last place.
@@ -62,12 +59,10 @@ class NormBounded(Attack):
 
     def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One lane: R times local stream, D_mal, projection."""
-        full = self.backdoor_batch == "full"
-        size = len(backdoor) if full else client.batch_size
         passes = []
         for i in range(self.rounds):
             local = client.batches(client.local, client.epochs, client.batch_size, f"local/{i}")
-            malicious = client.batches(backdoor, 1, size, f"backdoor/{i}")
+            malicious = backdoor_pass(client, backdoor, 1, self.backdoor_batch, f"backdoor/{i}")
             passes.append(local.then(malicious).ending_epoch())
         rule = Projection(radius=self.norm_bound / boost)
         return [replace(reduce(Lane.then, passes), rule=rule)]
