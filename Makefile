@@ -47,7 +47,7 @@ ui: setup ## open the MLflow UI on what was recorded, at 127.0.0.1:5000
 
 .PHONY: test
 test: setup ## the quick tests, under 4 minutes on 2 cores
-	pytest
+	OMP_NUM_THREADS=1 pytest -n auto
 
 .PHONY: test-slow
 test-slow: setup ## the tests marked slow: science, kill-and-resume, browser
