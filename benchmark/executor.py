@@ -121,7 +121,8 @@ class _Worker:
         try:
             self.connection.send(cell)
         except OSError:
-            # It died while it had nothing to do.
+            # It died, with its last cell or with nothing to do.
+            self.connection.close()
             self._launch()
             self.connection.send(cell)
         return Started(cell)
@@ -136,7 +137,6 @@ class _Worker:
             why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
             hint = " (out of memory?)" if code == -signal.SIGKILL else ""
             event = Failed(self.cell, f"its worker died: {why}{hint}", "")
-            self._launch()
         if isinstance(event, Finished | Failed):
             self.cell = None
         return event
