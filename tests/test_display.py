@@ -135,6 +135,19 @@ def test_rounds_that_a_resumed_cell_had_done_before_are_no_speed(clock: Clock) -
         assert "1.0 rounds/s · 1:48 left" in screen.now(display)
 
 
+def test_a_resumed_cell_says_so_and_a_single_one_tells_its_evaluated_rounds(clock: Clock) -> None:
+    screen, (cell,) = Screen(terminal=False), cells(1)
+    with Display([cell], console=screen.console) as display:
+        display(Started(cell))
+        display(Round(cell, 6, {"backdoor_in_sample": 0.1}))
+        display(Round(cell, 7, {"backdoor_in_sample": 0.1}))
+        display(Round(cell, 8, {"backdoor_in_sample": 0.1, "main_accuracy": 0.7}))
+    assert screen.text().splitlines() == [
+        f"{cell.id} goes on at round 6",
+        "round 8  main 0.700  backdoor 0.100",
+    ]
+
+
 def test_what_a_failed_cell_leaves_undone_is_not_waited_for(clock: Clock) -> None:
     screen, (cell, other) = Screen(terminal=True), cells(2, rounds=10)
     with Display([cell, other], console=screen.console) as display:
