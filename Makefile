@@ -38,7 +38,7 @@ leaderboard: setup ## rank what the suite has recorded (SUITE=name)
 
 .PHONY: params
 params: setup ## write params.yaml from conf/
-	python -m benchmark params
+	python -m benchmark params $(SUITE)
 
 .PHONY: ui
 ui: setup ## open the MLflow UI on what was recorded, at 127.0.0.1:5000

@@ -13,6 +13,10 @@ from benchmark.record import Record
 
 COLUMNS = 3
 PANEL = (3.9, 3.5)
+"""Inches."""
+
+HEADER = 0.5
+"""Inches above the panels of a section, for its legend and label."""
 
 
 def panel(section: Section, defense: str, records: dict[str, Record]) -> Figure:
@@ -30,22 +34,36 @@ def panel(section: Section, defense: str, records: dict[str, Record]) -> Figure:
 
 
 def grid(sections: list[Section], records: dict[str, Record]) -> Figure:
-    """All panels of all sections on one sheet, with a legend for each section."""
+    """All panels of all sections on one sheet, with a legend for each section.
+
+    Everything is placed by hand: matplotlib's solver for nested layouts does not give the same
+    bytes each time.
+    """
     rows = [-(-len(section.defenses) // COLUMNS) for section in sections]
-    figure = Figure(
-        figsize=(COLUMNS * PANEL[0], sum(rows) * PANEL[1] + 0.6 * len(sections)),
-        layout="constrained",
-    )
-    parts = figure.subfigures(len(sections), 1, height_ratios=rows, squeeze=False)
-    for part, section, height in zip(parts[:, 0], sections, rows, strict=True):
-        panels = part.subfigures(height, COLUMNS, squeeze=False).flatten()
-        for sub, defense in zip(panels, section.defenses, strict=False):
-            top, bottom = sub.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    width, height = COLUMNS * PANEL[0], sum(rows) * PANEL[1] + HEADER * len(sections)
+    figure = Figure(figsize=(width, height))
+
+    def axes(left: float, top: float, high: float) -> Axes:
+        box = (left / width, 1 - (top + high) / height, (PANEL[0] - 1.15) / width, high / height)
+        return figure.add_axes(box)
+
+    start = 0.0
+    for section, count in zip(sections, rows, strict=True):
+        head = 1 - (start + 0.1) / height
+        figure.legend(
+            handles=_handles(section), loc="upper left", ncols=4, bbox_to_anchor=(0.01, head)
+        )
+        if section.setting.label:
+            figure.text(0.99, head, section.setting.label, ha="right", va="top")
+        for i, defense in enumerate(section.defenses):
+            left = i % COLUMNS * PANEL[0] + 1.0
+            above = start + HEADER + i // COLUMNS * PANEL[1] + 0.5
+            top, bottom = axes(left, above, 1.5), axes(left, above + 1.65, 0.85)
+            bottom.sharex(top)
+            top.tick_params(labelbottom=False)
             _draw(top, bottom, section, defense, records)
             top.set_title(fill(defense, 36), fontweight="bold")
-        part.legend(handles=_handles(section), loc="outside lower left", ncols=4)
-        if section.setting.label:
-            part.suptitle(section.setting.label, x=0.01, ha="left")
+        start += HEADER + count * PANEL[1]
     return figure
 
 
