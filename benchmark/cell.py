@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import platform
 import resource
 import shutil
@@ -21,16 +22,13 @@ import pytorch_lightning as pl
 import torch
 
 from benchmark import __version__, config, fingerprint
-from benchmark.client import ClientModule
+from benchmark.building import build, choose_device
 from benchmark.data.dataset import FederatedDataset
 from benchmark.data.module import FederatedDataModule
 from benchmark.data.store import load
-from benchmark.engine.base import Engine
-from benchmark.errors import UserError
 from benchmark.federation import Federation
 from benchmark.files import atomic_file
 from benchmark.partitioning import partitioned
-from benchmark.randomness import derive
 from benchmark.record import Cost, Record
 from benchmark.recorder import Checkpoint, OnRound, Recorder, summarize
 
@@ -81,7 +79,7 @@ class Cell:
         ]
         return fingerprint.fingerprint(
             [
-                "benchmark.federation",
+                "benchmark.building",
                 "benchmark.recorder",
                 *(target.rpartition(".")[0] for target in targets),
             ]
@@ -131,45 +129,6 @@ class Cell:
         return folder / "weights" / f"{self.id}.pt"
 
 
-def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
-    """The federation that a resolved configuration describes.
-
-    Raises:
-        UserError: parts that do not fit each other or the data.
-    """
-    seed = resolved["seed"]
-    protocol = config.make("federation", resolved["federation"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, 0, "model"))
-        model = config.make("model", resolved["model"], num_classes=dataset.num_classes)
-    with config.refusals("model"):
-        client = ClientModule(model, protocol.client_lr)
-    parts = {
-        name: config.make(name, resolved[name])
-        for name in ("task", "attack", "participation", "defense", "engine")
-    }
-    with config.refusals("configuration"):
-        return Federation(client=client, dataset=dataset, protocol=protocol, seed=seed, **parts)
-
-
-def choose_device(asked: str, engine: Engine) -> str:
-    """``cpu`` or ``cuda``.
-
-    Raises:
-        UserError: CUDA is asked for and not there, or the engine does not run on it.
-    """
-    if asked == "auto":
-        asked = "cuda" if "cuda" in engine.device_types and torch.cuda.is_available() else "cpu"
-    if asked not in engine.device_types:
-        raise UserError(
-            f"device={asked}: this engine runs on {', '.join(engine.device_types)}; "
-            "engine=reference runs on both"
-        )
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda: no CUDA device is visible; valid: auto, cpu")
-    return asked
-
-
 def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     """Run a cell, or go on with it, or take its record if it is done.
 
@@ -195,7 +154,7 @@ def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
         checkpoint = Checkpoint(work / "last.ckpt", federation.protocol.checkpoint_every)
         trainer = _trainer(cell.rounds, device, [recorder, checkpoint])
         resume = str(checkpoint.path) if checkpoint.path.exists() else None
-        trainer.fit(federation, FederatedDataModule(dataset), ckpt_path=resume, weights_only=True)
+        _fit(trainer, federation, dataset, resume)
         federation.client.load(federation.theta.detach())
         with atomic_file(cell.weights_path(folder)) as temporary:
             torch.save(federation.client.model.state_dict(), temporary)
@@ -203,6 +162,16 @@ def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
         record.write(path)
         shutil.rmtree(work)
     return record
+
+
+def _fit(
+    trainer: pl.Trainer, federation: Federation, dataset: FederatedDataset, resume: str | None
+) -> None:
+    try:
+        trainer.fit(federation, FederatedDataModule(dataset), ckpt_path=resume, weights_only=True)
+    except SystemExit:
+        # What Lightning makes of Ctrl-C.
+        raise KeyboardInterrupt from None
 
 
 def _trainer(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -291,7 +260,12 @@ def _environment() -> dict[str, str]:
 def _lock(path: Path) -> Iterator[None]:
     """Held by the one process that runs a cell; the kernel lets go of it when that dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    path.unlink(missing_ok=True)
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever held it may have removed it meanwhile: then this is a lock on nothing.
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue
+            yield
+            path.unlink()
+            return

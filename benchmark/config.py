@@ -203,29 +203,5 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
     raise UserError(f"{key}: expected {' or '.join(expected)}, got {value!r}")
 
 
-def make(group: str, section: Mapping[str, Any], **further: Any) -> Any:
-    """Construct what a group's section names.
-
-    Raises:
-        UserError: the constructor refuses a value.
-    """
-    parameters = {k: v for k, v in section.items() if k not in ("name", "_target_")}
-    with refusals(group):
-        return get_class(section["_target_"])(**parameters, **further)
-
-
-class refusals:  # noqa: N801
-    """Turns the ValueError of a constructor into a UserError that says where it comes from."""
-
-    def __init__(self, where: str):
-        self.where = where
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ValueError):
-            raise UserError(f"{self.where}: {_first_line(error)}") from error
-
-
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark import config
+from benchmark.building import make
 from benchmark.data.store import build, read_manifest
 from benchmark.errors import UserError
 from benchmark.files import write_json
@@ -25,8 +25,8 @@ def partition(resolved: dict[str, Any], out: Path) -> str:
     """
     if out.exists() and not (out.is_dir() and _is_ours(out)):
         raise UserError(f"{out}: holds something else than a partition; choose another folder")
-    source = config.make("data", resolved["data"])
-    scheme = config.make("partition", resolved["partition"])
+    source = make("data", resolved["data"])
+    scheme = make("partition", resolved["partition"])
     dataset = build(source, scheme, out)
     write_json(out / _ASKED, _asked(resolved))
     return str(dataset.facts["hash"])

@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from benchmark import config, leaderboard, listing, params, partitioning, suite
+from benchmark.building import make
 from benchmark.cell import Cell
 from benchmark.cell import run as run_cell
 from benchmark.display import Display
@@ -54,7 +55,7 @@ def run_verb(arguments: argparse.Namespace) -> int:
     else:
         cell.check()
         folder.mkdir(parents=True, exist_ok=True)
-        tracker = config.make("tracking", cell.config["tracking"])
+        tracker = make("tracking", cell.config["tracking"])
         with Display([cell], console=console) as display:
             watch = _Watch(display, tracker, folder)
             try:
@@ -94,7 +95,7 @@ def suite_verb(arguments: argparse.Namespace) -> int:
         cell.check()
     folder.mkdir(parents=True, exist_ok=True)
     executor = LocalExecutor(arguments.workers)
-    tracker = config.make("tracking", cells[0].config["tracking"])
+    tracker = make("tracking", cells[0].config["tracking"])
     console.print(
         f"suite {grid.name}: {len(cells)} cells, {len(cells) - len(pending)} done before, "
         f"{min(executor.workers, len(pending))} at a time"

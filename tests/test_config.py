@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from hydra.utils import get_class
 
-from benchmark import cell, config
+from benchmark import config
+from benchmark.building import build, make, refusals
 from benchmark.errors import UserError
 from benchmark.suite import Suite
 from tests.toys import make_dataset
@@ -34,9 +35,9 @@ def test_every_yaml_composes_and_builds(group: str, name: str) -> None:
     assert resolved[group]["name"] == name
     expected = get_class(resolved[group]["_target_"])
     if group in ("data", "partition", "tracking"):
-        made = config.make(group, resolved[group])
+        made = make(group, resolved[group])
     else:
-        federation = cell.build(resolved, make_dataset([8] * 20))
+        federation = build(resolved, make_dataset([8] * 20))
         made = {
             "model": federation.client.model,
             "federation": federation.protocol,
@@ -48,7 +49,7 @@ def test_values_arrive_at_the_parts() -> None:
     overrides = ["attack=norm_bounded", "attack.norm_bound=2", "defense=norm_clip"]
     values = ["defense.norm_bound=0.5", "federation.server_lr=0.25", "participation.frequency=4"]
     resolved = config.compose([*SMALL, *overrides, *values, "seed=9"])
-    federation = cell.build(resolved, make_dataset([8] * 20))
+    federation = build(resolved, make_dataset([8] * 20))
     assert federation.attack.norm_bound == 2
     assert federation.defense.before[0].norm_bound == 0.5
     assert federation.protocol.server_lr == 0.25
@@ -186,8 +187,8 @@ def test_the_nearest_name_of_every_group(group: str) -> None:
 
 def test_a_constructor_may_refuse_with_a_value_error_and_nothing_else_becomes_the_users() -> None:
     section = {"name": "mean", "_target_": "builtins.int"}
-    with pytest.raises(UserError, match=r"^defense: invalid literal"), config.refusals("defense"):
+    with pytest.raises(UserError, match=r"^defense: invalid literal"), refusals("defense"):
         int("x")
-    with pytest.raises(TypeError), config.refusals("defense"):
+    with pytest.raises(TypeError), refusals("defense"):
         len(5)  # type: ignore[arg-type]
-    assert config.make("defense", section) == 0
+    assert make("defense", section) == 0

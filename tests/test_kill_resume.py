@@ -166,7 +166,8 @@ def kill_parent(process: "subprocess.Popen[str]") -> None:
 
 def kill_parent_and_go_on(process: "subprocess.Popen[str]") -> None:
     """The next suite starts while the workers of this one may still be there."""
-    assert process.stdout and process.stderr
+    assert process.stdout
+    assert process.stderr
     process.kill()
     process.wait()
     process.stdout.close()

@@ -9,6 +9,7 @@ import yaml
 from hydra.utils import get_class
 
 from benchmark import config
+from benchmark.building import make
 from benchmark.errors import UserError
 
 
@@ -19,7 +20,7 @@ def discover(group: str) -> list[str]:
 
 def build(group: str, name: str) -> Any:
     """The plug-in with its yaml's parameters, as a run has it."""
-    return config.make(group, config.compose([f"{group}={name}"])[group])
+    return make(group, config.compose([f"{group}={name}"])[group])
 
 
 def parameters(target: type[Any]) -> dict[str, inspect.Parameter]:
