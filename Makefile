@@ -24,8 +24,8 @@ setup: .venv/installed ## install into .venv, versions as in constraints.txt
 
 .PHONY: benchmark
 benchmark: setup ## partition, run the default suite, rank: resumes where it stopped
-	@status=0; dvc repro || status=$$?; \
-	if [ -e results/$(SUITE)/suite.json ]; then python -m benchmark leaderboard $(SUITE) || status=$$?; fi; \
+	@status=0; dvc repro || status=$$?; suite=$$(sed -n 's/^  name: //p' params.yaml | head -1); \
+	if [ -e results/$$suite/suite.json ]; then python -m benchmark leaderboard $$suite || status=$$?; fi; \
 	exit $$status
 
 .PHONY: partition

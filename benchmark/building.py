@@ -52,12 +52,26 @@ def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
         model = make("model", resolved["model"], num_classes=dataset.num_classes)
     with refusals("model"):
         client = ClientModule(model, protocol.client_lr)
+        _check_shapes(client, dataset)
     parts = {
         name: make(name, resolved[name])
         for name in ("task", "attack", "participation", "defense", "engine")
     }
     with refusals("configuration"):
         return Federation(client=client, dataset=dataset, protocol=protocol, seed=seed, **parts)
+
+
+def _check_shapes(client: ClientModule, dataset: FederatedDataset) -> None:
+    try:
+        with torch.no_grad():
+            shape = tuple(client.model(dataset.test.pixels(torch.arange(1))).shape)
+    except RuntimeError as error:
+        raise ValueError(f"does not take these images: {error}") from error
+    if shape != (1, dataset.num_classes):
+        raise ValueError(
+            f"gives logits of shape {shape} for one image, not (1, {dataset.num_classes}): "
+            "the data have so many classes"
+        )
 
 
 def choose_device(asked: str, engine: Engine) -> str:

@@ -1,20 +1,13 @@
 """One federation from configuration to record."""
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
-import platform
-import resource
 import shutil
-import subprocess
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +20,8 @@ from benchmark.data.dataset import FederatedDataset
 from benchmark.data.module import FederatedDataModule
 from benchmark.data.store import load
 from benchmark.federation import Federation
-from benchmark.files import atomic_file
+from benchmark.files import atomic_file, locked
+from benchmark.machine import environment, one_thread, peak_memory_mb, reset_peak_memory
 from benchmark.partitioning import partitioned
 from benchmark.record import Cost, Record
 from benchmark.recorder import Checkpoint, OnRound, Recorder, summarize
@@ -143,18 +137,21 @@ def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
         FloatingPointError: the training diverged.
     """
     path, work = cell.record_path(folder), folder / "work" / cell.id
-    with _lock(folder / "work" / f"{cell.id}.lock"):
+    with locked(folder / "work" / f"{cell.id}.lock"):
         if path.exists():
+            shutil.rmtree(work, ignore_errors=True)
             return Record.read(path)
         work.mkdir(parents=True, exist_ok=True)
         dataset = _resident(cell.data)
         federation = build(cell.config, dataset)
         device = choose_device(cell.config["device"], federation.engine)
+        reset_peak_memory(device)
         recorder = Recorder(on_round)
         checkpoint = Checkpoint(work / "last.ckpt", federation.protocol.checkpoint_every)
         trainer = _trainer(cell.rounds, device, [recorder, checkpoint])
-        resume = str(checkpoint.path) if checkpoint.path.exists() else None
-        _fit(trainer, federation, dataset, resume)
+        # Sums split over threads round differently; the engine brings its own threads.
+        with one_thread():
+            _fit(trainer, federation, dataset, checkpoint.usable())
         federation.client.load(federation.theta.detach())
         with atomic_file(cell.weights_path(folder)) as temporary:
             torch.save(federation.client.model.state_dict(), temporary)
@@ -176,6 +173,9 @@ def _fit(
 
 def _trainer(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # float32 means float32, and the same bits each time, on a GPU too.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     # pytorch-lightning 2.6 uses what torch deprecates; nothing a user could change.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     # The cpu engine is chosen on purpose where a GPU is there too.
@@ -224,48 +224,11 @@ def _record(
         cost=Cost(
             seconds=sum(recorder.round_seconds),
             round_seconds=recorder.round_seconds,
-            peak_memory_mb=_peak_memory_mb(device),
+            peak_memory_mb=peak_memory_mb(device),
             device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
             engine=f"{cell.config['engine']['name']} ({federation.engine.kind})",
             precision=str(theta.dtype),
-            environment=_environment(),
+            environment=environment(),
         ),
         notes=notes,
     )
-
-
-def _peak_memory_mb(device: str) -> float:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-@lru_cache(maxsize=1)
-def _environment() -> dict[str, str]:
-    git = ["git", "-C", str(fingerprint.ROOT), "describe", "--always", "--dirty"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
-    libraries = ("torch", "pytorch-lightning", "numpy")
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **{name: version(name) for name in libraries},
-    }
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by the one process that runs a cell; the kernel lets go of it when that dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever held it may have removed it meanwhile: then this is a lock on nothing.
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                continue
-            yield
-            path.unlink()
-            return

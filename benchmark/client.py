@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchmark.checks import positive
 from benchmark.models.dropout import key_dropouts, set_keys
 
 
@@ -29,8 +30,7 @@ class ClientModule(pl.LightningModule):
 
     def __init__(self, model: nn.Module, lr: float, dropout_seed: int = 0):
         super().__init__()
-        if lr <= 0:
-            raise ValueError(f"client_lr must be positive, got {lr}")
+        positive("client_lr", lr)
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
                 raise ValueError(

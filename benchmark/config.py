@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -43,6 +44,35 @@ DEVICES = ("auto", "cpu", "cuda")
 def names(group: str) -> list[str]:
     """The choices that a group has: one yaml each."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def read_yaml(group: str, name: str) -> dict[str, Any]:
+    """A choice's own yaml, as it stands.
+
+    Raises:
+        UserError: it is not a mapping.
+    """
+    path = CONF / group / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {_first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values")
+    return content
+
+
+def target(group: str, section: Mapping[str, Any]) -> type:
+    """The class that a section names.
+
+    Raises:
+        UserError: it names none.
+    """
+    try:
+        return get_class(section["_target_"])
+    except Exception as error:  # whatever importing the module raises
+        where = f"{CONF.name}/{group}/{section.get('name', '')}.yaml"
+        raise UserError(f"{where}: _target_ names no class: {_first_line(error)}") from error
 
 
 def unknown(what: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
@@ -162,7 +192,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(get_class(section["_target_"]), eval_str=True).parameters
+    known = inspect.signature(target(group, section), eval_str=True).parameters
     checked = {}
     for key, value in section.items():
         if key in ("name", "_target_"):

@@ -4,10 +4,8 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-from hydra.utils import get_class
-
 from benchmark import config
+from benchmark.suite import Suite
 
 KINDS = {
     "attacks": "attack",
@@ -47,12 +45,14 @@ def entries(kind: str) -> list[Entry]:
 
 
 def _entry(group: str, name: str) -> Entry:
-    text = (config.CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
-    content = yaml.safe_load(text)
+    content = config.read_yaml(group, name)
     if group == "suite":
-        return Entry(name, content["description"], {"axes": content["axes"]}, {})
+        grid = Suite.read(name)
+        return Entry(name, grid.description, {"axes": grid.axes}, {})
+    text = (config.CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
     comment = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-    cls = get_class(content.pop("_target_"))
+    cls = config.target(group, {"name": name, **content})
+    content.pop("_target_")
     content.pop("defaults", None)
     facts = {}
     for fact in ("paper", "knowledge", "license", "homepage"):

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.building import make
-from benchmark.data.store import build, read_manifest
+from benchmark.data.store import ASKED, build, read_manifest
 from benchmark.errors import UserError
-from benchmark.files import write_json
+from benchmark.files import locked, write_json
+from benchmark.fingerprint import fingerprint
 
 FOLDER = Path("data")
 VERSIONED = FOLDER / "partitioned"
 """The partition that DVC tracks: that of ``params.yaml``."""
-
-_ASKED = "configuration.json"
 
 
 def partition(resolved: dict[str, Any], out: Path) -> str:
@@ -27,8 +26,8 @@ def partition(resolved: dict[str, Any], out: Path) -> str:
         raise UserError(f"{out}: holds something else than a partition; choose another folder")
     source = make("data", resolved["data"])
     scheme = make("partition", resolved["partition"])
-    dataset = build(source, scheme, out)
-    write_json(out / _ASKED, _asked(resolved))
+    dataset = build(source, scheme, out, _asked(resolved))
+    write_json(_stamp_path(out), _stamp(resolved))
     return str(dataset.facts["hash"])
 
 
@@ -37,10 +36,13 @@ def partitioned(resolved: dict[str, Any]) -> tuple[Path, str]:
     asked = _asked(resolved)
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
     own = FOLDER / f"{asked['data']['name']}-{asked['partition']['name']}-{digest}"
-    for folder in (VERSIONED, own):
-        if _read(folder / _ASKED) == asked:
-            return folder, read_manifest(folder)["hash"]
-    return own, partition(resolved, own)
+    with locked(Path(f".{own.name}.lock")):
+        for folder in (VERSIONED, own):
+            made = _read(_stamp_path(folder))
+            # One that DVC brought has no stamp, and DVC vouches for it.
+            if _read(folder / ASKED) == asked and made in (None, _stamp(resolved)):
+                return folder, read_manifest(folder)["hash"]
+        return own, partition(resolved, own)
 
 
 def _is_ours(folder: Path) -> bool:
@@ -57,6 +59,27 @@ def find(data_hash: str) -> Path | None:
 
 def _asked(resolved: dict[str, Any]) -> dict[str, Any]:
     return {group: resolved[group] for group in ("data", "partition")}
+
+
+def _stamp(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What a partition depends on beside its configuration: code, and files at ``data.path``."""
+    modules = [section["_target_"].rpartition(".")[0] for section in _asked(resolved).values()]
+    path = resolved["data"].get("path")
+    return {
+        "code": fingerprint(["benchmark.data.store", *modules]),
+        "files": _files(Path(path)) if path else [],
+    }
+
+
+def _stamp_path(folder: Path) -> Path:
+    """Beside the folder, whose bytes depend on its configuration alone."""
+    return folder.with_name(f".{folder.name}.stamp.json")
+
+
+def _files(path: Path) -> list[list[str | int]]:
+    """Name, size and time of change of a file, or of all in a folder."""
+    found = sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
+    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in found]
 
 
 def _read(path: Path) -> Any:

@@ -1,13 +1,18 @@
 """Lightning callbacks of a run: one keeps the curves, one the checkpoint."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
+from benchmark.files import sync
 from benchmark.record import Curve, Summary
+
+log = logging.getLogger("benchmark")
 
 OnRound = Callable[[int, dict[str, float]], None]
 """Told of every finished round: its number from 0, and its metrics."""
@@ -61,7 +66,22 @@ class Checkpoint(pl.Callback):
         if (trainer.current_epoch + 1) % self.every == 0:
             beside = self.path.with_suffix(".new")
             trainer.save_checkpoint(beside)
+            sync(beside)
             beside.replace(self.path)
+
+    def usable(self) -> str | None:
+        """The checkpoint to go on from; a damaged one is put aside and the run starts anew."""
+        if not self.path.exists():
+            return None
+        try:
+            torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises whatever the damage makes of the pickle
+            aside = self.path.with_suffix(".damaged")
+            self.path.replace(aside)
+            reason = str(error).partition("\n")[0]
+            log.warning("%s: damaged (%s); starting at round 0", aside, reason)
+            return None
+        return str(self.path)
 
 
 def summarize(curve: Curve, attacked: Curve, rounds: int) -> Summary:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmark import config
 from benchmark.cell import Cell
 from benchmark.errors import UserError
@@ -48,8 +46,7 @@ class Suite:
         """
         if name not in config.names("suite"):
             raise config.unknown("suite", name, config.names("suite"))
-        path = config.CONF / "suite" / f"{name}.yaml"
-        return Suite.of({"name": name, **yaml.safe_load(path.read_text(encoding="utf-8"))})
+        return Suite.of({"name": name, **config.read_yaml("suite", name)})
 
     @staticmethod
     def of(raw: dict[str, Any]) -> "Suite":

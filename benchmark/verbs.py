@@ -21,7 +21,7 @@ from benchmark.display import Display
 from benchmark.errors import UserError
 from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started
 from benchmark.record import Record
-from benchmark.tracking import CellFacts, NoTracker, Tracker
+from benchmark.tracking import CellFacts, NoTracker
 
 STANDALONE = "runs"
 """Folder under the results for federations that belong to no suite."""
@@ -87,22 +87,27 @@ def suite_verb(arguments: argparse.Namespace) -> int:
     cells = grid.cells([*edits, *arguments.overrides])
     folder = arguments.results / grid.name
     pending = [cell for cell in cells if not cell.record_path(folder).exists()]
-    if not pending:
-        suite.write_manifest(grid, cells, folder)
-        console.print(f"suite {grid.name}: all {len(cells)} cells are done")
-        return 0
+    done = [cell for cell in cells if cell.record_path(folder).exists()]
+    untracked = [c for c in done if Record.read(c.record_path(folder)).mlflow_run_id is None]
     for cell in pending:
         cell.check()
     folder.mkdir(parents=True, exist_ok=True)
     executor = LocalExecutor(arguments.workers)
     tracker = make("tracking", cells[0].config["tracking"])
+    if not pending and (not untracked or type(tracker) is NoTracker):
+        suite.write_manifest(grid, cells, folder)
+        console.print(f"suite {grid.name}: all {len(cells)} cells are done")
+        return 0
     console.print(
-        f"suite {grid.name}: {len(cells)} cells, {len(cells) - len(pending)} done before, "
+        f"suite {grid.name}: {len(cells)} cells, {len(done)} done before, "
         f"{min(executor.workers, len(pending))} at a time"
     )
     tracker.open_suite(grid.name, {"axes": str(grid.axes), "seeds": str(grid.seeds)})
+    # A kill may have come between a record and its run.
+    for cell in untracked:
+        tracker.finish(cell.record_path(folder), cell.data)
     try:
-        with Display(pending, len(cells) - len(pending), console) as display:
+        with Display(pending, len(done), console) as display:
             watch = _Watch(display, tracker, folder)
             outcome = suite.run(grid, cells, folder, executor, watch)
     finally:
@@ -146,7 +151,10 @@ def track_verb(arguments: argparse.Namespace) -> int:
         paths = sorted((folder / "records").glob("*.json"))
         if not paths:
             raise UserError(f"{folder}: no records")
-        tracker = Tracker(uri=arguments.uri)
+        configured = Record.read(paths[0]).config["tracking"]
+        if configured["name"] == "none":
+            configured = config.compose([])["tracking"]
+        tracker = make("tracking", {**configured, "uri": arguments.uri or configured["uri"]})
         if name != STANDALONE:
             tracker.open_suite(name, {})
         for path in paths:

@@ -21,15 +21,23 @@ SPLITS = ("train", "test")
 ARRAYS = tuple(
     f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels", "offsets")
 )
+ASKED = "configuration.json"
 AGAIN = "run python -m benchmark partition again"
 
 
-def build(source: Source, partition: Partition, out: Path) -> FederatedDataset:
+def build(
+    source: Source, partition: Partition, out: Path, asked: dict[str, Any] | None = None
+) -> FederatedDataset:
     """Load a source, divide it among users and write the folder ``out``.
 
     The folder appears whole or not at all, and replaces one that was there. It holds
     ``{train,test}_{images,labels,offsets}.npy`` (uint8, uint8, int64), ``manifest.json`` and
     ``card.png``; neither time nor place enters it, so that DVC knows it again.
+
+    Args:
+        source, partition: what is divided, and how.
+        out: the folder.
+        asked: the configuration that the folder answers to, kept as ``configuration.json`` if given.
 
     Raises:
         UserError: the source or the scheme refuses; names the file or the fault.
@@ -42,6 +50,8 @@ def build(source: Source, partition: Partition, out: Path) -> FederatedDataset:
         for name, array in arrays.items():
             np.save(folder / name, array, allow_pickle=False)
         write_json(folder / "manifest.json", manifest)
+        if asked is not None:
+            write_json(folder / ASKED, asked)
         (folder / "card.png").write_bytes(draw(_dataset(manifest, arrays), division.names))
     return load(out)
 

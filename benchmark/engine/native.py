@@ -116,8 +116,8 @@ def available() -> bool:
     """Whether the code is compiled, or can be; logged once where not."""
     try:
         _library()
-    except (OSError, subprocess.SubprocessError) as error:
-        log.info("engine cpu: no compiled code (%s); running autograd", error)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        log.warning("engine cpu: no compiled code (%s); running autograd", error)
         return False
     return True
 
