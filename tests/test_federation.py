@@ -16,8 +16,8 @@ from benchmark.defenses.norm_clip import NormClip
 from benchmark.defenses.norm_reject import NormReject
 from benchmark.engine.base import Engine, Trained
 from benchmark.engine.plan import Plan
-from benchmark.federation import Protocol
 from benchmark.participation import RandomSampling
+from benchmark.protocol import Protocol
 from benchmark.recorder import Recorder
 from tests.toys import fit, make_dataset, make_federation, protocol
 

@@ -17,8 +17,9 @@ from benchmark.defenses.base import Defense, DefenseContext
 from benchmark.defenses.mean import Mean
 from benchmark.engine.base import Engine
 from benchmark.engine.reference import ReferenceEngine
-from benchmark.federation import Federation, Protocol
+from benchmark.federation import Federation
 from benchmark.participation import FixedFrequency, Participation
+from benchmark.protocol import Protocol
 from benchmark.tasks.base import Task
 from benchmark.tasks.writer_backdoor import WriterBackdoor
 

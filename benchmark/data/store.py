@@ -37,7 +37,7 @@ def build(
     Args:
         source, partition: what is divided, and how.
         out: the folder.
-        asked: the configuration that the folder answers to, kept as ``configuration.json`` if given.
+        asked: the configuration that the folder answers to, kept as ``configuration.json``.
 
     Raises:
         UserError: the source or the scheme refuses; names the file or the fault.
