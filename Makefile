@@ -51,7 +51,12 @@ test: setup ## the quick tests, under 4 minutes on 2 cores
 
 .PHONY: test-slow
 test-slow: setup ## the tests marked slow: science, kill-and-resume, browser
-	pytest -m slow
+	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile
+
+.PHONY: bench
+bench: setup ## time the engines beside each other and beside a naive loop
+	python bench/engines.py --model small --clients 10 --out bench/results/small.json
+	python bench/engines.py --model paper --clients 10 --repeats 3 --out bench/results/paper.json
 
 .PHONY: lint
 lint: setup ## ruff: lint and format
