@@ -184,7 +184,7 @@ def interrupt(process: "subprocess.Popen[str]") -> None:
     assert process.returncode == 130, err
     assert "fedbackdoor: interrupted; the same command goes on from here" in err
     assert "Traceback" not in err
-    assert not any(map(alive, workers))
+    wait_for(lambda: not any(map(alive, workers)))
 
 
 def terminate(process: "subprocess.Popen[str]") -> None:
@@ -193,7 +193,7 @@ def terminate(process: "subprocess.Popen[str]") -> None:
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert not any(map(alive, workers))
+    wait_for(lambda: not any(map(alive, workers)))
 
 
 @pytest.mark.parametrize(
