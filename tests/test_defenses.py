@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.defenses.base import Composed, Defense
+from benchmark.defenses.base import Composed, Defense, Received
 from benchmark.defenses.mean import Mean
 from benchmark.defenses.norm_clip import Clip, NormClip
 from benchmark.defenses.norm_reject import NormReject, Reject
@@ -62,7 +62,7 @@ def test_clipped_updates_keep_direction_and_are_no_longer_than_the_bound(
     bound: float, scale: float, seed: int
 ):
     updates = scale * torch.randn(3, 50, generator=seeded(seed))
-    clipped, _, _, _ = Clip(bound)(updates, torch.ones(3) / 3, defense_context(50, 3))
+    clipped = Clip(bound)(Received(updates, torch.ones(3) / 3), defense_context(50, 3)).updates
     assert (clipped.double().norm(dim=1) <= bound * (1 + 1e-6)).all()
     cosine = torch.nn.functional.cosine_similarity(clipped.double(), updates.double())
     assert cosine == pytest.approx(torch.ones(3), rel=1e-6)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -79,14 +79,43 @@ class Defense(nn.Module, ABC):
         return theta
 
 
+@dataclass(frozen=True)
+class Received:
+    """The updates on their way to the average.
+
+    Attributes:
+        updates: ``(K, P)``.
+        weights: ``(K,)``, sum 1, or all 0 where everybody is rejected.
+        trust, info: as in :class:`Aggregation`.
+    """
+
+    updates: Tensor
+    weights: Tensor
+    trust: Tensor | None = None
+    info: dict[str, Tensor] = field(default_factory=dict)
+
+    def keeping(self, kept: Tensor) -> "Received":
+        """Without the clients where ``kept`` ``(K,)`` bool is False; the rest weighs 1 again."""
+        weights = self.weights * kept
+        total = weights.sum()
+        trust = kept.to(self.updates.dtype)
+        return replace(
+            self,
+            weights=weights / total if total > 0 else weights,
+            trust=trust if self.trust is None else self.trust * trust,
+        )
+
+    def saw(self, name: str, value: Tensor) -> "Received":
+        """With one more scalar in ``info``."""
+        return replace(self, info={**self.info, name: value})
+
+
 class Before(nn.Module, ABC):
     """A step on the updates before they are averaged."""
 
     @abstractmethod
-    def forward(
-        self, updates: Tensor, weights: Tensor, context: DefenseContext
-    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
-        """New updates ``(K, P)``, new weights ``(K,)``, trust ``(K,)`` or None, info."""
+    def forward(self, received: Received, context: DefenseContext) -> Received:
+        """What goes on to the next step."""
 
 
 class After(nn.Module, ABC):
@@ -115,17 +144,13 @@ class Composed(Defense):
 
     def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
         """Run the steps."""
-        trust: Tensor | None = None
-        info: dict[str, Tensor] = {}
+        received = Received(updates, weights)
         for step in self.before:
-            updates, weights, judged, seen = step(updates, weights, context)
-            info |= seen
-            if judged is not None:
-                trust = judged if trust is None else trust * judged
-        update = mean(updates, weights)
+            received = step(received, context)
+        update = mean(received.updates, received.weights)
         for step in self.after:
             update = step(update, len(updates), context)
-        return Aggregation(update, trust, info)
+        return Aggregation(update, received.trust, received.info)
 
 
 def mean(updates: Tensor, weights: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Norm thresholding by clipping."""
 
-from torch import Tensor
+from dataclasses import replace
 
 from benchmark.checks import positive
-from benchmark.defenses.base import Before, Composed, DefenseContext, norms
+from benchmark.defenses.base import Before, Composed, DefenseContext, Received, norms
 
 
 class Clip(Before):
@@ -13,14 +13,12 @@ class Clip(Before):
         super().__init__()
         self.norm_bound = positive("norm_bound", norm_bound)
 
-    def forward(
-        self, updates: Tensor, weights: Tensor, context: DefenseContext
-    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
+    def forward(self, received: Received, context: DefenseContext) -> Received:
         """Shorten the long updates; the share of them is ``clipped_fraction``."""
-        length = norms(updates)
-        scale = (self.norm_bound / length).clamp(max=1).to(updates.dtype)
-        clipped = (length > self.norm_bound).double().mean()
-        return updates * scale.unsqueeze(1), weights, None, {"clipped_fraction": clipped}
+        length = norms(received.updates)
+        scale = (self.norm_bound / length).clamp(max=1).to(received.updates.dtype)
+        clipped = replace(received, updates=received.updates * scale.unsqueeze(1))
+        return clipped.saw("clipped_fraction", (length > self.norm_bound).double().mean())
 
 
 class NormClip(Composed):

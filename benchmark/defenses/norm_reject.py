@@ -1,9 +1,7 @@
 """Norm thresholding by leaving long updates out."""
 
-from torch import Tensor
-
 from benchmark.checks import positive
-from benchmark.defenses.base import Before, Composed, DefenseContext, norms
+from benchmark.defenses.base import Before, Composed, DefenseContext, Received, norms
 
 
 class Reject(Before):
@@ -13,16 +11,10 @@ class Reject(Before):
         super().__init__()
         self.norm_bound = positive("norm_bound", norm_bound)
 
-    def forward(
-        self, updates: Tensor, weights: Tensor, context: DefenseContext
-    ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Tensor]]:
+    def forward(self, received: Received, context: DefenseContext) -> Received:
         """Drop the long updates; the share of them is ``rejected_fraction``."""
-        kept = norms(updates) <= self.norm_bound
-        weights = weights * kept
-        total = weights.sum()
-        weights = weights / total if total > 0 else weights
-        rejected = (~kept).double().mean()
-        return updates, weights, kept.to(updates.dtype), {"rejected_fraction": rejected}
+        kept = norms(received.updates) <= self.norm_bound
+        return received.keeping(kept).saw("rejected_fraction", (~kept).double().mean())
 
 
 class NormReject(Composed):
