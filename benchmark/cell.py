@@ -21,7 +21,7 @@ from benchmark.data.module import FederatedDataModule
 from benchmark.data.store import load
 from benchmark.federation import Federation
 from benchmark.files import atomic_file, locked
-from benchmark.machine import environment, one_thread, peak_memory_mb, reset_peak_memory
+from benchmark.machine import environment, one_thread
 from benchmark.partitioning import partitioned
 from benchmark.record import Cost, Record
 from benchmark.recorder import Checkpoint, OnRound, Recorder, summarize
@@ -122,9 +122,17 @@ class Cell:
         """Where the final global model lies, a ``state_dict``."""
         return folder / "weights" / f"{self.id}.pt"
 
+    def work_path(self, folder: Path) -> Path:
+        """Where checkpoints lie until the record does."""
+        return folder / "work" / self.id
+
+    def lock_path(self, folder: Path) -> Path:
+        """What the process that runs the cell holds."""
+        return folder / "work" / f"{self.id}.lock"
+
 
 def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
-    """Run a cell, or go on with it, or take its record if it is done.
+    """Run a cell, or go on with it, or take its record if it is done; clear up after a kill.
 
     Args:
         cell: what to run.
@@ -136,8 +144,11 @@ def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
         UserError: parts that do not fit each other or the data.
         FloatingPointError: the training diverged.
     """
-    path, work = cell.record_path(folder), folder / "work" / cell.id
-    with locked(folder / "work" / f"{cell.id}.lock"):
+    path, work = cell.record_path(folder), cell.work_path(folder)
+    with locked(cell.lock_path(folder)):
+        for target in (path, cell.weights_path(folder)):
+            for half_written in target.parent.glob(f".{target.name}.*"):
+                half_written.unlink()
         if path.exists():
             shutil.rmtree(work, ignore_errors=True)
             return Record.read(path)
@@ -145,7 +156,6 @@ def run(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
         dataset = _resident(cell.data)
         federation = build(cell.config, dataset)
         device = choose_device(cell.config["device"], federation.engine)
-        reset_peak_memory(device)
         recorder = Recorder(on_round)
         checkpoint = Checkpoint(work / "last.ckpt", federation.protocol.checkpoint_every)
         trainer = _trainer(cell.rounds, device, [recorder, checkpoint])
@@ -222,9 +232,8 @@ def _record(
         summary={name: summarize(c, attacked, cell.rounds) for name, c in curves.items()},
         weights_sha256=hashlib.sha256(theta.tobytes()).hexdigest(),
         cost=Cost(
-            seconds=sum(recorder.round_seconds),
             round_seconds=recorder.round_seconds,
-            peak_memory_mb=peak_memory_mb(device),
+            round_peak_memory_mb=recorder.round_peak_memory_mb,
             device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
             engine=f"{cell.config['engine']['name']} ({federation.engine.kind})",
             precision=str(theta.dtype),

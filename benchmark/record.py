@@ -49,15 +49,30 @@ class Summary:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the run took: differs from run to run, and so stays outside the result."""
+    """What the run took: differs from run to run, and so stays outside the result.
 
-    seconds: float
+    Attributes:
+        round_seconds, round_peak_memory_mb: of every round; memory is in MiB, on the device, or
+            resident in the process on a CPU.
+        device, engine, precision, environment: what it ran on and with.
+    """
+
     round_seconds: list[float]
-    peak_memory_mb: float
+    round_peak_memory_mb: list[float]
     device: str
     engine: str
     precision: str
     environment: dict[str, str]
+
+    @property
+    def seconds(self) -> float:
+        """All rounds together."""
+        return sum(self.round_seconds)
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """That of the hungriest round."""
+        return max(self.round_peak_memory_mb)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from benchmark.files import sync
+from benchmark.machine import peak_memory_mb, reset_peak_memory
 from benchmark.record import Curve, Summary
 
 log = logging.getLogger("benchmark")
@@ -19,15 +20,19 @@ OnRound = Callable[[int, dict[str, float]], None]
 
 
 class Recorder(pl.Callback):
-    """Keeps every metric's curve and the seconds of every round; saved with checkpoints."""
+    """Keeps every metric's curve, and what every round cost; saved with checkpoints."""
 
     def __init__(self, on_round: OnRound | None = None):
         self.on_round = on_round
         self.curves: dict[str, Curve] = {}
         self.round_seconds: list[float] = []
+        self.round_peak_memory_mb: list[float] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Start the clock of a round."""
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
+    ) -> None:
+        """Start the clock of a round, and forget what was resident before it."""
+        reset_peak_memory(module.device.type)
         self._started = time.perf_counter()
 
     def on_train_batch_end(
@@ -35,6 +40,7 @@ class Recorder(pl.Callback):
     ) -> None:
         """Append the round's metrics."""
         self.round_seconds.append(time.perf_counter() - self._started)
+        self.round_peak_memory_mb.append(peak_memory_mb(module.device.type))
         for name, value in outputs.items():
             self.curves.setdefault(name, Curve()).add(trainer.current_epoch, value)
         if self.on_round:
@@ -43,12 +49,17 @@ class Recorder(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Plain lists, so that checkpoints load with ``weights_only=True``."""
         curves = {name: [curve.rounds, curve.values] for name, curve in self.curves.items()}
-        return {"curves": curves, "round_seconds": self.round_seconds}
+        return {
+            "curves": curves,
+            "round_seconds": self.round_seconds,
+            "round_peak_memory_mb": self.round_peak_memory_mb,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.curves = {name: Curve(*curve) for name, curve in state["curves"].items()}
         self.round_seconds = state["round_seconds"]
+        self.round_peak_memory_mb = state["round_peak_memory_mb"]
 
 
 class Checkpoint(pl.Callback):

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark import config
 from benchmark.cell import Cell
+from benchmark.cell import run as take
 from benchmark.errors import UserError
 from benchmark.executor import Event, Executor, Failed, Finished
 from benchmark.files import atomic_file, write_json
@@ -142,6 +143,16 @@ Watch = Callable[[Event], None]
 """Is told of every event as it comes."""
 
 
+def divide(cells: Sequence[Cell], folder: Path) -> tuple[list[Cell], list[Cell]]:
+    """The cells that have a record, cleared of what a kill left beside it, and the others."""
+    done = [cell for cell in cells if cell.record_path(folder).exists()]
+    pending = [cell for cell in cells if not cell.record_path(folder).exists()]
+    for cell in done:
+        if cell.lock_path(folder).exists():
+            take(cell, folder)
+    return done, pending
+
+
 def run(
     suite: Suite, cells: Sequence[Cell], folder: Path, executor: Executor, watch: Watch
 ) -> Outcome:
@@ -156,7 +167,7 @@ def run(
         watch: told of every event.
     """
     write_manifest(suite, cells, folder)
-    pending = [cell for cell in cells if not cell.record_path(folder).exists()]
+    _, pending = divide(cells, folder)
     failed = []
     for event in executor.run(pending, folder):
         watch(event)

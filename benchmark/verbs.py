@@ -86,8 +86,7 @@ def suite_verb(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     cells = grid.cells([*edits, *arguments.overrides])
     folder = arguments.results / grid.name
-    pending = [cell for cell in cells if not cell.record_path(folder).exists()]
-    done = [cell for cell in cells if cell.record_path(folder).exists()]
+    done, pending = suite.divide(cells, folder)
     untracked = [c for c in done if Record.read(c.record_path(folder)).mlflow_run_id is None]
     for cell in pending:
         cell.check()

@@ -148,7 +148,9 @@ def record(
         curves=curves,
         summary={n: Summary(v, v, v, None, None) for n, v in values.items()},
         weights_sha256=digest,
-        cost=Cost(8.0, [0.12 + 0.01 * (seed % 3)] * rounds, 512.0, "cpu", "cpu", "float32", {}),
+        cost=Cost(
+            [0.12 + 0.01 * (seed % 3)] * rounds, [512.0] * rounds, "cpu", "cpu", "float32", {}
+        ),
         notes=notes or [],
         mlflow_run_id=run_id,
     )

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import cell as cells
-from benchmark import config, machine
+from benchmark import config, machine, recorder
 from benchmark.building import build
 from benchmark.errors import UserError
 from benchmark.files import locked
 from benchmark.partitioning import find, partitioned
 from benchmark.record import Record
 from tests.data_files import write_qmnist
-from tests.running import TINY, call, tiny
+from tests.running import TINY, call, files, tiny
 from tests.toys import make_dataset
 
 
@@ -158,6 +158,47 @@ def test_a_lock_is_gone_after_use_and_after_a_fault(tmp_path: Path) -> None:
     with pytest.raises(StoppedError), locked(path):
         raise StoppedError
     assert not path.exists()
+
+
+def test_what_a_kill_leaves_beside_a_finished_cell_is_cleared_up(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["suite", "smoke", *TINY, "--workers", "1"]
+    assert call(capsys, *words).status == 0
+    folder = workplace / "results" / "smoke"
+    before = files(folder)
+    record = min((folder / "records").glob("*.json"))
+    identity = record.stat()
+    for left in (
+        folder / "work" / f"{record.stem}.lock",
+        folder / "work" / record.stem / "last.ckpt",
+        folder / "weights" / f".{record.stem}.pt.abc",
+        folder / "records" / f".{record.name}.abc",
+    ):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_text("half")
+    assert call(capsys, *words).status == 0
+    assert files(folder) == before
+    assert (record.stat().st_ino, record.stat().st_mtime_ns) == (
+        identity.st_ino,
+        identity.st_mtime_ns,
+    )
+
+
+def test_memory_and_time_of_every_round_go_into_the_record_also_of_a_stopped_run(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = tiny()
+    peaks = iter([300.0, 100.0, 200.0, 50.0])
+    monkeypatch.setattr(recorder, "peak_memory_mb", lambda device: next(peaks))
+    with pytest.raises(StoppedError):
+        cells.run(cell, workplace / "stopped", stop_after)
+    cost = cells.run(cell, workplace / "stopped").cost
+    # Round 1 was stopped before its checkpoint, and so ran twice.
+    assert cost.round_peak_memory_mb == [300.0, 200.0, 50.0]
+    assert cost.peak_memory_mb == 300.0
+    assert len(cost.round_seconds) == 3
+    assert cost.seconds == sum(cost.round_seconds)
 
 
 @pytest.mark.parametrize(

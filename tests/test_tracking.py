@@ -72,7 +72,9 @@ def make_record(cell="boosted-mean-s1-abc", rounds=ROUNDS, **changes):
             },
             summary={"main_accuracy": Summary(0.9, 0.88, 0.7, None, 0.9)},
             weights_sha256="00",
-            cost=Cost(3.0, [0.25] * rounds, 300.0, "cpu", "cpu", "float32", {"torch": "2.13"}),
+            cost=Cost(
+                [0.25] * rounds, [300.0] * rounds, "cpu", "cpu", "float32", {"torch": "2.13"}
+            ),
             notes=["style users, not writers"],
         ),
         **changes,

@@ -69,6 +69,8 @@ def metrics(record: Record) -> Iterator[tuple[str, int, float | None]]:
     cost = record.cost
     for round, seconds in enumerate(cost.round_seconds):
         yield "cost/round_seconds", round, seconds
+    for round, memory in enumerate(cost.round_peak_memory_mb):
+        yield "cost/round_peak_memory_mb", round, memory
     if cost.round_seconds:
         yield "cost/median_round_seconds", 0, statistics.median(cost.round_seconds)
     yield "cost/seconds", 0, cost.seconds
