@@ -92,7 +92,9 @@ class Federation(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Bring the data to where the model is."""
         self.dataset = self.dataset.to(self.device)
-        self.evaluator = Evaluator(self.dataset, self.task, self.theta.dtype)
+        self.evaluator = Evaluator(
+            self.dataset, self.task, self.theta.dtype, self.engine.evaluation_batch
+        )
         train, self.backdoor = self.task.plant(self.dataset)
         self.train_labels = train.labels.cpu()
         self.engine.setup(self.client, train)
@@ -228,10 +230,9 @@ class Federation(pl.LightningModule):
 
     def evaluate(self, round: int) -> dict[str, float]:
         """Backdoor accuracy in every round; main accuracy every few, and in the last."""
-        self.client.load(self.theta)
-        self.client.eval()
-        metrics = self.evaluator.backdoor(self.client)
+        predict = self.engine.predictor(self.theta.detach())
+        metrics = self.evaluator.backdoor(predict)
         last = round == self.protocol.rounds - 1
         if last or (round + 1) % self.protocol.evaluate_every == 0:
-            metrics |= self.evaluator.main(self.client)
+            metrics |= self.evaluator.main(predict)
         return metrics

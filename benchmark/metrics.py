@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 
 from benchmark.data.dataset import FederatedDataset, Split
+from benchmark.engine.base import Predict
 from benchmark.engine.plan import Examples
 from benchmark.tasks.base import Task
-
-Predict = Callable[[Tensor], Tensor]
-"""Images ``(b, 1, 28, 28)`` to logits ``(b, classes)``."""
-
-EVALUATION_BATCH = 200
-"""Images at a time: larger batches leave the caches of a CPU, at half the speed."""
 
 
 class Evaluator:
@@ -34,10 +29,17 @@ class Evaluator:
         dataset: what it is measured on.
         task: the backdoor.
         dtype: of the images that a model is given; the model's own.
+        batch: images at a time.
     """
 
-    def __init__(self, dataset: FederatedDataset, task: Task, dtype: torch.dtype = torch.float32):
-        self.dataset, self.task, self.dtype = dataset, task, dtype
+    def __init__(
+        self,
+        dataset: FederatedDataset,
+        task: Task,
+        dtype: torch.dtype = torch.float32,
+        batch: int = 200,
+    ):
+        self.dataset, self.task, self.dtype, self.batch = dataset, task, dtype, batch
         test = dataset.test
         everything = Examples(torch.arange(len(test)), test.labels.cpu())
         source_of_targets, source_of_all = task.source_examples(dataset)
@@ -83,8 +85,8 @@ class Evaluator:
         """Whether each example is given its label: ``(n,)`` bool, on the CPU."""
         hits = []
         for indices, labels in zip(
-            examples.indices.split(EVALUATION_BATCH),
-            examples.labels.split(EVALUATION_BATCH),
+            examples.indices.split(self.batch),
+            examples.labels.split(self.batch),
             strict=True,
         ):
             logits = predict(transform(split.pixels(indices, self.dtype)))

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from benchmark.attacks.boosted import Boosted
 from benchmark.attacks.norm_bounded import NormBounded
-from benchmark.client import ClientModule
-from benchmark.data.dataset import Split
 from benchmark.defenses.mean import Mean
 from benchmark.defenses.norm_clip import NormClip
 from benchmark.defenses.norm_reject import NormReject
@@ -29,8 +27,6 @@ class Scripted(Engine):
 
     def __init__(self, honest: float, target: Tensor, compromised_from: int):
         self.honest, self.target, self.compromised_from = honest, target, compromised_from
-
-    def setup(self, client: ClientModule, data: Split) -> None: ...
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         updates = torch.full((len(plan.lanes), len(theta)), self.honest, dtype=theta.dtype)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark import metrics
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.metrics import Evaluator
 from benchmark.tasks.writer_backdoor import WriterBackdoor
@@ -29,10 +28,10 @@ def read(images: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(classes, 256)[:, :10].to(images.dtype)
 
 
-def evaluator(dataset: FederatedDataset) -> Evaluator:
+def evaluator(dataset: FederatedDataset, batch: int = 200) -> Evaluator:
     task = WriterBackdoor(num_tasks=1)
     task.setup(dataset, seed=0)
-    return Evaluator(dataset, task)
+    return Evaluator(dataset, task, batch=batch)
 
 
 @pytest.fixture
@@ -41,11 +40,8 @@ def dataset() -> FederatedDataset:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 1000])
-def test_shares_are_those_counted_by_hand(
-    dataset: FederatedDataset, batch: int, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(metrics, "EVALUATION_BATCH", batch)
-    measured = evaluator(dataset)
+def test_shares_are_those_counted_by_hand(dataset: FederatedDataset, batch: int):
+    measured = evaluator(dataset, batch)
     assert measured.main(read) == pytest.approx(
         {
             "main_accuracy": 5 / 8,  # all but 7→1, 7→2, 6→0

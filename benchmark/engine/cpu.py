@@ -48,6 +48,7 @@ class CpuEngine(Engine):
 
     def setup(self, client: ClientModule, data: Split) -> None:
         """Make one resident model for each worker."""
+        super().setup(client, data)
         native = self.compiled and supported(client) and available()
         self.kind = "compiled" if native else "autograd"
         log.info("engine cpu: %s, %d lanes at a time", self.kind, self.workers)

@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark.client import ClientModule
-from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Trained
 from benchmark.engine.plan import Lane, Plan
 from benchmark.models.dropout import set_keys
@@ -13,10 +11,6 @@ from benchmark.models.dropout import set_keys
 
 class ReferenceEngine(Engine):
     """Every other engine is tested against this one; read it to know what a lane does."""
-
-    def setup(self, client: ClientModule, data: Split) -> None:
-        """Keep the model and the data."""
-        self.client, self.data = client, data
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         """Train the lanes one by one."""
