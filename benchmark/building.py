@@ -57,6 +57,8 @@ def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
         name: make(name, resolved[name])
         for name in ("task", "attack", "participation", "defense", "engine")
     }
+    with refusals(f"engine {resolved['engine']['name']}"):
+        parts["engine"].check(client)
     with refusals("configuration"):
         return Federation(client=client, dataset=dataset, protocol=protocol, seed=seed, **parts)
 
@@ -78,15 +80,18 @@ def choose_device(asked: str, engine: Engine) -> str:
     """``cpu`` or ``cuda``.
 
     Raises:
-        UserError: CUDA is asked for and not there, or the engine does not run on it.
+        UserError: CUDA is asked for and not there, or needed for the precision, or the engine
+            does not run on it.
     """
     if asked == "auto":
         asked = "cuda" if "cuda" in engine.device_types and torch.cuda.is_available() else "cpu"
     if asked not in engine.device_types:
         raise UserError(
             f"device={asked}: this engine runs on {', '.join(engine.device_types)}; "
-            "engine=reference runs on both"
+            "engine=cuda and engine=reference run on both"
         )
     if asked == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: no CUDA device is visible; valid: auto, cpu")
+    if asked == "cpu" and engine.precision == "tf32":
+        raise UserError("engine.precision=tf32 is for CUDA devices; valid on a CPU: strict, bf16")
     return asked

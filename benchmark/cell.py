@@ -236,7 +236,7 @@ def _record(
             round_peak_memory_mb=recorder.round_peak_memory_mb,
             device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
             engine=f"{cell.config['engine']['name']} ({federation.engine.kind})",
-            precision=str(theta.dtype),
+            precision=f"{theta.dtype} {federation.engine.precision}",
             environment=environment(),
         ),
         notes=notes,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -84,20 +85,29 @@ class Federation(pl.LightningModule):
         self.client, self.attack, self.defense = client, attack, defense
         self.dataset, self.task, self.participation = dataset, task, participation
         self.engine, self.protocol, self.seed = engine, protocol, seed
+        self.resumed: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The server's SGD."""
         return torch.optim.SGD([self.theta], lr=self.protocol.server_lr)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the engine decided at the start."""
+        checkpoint["engine"] = self.engine.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the same engine, which gives the same bits."""
+        self.resumed = checkpoint["engine"]
+
     def on_fit_start(self) -> None:
         """Bring the data to where the model is."""
         self.dataset = self.dataset.to(self.device)
-        self.evaluator = Evaluator(
-            self.dataset, self.task, self.theta.dtype, self.engine.evaluation_batch
-        )
+        self.evaluator = Evaluator(self.dataset, self.task, self.theta.dtype)
         train, self.backdoor = self.task.plant(self.dataset)
         self.train_labels = train.labels.cpu()
         self.engine.setup(self.client, train)
+        if self.resumed is not None:
+            self.engine.restore(self.resumed)
 
     def training_step(self, batch: object, batch_idx: int) -> dict[str, float]:
         """One round; returns its metrics, which are also logged."""

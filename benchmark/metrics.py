@@ -37,7 +37,7 @@ class Evaluator:
         dataset: FederatedDataset,
         task: Task,
         dtype: torch.dtype = torch.float32,
-        batch: int = 200,
+        batch: int = 4000,
     ):
         self.dataset, self.task, self.dtype, self.batch = dataset, task, dtype, batch
         test = dataset.test

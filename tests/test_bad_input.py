@@ -112,7 +112,7 @@ Words = list[str]
         ([*RUN, "tracking=mlflow", "tracking.flush_seconds=0"], ["flush_seconds must be positive"]),
         ([*RUN, "tracking.uri=sqlite:///x.db"], ["no key 'uri' in tracking=none"]),
         # devices
-        ([*RUN, "device=cuda"], ["device=cuda: this engine runs on cpu", "engine=reference"]),
+        ([*RUN, "engine=cpu", "device=cuda"], ["this engine runs on cpu", "engine=reference"]),
         # parameter files
         (["suite", "smoke", "--params", "none.yaml"], ["none.yaml: no such file; make params"]),
         (["partition", "--params", "none.yaml"], ["none.yaml: no such file; make params"]),

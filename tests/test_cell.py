@@ -223,7 +223,7 @@ def test_the_number_of_workers_changes_nothing(workplace: Path) -> None:
 def test_devices() -> None:
     assert cells.choose_device("cpu", ReferenceEngine()) == "cpu"
     assert cells.choose_device("auto", CpuEngine(1)) == "cpu"
-    with pytest.raises(UserError, match="this engine runs on cpu; engine=reference"):
+    with pytest.raises(UserError, match="this engine runs on cpu; engine=cuda"):
         cells.choose_device("cuda", CpuEngine(1))
 
 

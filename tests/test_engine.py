@@ -14,6 +14,7 @@ from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine
 from benchmark.engine.cpu import CpuEngine
+from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule, Plan, batches
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.models.cnn import PaperCNN, SmallCNN
@@ -25,8 +26,10 @@ ENGINES = [
     CpuEngine(workers=1),
     CpuEngine(workers=2),
     CpuEngine(workers=1, compiled=False),
+    CudaEngine(convolution="grouped"),
+    CudaEngine(convolution="matmul", lanes=2),
 ]
-NAMES = ["reference", "cpu-1", "cpu-2", "cpu-autograd"]
+NAMES = ["reference", "cpu-1", "cpu-2", "cpu-autograd", "cuda-grouped", "cuda-matmul-2"]
 DATA = make_split([60], seeded(3))
 TOLERANCE = 1e-10
 

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.plan import Plan
+from benchmark.errors import UserError
 
 Predict = Callable[[Tensor], Tensor]
 """Images ``(b, 1, 28, 28)`` to logits ``(b, classes)``."""
@@ -33,16 +36,18 @@ class Engine(ABC):
     device_types: tuple[str, ...] = ("cpu", "cuda")
     kind: str = "autograd"
     """How the lanes are computed, known once a plan is trained; goes into the record."""
-    evaluation_batch: int = 200
-    """Images at a time for a predictor: larger batches leave the caches of a CPU, at half the
-    speed."""
+    precision: str = "strict"
+    """``strict``: as the dtype of the weights says. Else what multiplications are done in."""
 
-    def setup(self, client: ClientModule, data: Split) -> None:
-        """Prepare for a model and for training data that is resident on the model's device.
+    def check(self, client: ClientModule) -> None:  # noqa: B027
+        """Refuse a model that this engine cannot train.
 
         Raises:
-            ValueError: this engine cannot train the model; says why, and which can.
+            ValueError: says why, and which engine can.
         """
+
+    def setup(self, client: ClientModule, data: Split) -> None:
+        """Prepare for a model and for training data that is resident on the model's device."""
         self.client, self.data = client, data
 
     @abstractmethod
@@ -59,4 +64,28 @@ class Engine(ABC):
         It is good until the next call of ``train`` or ``predictor``.
         """
         self.client.load(theta)
-        return self.client.eval()
+        self.client.eval()
+        # Larger batches leave the caches of a CPU, at half the speed; a GPU wants them.
+        batch = 200 if theta.device.type == "cpu" else 4000
+        return lambda images: torch.cat([self.client(part) for part in images.split(batch)])
+
+    def state(self) -> dict[str, Any]:
+        """What was decided at the start and changes the bits; saved with checkpoints."""
+        return {"kind": self.kind}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Decide as a checkpoint's engine did; called after ``setup``.
+
+        Raises:
+            UserError: that is not possible here; says what is missing.
+        """
+        if state != self.state():
+            raise UserError(
+                f"the checkpoint was trained with {_words(state)}, here it would go on with "
+                f"{_words(self.state())}, which gives other bits; remove the cell's folder in "
+                "work/ to start it anew"
+            )
+
+
+def _words(state: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in state.items())

@@ -1,0 +1,136 @@
+"""The fastest engine for this model, cohort and machine, found by trying."""
+
+import logging
+from dataclasses import replace
+from statistics import median_low
+from typing import Any
+
+from torch import Tensor
+
+from benchmark.checks import at_least
+from benchmark.client import ClientModule
+from benchmark.data.dataset import Split
+from benchmark.engine.base import Engine, Predict, Trained
+from benchmark.engine.choices import described, fastest, remembered
+from benchmark.engine.cpu import CpuEngine
+from benchmark.engine.cuda import CudaEngine
+from benchmark.engine.plan import Lane, LocalRule, Plan
+from benchmark.engine.reference import ReferenceEngine
+
+log = logging.getLogger("benchmark")
+
+_LANES, _STEPS = 10, 2
+"""Of the first round's plan are enough to tell engines apart, in less than two seconds."""
+
+
+class AutoEngine(Engine):
+    """Measures the engines at the first round and trains with the fastest.
+
+    The choice is kept for the model, the shape of the cohort and the machine, so that all cells
+    of a suite and a repeated run get the same one; it stands in the log and in the record. A
+    resumed run goes on with the engine that it began with.
+
+    Args:
+        workers: of the ``cpu`` engine.
+
+    Raises:
+        ValueError: ``workers`` is below 1.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = None if workers is None else at_least("workers", 1, workers)
+        self.chosen: Engine | None = None
+        self.name = ""
+
+    def setup(self, client: ClientModule, data: Split) -> None:
+        """Set up the engines that run on this device and can train this model."""
+        super().setup(client, data)
+        self.chosen = None
+        self.candidates: dict[str, Engine] = {}
+        if data.images.device.type == "cuda":
+            engines = {"cuda": CudaEngine(), "reference": ReferenceEngine()}
+        else:
+            engines = {
+                "cpu": CpuEngine(self.workers),
+                "autograd": CpuEngine(self.workers, compiled=False),
+                "cuda": CudaEngine(),
+            }
+        for name, engine in engines.items():
+            try:
+                engine.check(client)
+            except ValueError as error:
+                log.info("engine auto: not %s: %s", name, error)
+                continue
+            engine.setup(client, data)
+            self.candidates[name] = engine
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """What was chosen."""
+        return f"{self.name}: {self.chosen.kind}" if self.chosen else "not chosen yet"
+
+    def state(self) -> dict[str, Any]:
+        """The engine's name and its own state."""
+        return {"engine": self.name, **self._engine().state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with the engine that the checkpoint's run began with; see :class:`Engine`."""
+        state = dict(state)
+        name = state.pop("engine")
+        self._choose(name if name in self.candidates else "reference")
+        self._engine().restore(state)
+
+    def train(self, theta: Tensor, plan: Plan) -> Trained:
+        """Choose, if that is still to be done, and train; see :class:`Engine`."""
+        if self.chosen is None:
+            self._choose(self._fastest(theta, plan))
+        return self._engine().train(theta, plan)
+
+    def predictor(self, theta: Tensor) -> Predict:
+        """The chosen engine's."""
+        return self.chosen.predictor(theta) if self.chosen else super().predictor(theta)
+
+    def _engine(self) -> Engine:
+        assert self.chosen
+        return self.chosen
+
+    def _choose(self, name: str) -> None:
+        self.name, self.chosen = name, self.candidates[name]
+        self.candidates = {name: self.chosen}
+
+    def _fastest(self, theta: Tensor, plan: Plan) -> str:
+        lanes, names = plan.lanes, list(self.candidates)
+        # Roughly, since cohorts of ragged clients are all a little different.
+        shape = [
+            len(lanes).bit_length(),
+            median_low(lane.num_steps for lane in lanes).bit_length(),
+            median_low(max(lane.sizes) for lane in lanes),
+        ]
+
+        def measure() -> str:
+            trial = Plan(plan.round, [_cut(lane) for lane in lanes[:_LANES]])
+            works = {
+                name: (lambda engine=engine: engine.train(theta, trial))
+                for name, engine in self.candidates.items()
+            }
+            name, seconds = fastest(works)
+            log.info("engine auto: %s", {n: f"{1e3 * s:.1f} ms" for n, s in seconds.items()})
+            return name
+
+        if len(names) == 1:
+            return names[0]
+        name = remembered(["auto", described(self.client), names, shape], measure)
+        log.info("engine auto: chose %s", name)
+        return name
+
+
+def _cut(lane: Lane) -> Lane:
+    steps = min(_STEPS, lane.num_steps)
+    return replace(
+        lane,
+        indices=lane.indices[:steps],
+        labels=lane.labels[:steps],
+        sizes=lane.sizes[:steps],
+        epoch_ends=lane.epoch_ends[:steps],
+        rule=LocalRule(),
+    )

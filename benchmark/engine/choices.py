@@ -1,0 +1,97 @@
+"""Decisions that are taken by measuring, and kept: the same machine decides the same again."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.client import ClientModule
+from benchmark.files import locked, write_json
+
+log = logging.getLogger("benchmark")
+
+_SECONDS = 0.6
+"""For the comparison after the first call of each candidate."""
+_HOPELESS = 3
+"""A candidate whose first call takes so many times the best is not called again."""
+
+
+def cache_folder() -> Path:
+    """``FEDBACKDOOR_CACHE``, by default ``~/.cache/fedbackdoor``."""
+    return Path(os.environ.get("FEDBACKDOOR_CACHE") or Path.home() / ".cache" / "fedbackdoor")
+
+
+def remembered(question: Sequence[Any], decide: Callable[[], Any]) -> Any:
+    """The answer that ``decide`` gave when this question first came up on this machine.
+
+    Several processes that ask at once get one answer. Other code of the engines, another torch
+    or another processor is another question.
+
+    Args:
+        question: values that JSON can hold.
+        decide: gives the answer, likewise.
+    """
+    machine = [torch.__version__, torch.get_num_threads(), _processor(), _code()]
+    key = hashlib.sha256(json.dumps([*machine, *question]).encode()).hexdigest()[:16]
+    path = cache_folder() / "choices" / f"{key}.json"
+    try:
+        with locked(path.with_suffix(".lock")):
+            try:
+                return json.loads(path.read_text(encoding="utf-8"))["answer"]
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
+                answer = decide()
+                write_json(path, {"question": question, "answer": answer})
+                return answer
+    except OSError as error:
+        log.warning("%s: %s; measuring again each time", path.parent, error.strerror)
+        return decide()
+
+
+def described(client: ClientModule) -> str:
+    """What a model is made of, for a question."""
+    return f"{client.model} {client.shapes} {client.dtype}"
+
+
+def fastest(candidates: Mapping[str, Callable[[], object]]) -> tuple[str, dict[str, float]]:
+    """Call the candidates in turns; returns the fastest and the least seconds of each."""
+    best: dict[str, float] = {}
+    for name, work in candidates.items():
+        work()
+        best[name] = seconds(work)
+    hopeful = [name for name in best if best[name] < _HOPELESS * min(best.values())]
+    end = time.perf_counter() + _SECONDS
+    while len(hopeful) > 1 and time.perf_counter() < end:
+        for name in hopeful:
+            best[name] = min(best[name], seconds(candidates[name]))
+    return min(best, key=best.__getitem__), best
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of a call, until the device is done with it."""
+    synchronize = torch.cuda.synchronize if torch.cuda.is_initialized() else bool
+    synchronize()
+    start = time.perf_counter()
+    work()
+    synchronize()
+    return time.perf_counter() - start
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.backends.cpu.get_cpu_capability()} {os.cpu_count()}"
+
+
+@cache
+def _code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.[ch py]*")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

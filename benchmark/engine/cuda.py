@@ -1,0 +1,204 @@
+"""All lanes in one vectorized step, resident on the device, replayed as a CUDA graph."""
+
+import logging
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.checks import at_least, one_of
+from benchmark.client import ClientModule
+from benchmark.data.dataset import Split
+from benchmark.engine.base import Engine, Trained
+from benchmark.engine.choices import described, fastest, remembered
+from benchmark.engine.convolution import FORMS, Form
+from benchmark.engine.plan import LocalRule, Plan
+from benchmark.engine.probe import probe
+from benchmark.engine.schedule import Chunk, next_chunk, rounded
+from benchmark.engine.vectorized import Precision, VectorizedStep
+
+log = logging.getLogger("benchmark")
+
+_MEMORY_SHARE = 0.8
+"""Of what is free on the device; the rest is for the defense and for fragmentation."""
+_LANES_ON_CPU = 16
+"""More do not make a step on a CPU faster."""
+_LANES_COMPARED = 32
+"""So many tell the two forms of a convolution apart."""
+
+
+class CudaEngine(Engine):
+    """Lanes side by side: one step of all of them is one vectorized step.
+
+    Made for a GPU, where the step is captured once as a CUDA graph and replayed, and the host
+    only enqueues: the plan is brought to the device before the round, and nothing is read back
+    within it. On a CPU the same code runs without a graph, slower than the ``cpu`` engine.
+
+    Lanes that do not fit into memory together are trained in chunks; where memory runs out all
+    the same, in smaller ones, and the log says so. The same chunks give the same bits.
+
+    Args:
+        precision: ``strict``, ``tf32`` or ``bf16``, see ``VectorizedStep``.
+        lanes: the most lanes side by side; null takes what fits.
+        convolution: ``grouped`` or ``matmul``, see ``convolution.Form``; null measures both.
+
+    Raises:
+        ValueError: an unknown ``precision`` or ``convolution``, or ``lanes`` below 1.
+    """
+
+    def __init__(
+        self,
+        precision: Precision = "strict",
+        lanes: int | None = None,
+        convolution: Form | None = None,
+    ):
+        self.precision = one_of("precision", Precision, precision)
+        self.most_lanes = None if lanes is None else at_least("lanes", 1, lanes)
+        self.asked = convolution and one_of("convolution", Form, convolution)
+
+    def check(self, client: ClientModule) -> None:
+        """See :class:`Engine`: what ``torch.func.vmap`` cannot map is refused."""
+        probe(client)
+
+    def setup(self, client: ClientModule, data: Split) -> None:
+        """Nothing is measured or reserved before the first plan is seen."""
+        super().setup(client, data)
+        self.form, self.limit = self.asked, self.most_lanes
+        self.step: VectorizedStep | None = None
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """What was chosen."""
+        return f"vectorized, {self.form} convolution, at most {self.limit} lanes at once"
+
+    def state(self) -> dict[str, Any]:
+        """The form of the convolution and the size of the chunks: both change the bits."""
+        return {"convolution": self.form, "lanes": self.limit}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with the same form and the same chunks."""
+        self.form, self.limit = state["convolution"], state["lanes"]
+
+    def train(self, theta: Tensor, plan: Plan) -> Trained:
+        """Train chunk after chunk; see :class:`Engine`."""
+        theta = theta.detach()
+        updates = theta.new_empty(len(plan.lanes), len(theta))
+        losses = theta.new_empty(len(plan.lanes))
+        waiting = list(range(len(plan.lanes)))
+        while waiting:
+            chunk = self._next_chunk(plan, waiting)
+            try:
+                self._train(theta, chunk, updates, losses)
+            except torch.OutOfMemoryError:
+                self._shrink(len(chunk.lanes))
+            else:
+                waiting = [i for i in waiting if i not in chunk.positions]
+        return Trained(updates, losses)
+
+    def _next_chunk(self, plan: Plan, waiting: list[int]) -> Chunk:
+        dropouts = len(self.client.dropouts)
+        if self.form is None or self.limit is None:
+            first = next_chunk(plan.lanes, waiting, len(waiting), dropouts)
+            self._decide(len(first.lanes), max(first.widths))
+        assert self.limit
+        return next_chunk(plan.lanes, waiting, self.limit, dropouts)
+
+    def _train(self, start: Tensor, chunk: Chunk, updates: Tensor, losses: Tensor) -> None:
+        device, on_gpu = start.device, start.device.type == "cuda"
+        step = self._reserve(len(chunk.lanes), max(chunk.widths))
+        indices, labels, sizes, keys = (
+            part.to(device, non_blocking=True)
+            for part in (chunk.indices, chunk.labels, chunk.sizes, chunk.keys)
+        )
+        positions = torch.arange(indices.shape[2], device=device)
+        shares = (positions < sizes[:, :, None]) / sizes[:, :, None].clamp(min=1).to(start.dtype)
+        step.theta.copy_(start)
+        step.losses.zero_()
+        step.active.zero_()
+        for t, (count, width) in enumerate(zip(chunk.counts, chunk.widths, strict=True)):
+            step.indices[:count, :width].copy_(indices[t, :count, :width])
+            step.labels[:count, :width].copy_(labels[t, :count, :width])
+            step.shares[:count, :width].copy_(shares[t, :count, :width])
+            step.keys[:count].copy_(keys[t, :count])
+            torch.gt(sizes[t], 0, out=step.active[: len(chunk.lanes)])
+            if on_gpu:
+                # Every other size is another graph to capture.
+                usual = max(width, chunk.widths[0])
+                step.shares[:count, width : rounded(usual)].zero_()
+                count, width = rounded(count), rounded(usual)
+            step.run(count, width)
+            self._follow_rules(step.theta, start, chunk, t)
+        for row, position in enumerate(chunk.positions):
+            torch.sub(step.theta[row], start, out=updates[position])
+            losses[position] = step.losses[row] / chunk.lanes[row].num_steps
+
+    @staticmethod
+    def _follow_rules(theta: Tensor, start: Tensor, chunk: Chunk, t: int) -> None:
+        for row, lane in enumerate(chunk.lanes[: chunk.counts[t]]):
+            rule, local = lane.rule, theta[row]
+            if type(rule).after_step is not LocalRule.after_step:
+                local.copy_(rule.after_step(local.clone(), start))
+            if lane.epoch_ends[t] and type(rule).after_epoch is not LocalRule.after_epoch:
+                local.copy_(rule.after_epoch(local.clone(), start))
+
+    def _reserve(self, lanes: int, width: int) -> VectorizedStep:
+        """The buffers, larger ones where these do not hold the chunk."""
+        lanes, width = rounded(lanes), rounded(width)
+        if self.step and self.step.lanes >= lanes and self.step.width >= width:
+            return self.step
+        if self.step:
+            lanes, width = max(lanes, self.step.lanes), max(width, self.step.width)
+        self.step = None
+        self.step = self._make_step(self.form or FORMS[0], lanes, width)
+        return self.step
+
+    def _make_step(self, form: str, lanes: int, width: int) -> VectorizedStep:
+        return VectorizedStep(self.client, self.data, form, self.precision, lanes, width)
+
+    def _decide(self, lanes: int, width: int) -> None:
+        """Choose what the configuration leaves open, by measuring on a cohort's shape."""
+        lanes, width = rounded(lanes), rounded(width)
+        question = ["cuda", described(self.client), self.precision, lanes, width]
+        if self.limit is None:
+            self.limit = _LANES_ON_CPU
+            if self.data.images.device.type == "cuda":
+                self.limit = self._fitting(width)
+        lanes = min(lanes, self.limit, _LANES_COMPARED)
+        if self.form is None:
+
+            def measure() -> str:
+                steps = {form: self._make_step(form, lanes, width) for form in FORMS}
+                return fastest({f: partial(s.run, lanes, width) for f, s in steps.items()})[0]
+
+            self.form = remembered([*question, "convolution"], measure)
+        log.info("engine cuda: %s", self.kind)
+
+    def _fitting(self, width: int) -> int:
+        """How many lanes fit into what is free: a lane's share is what a second one adds."""
+        peaks = []
+        for lanes in (1, 2):
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            self._make_step(self.asked or FORMS[1], lanes, width).run(lanes, width)
+            peaks.append(torch.cuda.max_memory_allocated())
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info()
+        return max(1, int(_MEMORY_SHARE * free / (peaks[1] - peaks[0])))
+
+    def _shrink(self, lanes: int) -> None:
+        """Go on with half as many lanes at once.
+
+        Raises:
+            MemoryError: there was only one.
+        """
+        self.step = None
+        if self.data.images.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if lanes == 1:
+            raise MemoryError(
+                "out of memory with one client at a time: take a smaller model, a smaller "
+                "batch_size, or fewer clients_per_round"
+            )
+        self.limit = -(-lanes // 2)
+        log.warning("engine cuda: out of memory with %d lanes at once; now %d", lanes, self.limit)

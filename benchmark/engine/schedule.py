@@ -1,0 +1,95 @@
+"""Which lanes are trained side by side, and what each of their common steps takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.engine.plan import Lane
+from benchmark.models.dropout import layer_key
+
+
+def rounded(n: int) -> int:
+    """The next integer of four significant bits: at most an eighth more, and few of them.
+
+    >>> [rounded(n) for n in (1, 15, 16, 17, 30, 31, 33, 300)]
+    [1, 15, 16, 18, 30, 32, 36, 320]
+    """
+    unit = 1 << max(n.bit_length() - 4, 0)
+    return -(-n // unit) * unit
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """C lanes that are trained side by side, the longest first.
+
+    At step t the first ``counts[t]`` of them are still at work, on at most ``widths[t]``
+    examples each. S, B: the most steps and examples of any; D: dropout layers.
+
+    Attributes:
+        positions: where the lanes stand in the plan.
+        lanes: themselves.
+        counts, widths: S integers.
+        indices, labels: ``(S, C, B)`` int64.
+        sizes: ``(S, C)`` int64, examples of each lane; 0 when it is done.
+        keys: ``(S, C, D)`` int64.
+    """
+
+    positions: list[int]
+    lanes: list[Lane]
+    counts: list[int]
+    widths: list[int]
+    indices: Tensor
+    labels: Tensor
+    sizes: Tensor
+    keys: Tensor
+
+
+def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropouts: int) -> Chunk:
+    """The widest and longest of the lanes that wait, with others like them.
+
+    Lanes of another width wait for a chunk of their own: an adversary's full batch of some
+    hundred examples would make every client's step as wide.
+
+    Args:
+        lanes: of the plan.
+        waiting: positions not yet trained, at least one.
+        limit: the most lanes of a chunk.
+        dropouts: dropout layers of the model.
+    """
+    order = sorted(waiting, key=lambda i: (-_width(lanes[i]), -lanes[i].num_steps, i))
+    widest = _width(lanes[order[0]])
+    positions = [i for i in order if _width(lanes[i]) == widest][:limit]
+    chosen = [lanes[i] for i in positions]
+    S, C = chosen[0].num_steps, len(chosen)
+    B = max(max(lane.sizes) for lane in chosen)
+    indices, labels = torch.zeros(2, S, C, B, dtype=torch.int64)
+    sizes = torch.zeros(S, C, dtype=torch.int64)
+    keys = torch.zeros(S, C, dropouts, dtype=torch.int64)
+    for c, lane in enumerate(chosen):
+        steps, width = lane.num_steps, min(B, lane.indices.shape[1])
+        indices[:steps, c, :width] = lane.indices[:, :width]
+        labels[:steps, c, :width] = lane.labels[:, :width]
+        sizes[:steps, c] = torch.tensor(lane.sizes)
+        if dropouts:
+            keys[:steps, c] = torch.tensor(
+                [
+                    [layer_key(lane.dropout_seed, t, layer) for layer in range(dropouts)]
+                    for t in range(steps)
+                ]
+            )
+    return Chunk(
+        positions,
+        chosen,
+        counts=(sizes > 0).sum(1).tolist(),
+        widths=sizes.amax(1).tolist(),
+        indices=indices,
+        labels=labels,
+        sizes=sizes,
+        keys=keys,
+    )
+
+
+def _width(lane: Lane) -> int:
+    return rounded(max(lane.sizes))

@@ -1,0 +1,128 @@
+"""One local step of many lanes at once, on buffers that stay in place; a CUDA graph on a GPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.functional import cross_entropy
+
+from benchmark.client import ClientModule
+from benchmark.data.dataset import Split
+from benchmark.engine.convolution import in_form
+from benchmark.models.dropout import KeyedDropout
+
+Precision = Literal["strict", "tf32", "bf16"]
+_WARM_UPS = 3
+"""Steps before a capture, so that libraries have chosen their kernels and workspaces."""
+
+
+class VectorizedStep:
+    """θ_c ← θ_c − lr · ∇ (1/b_c) Σ cross-entropy, for lanes c = 1 … C side by side.
+
+    The first ``lanes`` rows of the buffers take part in a step. Lanes that are not ``active``
+    keep their weights; examples beyond a lane's batch have a share of 0.
+
+    Args:
+        client: model, loss and learning rate.
+        data: what ``indices`` point into.
+        convolution: one of ``convolution.Form``.
+        precision: ``strict``; ``tf32``, of CUDA's matrix products and convolutions; ``bf16``,
+            forward and backward in bfloat16 on weights in full precision.
+        lanes, width: the most lanes and examples in a step.
+
+    Attributes:
+        theta: ``(C, P)`` weights.
+        losses: ``(C,)`` sum of the losses so far.
+        indices, labels: ``(C, B)`` int64.
+        shares: ``(C, B)``, 1/b_c for the first b_c examples, else 0.
+        active: ``(C,)`` bool.
+        keys: ``(C, D)`` int64, of the D dropout layers.
+    """
+
+    def __init__(
+        self,
+        client: ClientModule,
+        data: Split,
+        convolution: str,
+        precision: str,
+        lanes: int,
+        width: int,
+    ):
+        self.client, self.data, self.precision = client, data, precision
+        self.lanes, self.width = lanes, width
+        model = in_form(client.model, convolution).train()
+        dropouts = [n for n, m in model.named_modules() if isinstance(m, KeyedDropout)]
+        key_names = [f"{name}.key" for name in dropouts]
+        theta = client.flat()
+        device = theta.device
+        self.theta = theta.new_zeros(lanes, len(theta))
+        self.losses = theta.new_zeros(lanes)
+        self.indices = torch.zeros(lanes, width, dtype=torch.int64, device=device)
+        self.labels = torch.zeros_like(self.indices)
+        self.shares = theta.new_zeros(lanes, width)
+        self.active = torch.zeros(lanes, dtype=torch.bool, device=device)
+        self.keys = torch.zeros(lanes, len(dropouts), dtype=torch.int64, device=device)
+        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        compute = torch.bfloat16 if precision == "bf16" else theta.dtype
+
+        def loss(theta: Tensor, images: Tensor, labels: Tensor, shares: Tensor, keys: Tensor):
+            state = client.split(theta.to(compute)) | dict(zip(key_names, keys, strict=True))
+            logits = functional_call(model, state, (images.to(compute),))
+            return (cross_entropy(logits.to(theta.dtype), labels, reduction="none") * shares).sum()
+
+        self.gradients = vmap(grad_and_value(loss))
+
+    def run(self, lanes: int, width: int) -> None:
+        """One step of the first ``lanes`` lanes on their first ``width`` examples."""
+        with _matmul_precision(self.precision) if self.pool else nullcontext():
+            if self.pool is None:
+                self._step(lanes, width)
+                return
+            if (lanes, width) not in self.graphs:
+                self.graphs[lanes, width] = self._capture(lanes, width)
+            self.graphs[lanes, width].replay()
+
+    def _step(self, lanes: int, width: int) -> None:
+        indices, labels = self.indices[:lanes, :width], self.labels[:lanes, :width]
+        images = self.data.pixels(indices.flatten(), self.theta.dtype)
+        images = images.unflatten(0, (lanes, width))
+        theta, active = self.theta[:lanes], self.active[:lanes]
+        gradients, losses = self.gradients(
+            theta, images, labels, self.shares[:lanes, :width], self.keys[:lanes]
+        )
+        # A selection, since a lane that is done may have overflowed, and 0 · inf is NaN.
+        zero = theta.new_zeros(())
+        theta.sub_(torch.where(active[:, None], self.client.lr * gradients, zero))
+        self.losses[:lanes].add_(torch.where(active, losses, zero))
+
+    def _capture(self, lanes: int, width: int) -> torch.cuda.CUDAGraph:
+        """Record the step; what the warm-up did to the lanes is taken back."""
+        theta, losses = self.theta.clone(), self.losses.clone()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UPS):
+                self._step(lanes, width)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # Graphs run one after the other and keep nothing between steps: they share memory.
+        with torch.cuda.graph(graph, pool=self.pool):
+            self._step(lanes, width)
+        self.theta.copy_(theta)
+        self.losses.copy_(losses)
+        return graph
+
+
+@contextmanager
+def _matmul_precision(precision: str) -> Iterator[None]:
+    allowed = precision == "tf32"
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
