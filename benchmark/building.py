@@ -1,42 +1,16 @@
 """From a resolved configuration to the objects that it names."""
 
-from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import torch
 
 from benchmark.client import ClientModule
+from benchmark.construction import make, refusals
 from benchmark.data.dataset import FederatedDataset
 from benchmark.engine.base import Engine
 from benchmark.errors import UserError
 from benchmark.federation import Federation
 from benchmark.randomness import derive
-
-
-def make(group: str, section: Mapping[str, Any], **further: Any) -> Any:
-    """Construct what a group's section names.
-
-    Raises:
-        UserError: the constructor refuses a value.
-    """
-    parameters = {k: v for k, v in section.items() if k not in ("name", "_target_")}
-    with refusals(group):
-        module, _, name = section["_target_"].rpartition(".")
-        return getattr(import_module(module), name)(**parameters, **further)
-
-
-class refusals:  # noqa: N801
-    """Turns the ValueError of a constructor into a UserError that says where it comes from."""
-
-    def __init__(self, where: str):
-        self.where = where
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ValueError):
-            raise UserError(f"{self.where}: {str(error).strip().splitlines()[0]}") from error
 
 
 def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
@@ -52,7 +26,7 @@ def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
         model = make("model", resolved["model"], num_classes=dataset.num_classes)
     with refusals("model"):
         client = ClientModule(model, protocol.client_lr)
-        _check_shapes(client, dataset)
+        _check_model(client, dataset)
     parts = {
         name: make(name, resolved[name])
         for name in ("task", "attack", "participation", "defense", "engine")
@@ -63,16 +37,23 @@ def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
         return Federation(client=client, dataset=dataset, protocol=protocol, seed=seed, **parts)
 
 
-def _check_shapes(client: ClientModule, dataset: FederatedDataset) -> None:
+def _check_model(client: ClientModule, dataset: FederatedDataset) -> None:
+    image = dataset.test.pixels(torch.arange(1))
     try:
         with torch.no_grad():
-            shape = tuple(client.model(dataset.test.pixels(torch.arange(1))).shape)
+            logits, again = client.model(image), client.model(image)
     except RuntimeError as error:
         raise ValueError(f"does not take these images: {error}") from error
+    shape = tuple(logits.shape)
     if shape != (1, dataset.num_classes):
         raise ValueError(
             f"gives logits of shape {shape} for one image, not (1, {dataset.num_classes}): "
             "the data have so many classes"
+        )
+    if not torch.equal(logits, again):
+        raise ValueError(
+            "gives other logits for the same image and weights: it draws from torch's global "
+            "generator, which no run could repeat; of random layers, nn.Dropout is made repeatable"
         )
 
 

@@ -39,3 +39,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitioned: Path
     yield tmp_path
     log.handlers, log.propagate = handlers, propagate
     signal.signal(signal.SIGTERM, on_terminate)
+
+
+@pytest.fixture
+def fresh_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What engines decide by measuring is neither taken from this machine nor left on it."""
+    from benchmark.engine import choices
+
+    monkeypatch.setattr(choices, "cache_folder", lambda: tmp_path / "cache")

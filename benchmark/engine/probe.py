@@ -27,7 +27,7 @@ def probe(client: ClientModule) -> None:
     client = copy.deepcopy(client).cpu().double()
     source = torch.Generator().manual_seed(0)
     images = torch.randint(256, (6, 28, 28), generator=source).to(torch.uint8)
-    classes = client.model.eval()(images[:1, None].double() / 255).shape[1]
+    classes = client.model(images[:2, None].double() / 255).shape[1]
     data = Split(images, torch.randint(classes, (6,), generator=source), torch.tensor([0, 6]))
     start = client.flat()
     try:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from benchmark.client import ClientModule
@@ -71,7 +72,9 @@ class VectorizedStep:
 
         def loss(theta: Tensor, images: Tensor, labels: Tensor, shares: Tensor, keys: Tensor):
             state = client.split(theta.to(compute)) | dict(zip(key_names, keys, strict=True))
-            logits = functional_call(model, state, (images.to(compute),))
+            # The other kernels of attention have no rule for vmap.
+            with sdpa_kernel(SDPBackend.MATH):
+                logits = functional_call(model, state, (images.to(compute),))
             return (cross_entropy(logits.to(theta.dtype), labels, reduction="none") * shares).sum()
 
         self.gradients = vmap(grad_and_value(loss))
