@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -11,13 +12,16 @@ from torch import Tensor
 from benchmark.checks import at_least
 from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
-from benchmark.engine.base import Engine, Trained
+from benchmark.engine.base import Engine, Predict, Trained
 from benchmark.engine.layout import supported
 from benchmark.engine.native import NativeModel, available
 from benchmark.engine.plan import Lane, Plan
 from benchmark.models.dropout import set_keys
 
 log = logging.getLogger("benchmark")
+
+_SHARE = 50
+"""Images that a worker reads at a time: always as many, since other shapes round differently."""
 
 
 class CpuEngine(Engine):
@@ -62,30 +66,60 @@ class CpuEngine(Engine):
         updates = theta.new_empty(len(plan.lanes), len(theta))
         losses = theta.new_empty(len(plan.lanes))
 
-        def train_lane(i: int) -> None:
+        def train_lane(model: NativeModel | _ResidentModel, i: int) -> None:
+            losses[i] = model.train(theta, plan.lanes[i])
+            torch.sub(model.theta, theta, out=updates[i])
+
+        order = sorted(range(len(plan.lanes)), key=lambda i: -sum(plan.lanes[i].sizes))
+        self._spread(train_lane, order)
+        return Trained(updates, losses)
+
+    def predictor(self, theta: Tensor) -> Predict:
+        """As every engine's; the images are shared out to the workers."""
+        # A copy: the resident models know packed weights by the tensor that they came from.
+        theta = theta.detach().clone()
+        h, w = self.data.images.shape[1:]
+
+        def predict(images: Tensor) -> Tensor:
+            if images.shape[1:] != (1, h, w):
+                raise ValueError(f"images must be (b, 1, {h}, {w}), got {tuple(images.shape)}")
+            shares = images.to(theta.dtype).split(_SHARE)
+            logits: list[Tensor] = [theta] * len(shares)
+
+            def read(model: NativeModel | _ResidentModel, i: int) -> None:
+                logits[i] = model.predict(theta, shares[i])
+
+            self._spread(read, range(len(shares)))
+            return torch.cat(logits)
+
+        return predict
+
+    def _spread(
+        self, work: Callable[["NativeModel | _ResidentModel", int], None], items: Iterable[int]
+    ) -> None:
+        """Do ``work`` with a resident model for each item, ``workers`` at the same time."""
+
+        def one(item: int) -> None:
             model = self.models.get()
             try:
-                losses[i] = model.train(theta, plan.lanes[i])
-                torch.sub(model.theta, theta, out=updates[i])
+                work(model, item)
             finally:
                 self.models.put(model)
 
-        order = sorted(range(len(plan.lanes)), key=lambda i: -sum(plan.lanes[i].sizes))
         # A pool for one worker too: in a thread of its own an operator stays on one core, and
         # split over several it would round differently.
         with ThreadPoolExecutor(
             self.workers, initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
-            for _ in pool.map(train_lane, order):
+            for _ in pool.map(one, items):
                 pass
-        return Trained(updates, losses)
 
 
 class _ResidentModel:
     """A copy of the client whose parameters and gradients are views of two flat vectors."""
 
     def __init__(self, client: ClientModule, data: Split):
-        self.client, self.data = copy.deepcopy(client).train(), data
+        self.client, self.data = copy.deepcopy(client), data
         self.theta = self.client.flat()
         self.gradient = torch.zeros_like(self.theta)
         parameters = self.client.model.parameters()
@@ -97,7 +131,7 @@ class _ResidentModel:
 
     def train(self, start: Tensor, lane: Lane) -> Tensor:
         """Leave the lane's weights in ``self.theta``; return the mean loss."""
-        client, theta = self.client, self.theta
+        client, theta = self.client.train(), self.theta
         theta.copy_(start)
         images = self.data.pixels(lane.indices.flatten(), theta.dtype)
         images = images.unflatten(0, lane.indices.shape)
@@ -113,6 +147,12 @@ class _ResidentModel:
                 self._apply(lane.rule.after_epoch(theta, start))
             total += loss.detach()
         return total / lane.num_steps
+
+    @torch.no_grad()
+    def predict(self, theta: Tensor, images: Tensor) -> Tensor:
+        """Logits in evaluation mode."""
+        self.theta.copy_(theta)
+        return self.client.eval()(images)
 
     def _apply(self, theta: Tensor) -> None:
         if theta is not self.theta:

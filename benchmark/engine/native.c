@@ -1,4 +1,4 @@
-/* Local SGD steps of a chain of layers, for one client at a time, called by native.py.
+/* Local SGD steps and predictions of a chain of layers, on one thread, called by native.py.
  *
  * Activations are channels-last with channels padded to whole vectors; padding holds zeros.
  * Weights are packed as (inputs, outputs), outputs padded, so that one input times one row of
@@ -17,6 +17,9 @@
 typedef REAL V __attribute__((vector_size(64), aligned(4)));
 typedef int32_t I32;
 enum { LANES = 64 / sizeof(REAL), BLOCK = 6 };
+#define JOIN(name, real) name##_##real
+#define EXPAND(name, real) JOIN(name, real)
+#define NAME(name) EXPAND(name, REAL) /* train_float, train_double */
 #define LOAD(p) (*(const V *)(p))
 #define STORE(p) (*(V *)(p))
 #define UNROLL _Pragma("GCC unroll 8")
@@ -328,53 +331,78 @@ static double cross_entropy(const Layer *l, const REAL *logits, const int64_t *l
     return loss / n;
 }
 
+/* From the inputs of layers[0] to the logits; without keys as in evaluation, nothing dropped. */
+static void forward(const Layer *layers, int depth, const REAL *packed, REAL *work, int n,
+                    const uint32_t *keys) {
+    for (const Layer *l = layers; l < layers + depth; l++) {
+        const REAL *in = work + l->in;
+        REAL *out = work + l->out;
+        I32 *extra = (I32 *)(work + l->extra);
+        const int64_t count = (int64_t)n * l->oh * l->ow * l->os;
+        switch (l->kind) {
+        case CONVOLUTION: conv_forward(l, packed, in, out, n); break;
+        case DENSE: dense_forward(l, packed, in, out, n); break;
+        case POOLING: pool_forward(l, in, out, extra, n); break;
+        case DROPOUT:
+            if (keys) dropout_forward(l, in, out, extra, n, keys[l->slot]);
+            else memcpy(out, in, sizeof(REAL) * count);
+            break;
+        case RECTIFIER: rectify(out, in, count);
+        }
+    }
+}
+
+/* From the gradient of the logits back, each layer stepping its own parameters. */
+static void backward(const Layer *layers, int depth, REAL *packed, REAL *work, int n, REAL lr) {
+    for (const Layer *l = layers + depth - 1; l >= layers; l--) {
+        const int64_t count = (int64_t)n * l->oh * l->ow * l->os;
+        REAL *in = work + l->in, *g = work + l->gradient, *gx = work + l->in_gradient;
+        REAL *extra = work + l->extra;
+        if (l->relu) gate(g, work + l->out, count);
+        switch (l->kind) {
+        case CONVOLUTION: conv_backward(l, packed, in, g, gx, extra, n, lr); break;
+        case DENSE: dense_backward(l, packed, in, g, gx, n, lr); break;
+        case POOLING: pool_backward(l, g, gx, (I32 *)extra, n); break;
+        case DROPOUT:
+            for (int64_t j = 0; j < count; j++)
+                gx[j] = ((I32 *)extra)[j] ? g[j] / (REAL)l->keep : 0;
+            break;
+        case RECTIFIER:
+            memcpy(gx, g, sizeof(REAL) * count);
+            gate(gx, work + l->out, count);
+        }
+    }
+}
+
 /* Run `steps` local steps on packed parameters; returns the sum of their losses. */
-double NAME(const Layer *layers, int depth, REAL *packed, REAL *work, const uint8_t *images,
-            int64_t pixels, const int64_t *indices, const int64_t *labels, const I32 *sizes,
-            const uint32_t *keys, int dropouts, int steps, int width, double rate) {
-    const REAL lr = (REAL)rate;
+double NAME(train)(const Layer *layers, int depth, REAL *packed, REAL *work,
+                   const uint8_t *images, int64_t pixels, const int64_t *indices,
+                   const int64_t *labels, const I32 *sizes, const uint32_t *keys, int dropouts,
+                   int steps, int width, double rate) {
+    const Layer *last = layers + depth - 1;
     double loss = 0;
     for (int step = 0; step < steps; step++, indices += width, labels += width, keys += dropouts) {
         const int n = sizes[step];
-        REAL *x = work + layers[0].in;
+        REAL *x = work + layers->in;
         for (int s = 0; s < n; s++)
             for (int64_t j = 0; j < pixels; j++)
                 x[s * pixels + j] = images[indices[s] * pixels + j] / (REAL)255;
-        for (int d = 0; d < depth; d++) {
-            const Layer *l = layers + d;
-            const REAL *in = work + l->in;
-            REAL *out = work + l->out;
-            switch (l->kind) {
-            case CONVOLUTION: conv_forward(l, packed, in, out, n); break;
-            case DENSE: dense_forward(l, packed, in, out, n); break;
-            case POOLING: pool_forward(l, in, out, (I32 *)(work + l->extra), n); break;
-            case DROPOUT:
-                dropout_forward(l, in, out, (I32 *)(work + l->extra), n, keys[l->slot]);
-                break;
-            case RECTIFIER: rectify(out, in, (int64_t)n * l->oh * l->ow * l->os);
-            }
-        }
-        const Layer *last = layers + depth - 1;
+        forward(layers, depth, packed, work, n, keys);
         loss += cross_entropy(last, work + last->out, labels, work + last->gradient, n);
-        for (int d = depth - 1; d >= 0; d--) {
-            const Layer *l = layers + d;
-            const int64_t count = (int64_t)n * l->oh * l->ow * l->os;
-            REAL *in = work + l->in, *g = work + l->gradient, *gx = work + l->in_gradient;
-            REAL *extra = work + l->extra;
-            if (l->relu) gate(g, work + l->out, count);
-            switch (l->kind) {
-            case CONVOLUTION: conv_backward(l, packed, in, g, gx, extra, n, lr); break;
-            case DENSE: dense_backward(l, packed, in, g, gx, n, lr); break;
-            case POOLING: pool_backward(l, g, gx, (I32 *)extra, n); break;
-            case DROPOUT:
-                for (int64_t j = 0; j < count; j++)
-                    gx[j] = ((I32 *)extra)[j] ? g[j] / (REAL)l->keep : 0;
-                break;
-            case RECTIFIER:
-                memcpy(gx, g, sizeof(REAL) * count);
-                gate(gx, work + l->out, count);
-            }
-        }
+        backward(layers, depth, packed, work, n, (REAL)rate);
     }
     return loss;
+}
+
+/* Logits (count, classes) of images (count, pixels), `batch` at a time. */
+void NAME(predict)(const Layer *layers, int depth, const REAL *packed, REAL *work,
+                   const REAL *images, int64_t pixels, REAL *logits, int64_t count, int batch) {
+    const Layer *last = layers + depth - 1;
+    for (int n; count; count -= n, images += n * pixels) {
+        n = count < batch ? count : batch;
+        memcpy(work + layers->in, images, sizeof(REAL) * n * pixels);
+        forward(layers, depth, packed, work, n, NULL);
+        for (int s = 0; s < n; s++, logits += last->oc)
+            memcpy(logits, work + last->out + s * last->os, sizeof(REAL) * last->oc);
+    }
 }

@@ -8,10 +8,12 @@ import ctypes
 import hashlib
 import logging
 import os
+import shlex
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ log = logging.getLogger("benchmark")
 _SOURCE = Path(__file__).with_suffix(".c")
 _FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fPIC")
 _TYPES = {torch.float32: "float", torch.float64: "double"}
+_PREDICTED = 10  # images whose activations stay in a core's cache on the way through the layers
 
 
 class NativeModel:
@@ -44,8 +47,8 @@ class NativeModel:
     def train(self, start: Tensor, lane: Lane) -> Tensor:
         """Leave the lane's weights in ``self.theta``; return the mean loss."""
         self._fit(lane.indices.shape[1])
-        if start is not self.start:
-            self.start, self.packed_start[self.slots] = start, start
+        self._check(lane)
+        self._pack(start)
         self.packed.copy_(self.packed_start)
         keys = [
             [layer_key(lane.dropout_seed, step, layer) for layer in range(self.dropouts)]
@@ -74,13 +77,45 @@ class NativeModel:
                 self.packed[self.slots] = theta
         return torch.tensor(total / lane.num_steps, dtype=start.dtype)
 
+    def predict(self, theta: Tensor, images: Tensor) -> Tensor:
+        """Logits ``(b, classes)`` of images ``(b, 1, h, w)`` in the dtype of ``theta``."""
+        self._fit(_PREDICTED)
+        self._pack(theta)
+        images = images.contiguous()
+        logits = theta.new_empty(len(images), self.classes)
+        self._call(
+            "predict",
+            self.packed_start.data_ptr(),
+            self.work.data_ptr(),
+            images.data_ptr(),
+            self.pixels,
+            logits.data_ptr(),
+            len(images),
+            _PREDICTED,
+        )
+        return logits
+
+    def _check(self, lane: Lane) -> None:
+        """Compiled code would write outside its memory where autograd raises."""
+        for what, values, count in (
+            ("label", lane.labels, self.classes),
+            ("index", lane.indices, len(self.data.images)),
+        ):
+            if values.min() < 0 or values.max() >= count:
+                raise IndexError(f"a lane's {what} is outside 0 .. {count - 1}")
+
+    @property
+    def pixels(self) -> int:
+        """Values of an image."""
+        return self.data.images[0].numel()
+
     def _fit(self, batch: int) -> None:
         if batch <= self.batch:
             return
         h, w = self.data.images.shape[1:]
         dtype = self.theta.dtype
         built = Layout(self.chain, Shape(h, w, 1, 1), batch, 64 // dtype.itemsize)
-        self.batch, self.dropouts = batch, built.dropouts
+        self.batch, self.dropouts, self.classes = batch, built.dropouts, built.shape.c
         self.layers = (Layer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
         self.packed = torch.zeros(built.packed, dtype=dtype)
@@ -88,18 +123,19 @@ class NativeModel:
         self.start = None
         self.work = torch.zeros(built.work, dtype=dtype)
 
+    def _pack(self, start: Tensor) -> None:
+        if start is not self.start:
+            self.start, self.packed_start[self.slots] = start, start
+
     def _run(
         self, indices: np.ndarray, labels: np.ndarray, sizes: np.ndarray, keys: np.ndarray
     ) -> float:
-        train = getattr(_library(), f"train_{_TYPES[self.theta.dtype]}")
-        pixels = self.data.images[0].numel()
-        return train(
-            self.layers,
-            len(self.layers),
+        return self._call(
+            "train",
             self.packed.data_ptr(),
             self.work.data_ptr(),
             self.data.images.data_ptr(),
-            pixels,
+            self.pixels,
             indices.ctypes.data,
             labels.ctypes.data,
             sizes.ctypes.data,
@@ -109,6 +145,10 @@ class NativeModel:
             indices.shape[1],
             self.client.lr,
         )
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        function = getattr(_library(), f"{name}_{_TYPES[self.theta.dtype]}")
+        return function(self.layers, len(self.layers), *arguments)
 
 
 @cache
@@ -125,23 +165,22 @@ def available() -> bool:
 @cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(_compiled()))
-    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    pointer, integer, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     for name in _TYPES.values():
-        train = getattr(library, f"train_{name}")
-        train.restype = ctypes.c_double
-        train.argtypes = [
-            pointer, integer, pointer, pointer, pointer, ctypes.c_int64,
-            *[pointer] * 4, *[integer] * 3, ctypes.c_double,
-        ]  # fmt: skip
+        train, predict = getattr(library, f"train_{name}"), getattr(library, f"predict_{name}")
+        train.restype, predict.restype = ctypes.c_double, None
+        common: list[type] = [pointer, integer, *[pointer] * 3, long]
+        train.argtypes = [*common, *[pointer] * 4, *[integer] * 3, ctypes.c_double]
+        predict.argtypes = [*common, pointer, long, integer]
     return library
 
 
 def _compiled() -> Path:
     """The shared library for this source, compiler and CPU."""
-    compiler = os.environ.get("CC", "cc")
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
 
     def run(*arguments: str) -> bytes:
-        done = subprocess.run([compiler, *arguments], capture_output=True, check=True, timeout=120)
+        done = subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=120)
         return done.stdout
 
     # What -march=native means here: a cache may be shared by machines.
@@ -153,7 +192,6 @@ def _compiled() -> Path:
         with atomic_file(path) as library, tempfile.TemporaryDirectory() as folder:
             objects = [f"{folder}/{real}.o" for real in _TYPES.values()]
             for real, name in zip(_TYPES.values(), objects, strict=True):
-                define = (f"-DREAL={real}", f"-DNAME=train_{real}")
-                run(*_FLAGS, *define, "-c", str(_SOURCE), "-o", name)
+                run(*_FLAGS, f"-DREAL={real}", "-c", str(_SOURCE), "-o", name)
             run("-shared", *objects, "-o", str(library), "-lm")
     return path
