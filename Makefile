@@ -54,9 +54,8 @@ test-slow: setup ## the tests marked slow: science, kill-and-resume, browser
 	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile
 
 .PHONY: bench
-bench: setup ## time the engines beside each other and beside a naive loop
-	python bench/engines.py --model small --clients 10 --out bench/results/small.json
-	python bench/engines.py --model paper --clients 10 --repeats 3 --out bench/results/paper.json
+bench: setup ## time the engines, and what a round costs around them: about 15 minutes on 2 cores
+	python -m bench
 
 .PHONY: lint
 lint: setup ## ruff: lint and format

@@ -1,152 +1,169 @@
-"""One round's local training, engine beside engine: interleaved, medians with their spread.
+"""One round's local training: engine beside engine, the naive loop and a Trainer for each client.
 
-    python bench/engines.py --model small --clients 10 --repeats 5
+    python -m bench.engines --model paper --clients 30
 
-Every variant trains the same clients on the same data (digits5k, 5 epochs, batches of 20). Times
-mean nothing between machines, and little on a busy one; the ratios of one run do.
+Interleaved, with quartiles. Clients have 100 images each and train 5 epochs in batches of 20, as in
+the paper. Times mean nothing between machines, and little on a busy one; the ratios of one run do.
 """
 
-import argparse
-import copy
-import json
-import logging
-import platform
-import statistics
 import sys
-import time
-import warnings
-from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import pytorch_lightning as pl
-import torch
-from rich.console import Console
-from rich.table import Table
+from bench.measure import Peak, Spread, facts, interleave, say, training_flops
+from bench.report import Result, Table, arguments
+from bench.variants import NAIVE, Ready, variants
+from bench.workload import Workload
 
-from benchmark.building import build
-from benchmark.cell import Cell
-from benchmark.client import ClientModule
-from benchmark.data.module import FederatedDataModule
-from benchmark.data.store import load
-from benchmark.engine.cpu import CpuEngine
-from benchmark.engine.plan import Plan
-from benchmark.engine.reference import ReferenceEngine
-from benchmark.federation import Federation
-from benchmark.machine import one_thread
-
-EPOCHS, BATCH = 5, 20
-GEMM_SIZE = 1536
+FAST = (NAIVE, "engine cpu")
+SLOW = ("engine reference", "engine cuda")
+REPEATS = {"small": {10: 9, 30: 5, 100: 3}, "paper": {10: 3, 30: 3, 100: 1}}
+NOTES = (
+    "Times are of local training alone, in seconds. Speed is the naive loop's median over the "
+    "variant's. GEMM peak: the best float32 matrix product on all cores at any moment of the run; "
+    "the fraction of it counts dense floating-point operations, which code that skips the zeros "
+    "of ReLU and max-pooling need not do.",
+)
 
 
-def naive(federation: Federation, users: list[int]) -> None:
-    """What most simulators do: a deep copy, a DataLoader and an optimizer for each client."""
-    data = FederatedDataModule(federation.dataset)
-    for user in users:
-        client = copy.deepcopy(federation.client).train()
-        optimizer = client.configure_optimizers()
-        loader = data.client_dataloader(user, BATCH)
-        for _ in range(EPOCHS):
-            for images, labels in loader:
-                optimizer.zero_grad()
-                client.loss(client(images), labels).backward()
-                optimizer.step()
+@dataclass(frozen=True)
+class Row:
+    """One variant on one workload.
+
+    Attributes:
+        model, clients, variant: what was timed.
+        how: the engine's own word for how it computes.
+        seconds: of every repetition.
+        flops: dense operations of the round.
+        speed: times the naive loop's.
+        peak_fraction: of the machine's GEMM peak.
+    """
+
+    model: str
+    clients: int
+    variant: str
+    how: str
+    seconds: list[float]
+    flops: int
+    speed: float = 1.0
+    peak_fraction: float = 0.0
 
 
-def trainer_each(federation: Federation, users: list[int]) -> None:
-    """A Lightning Trainer for each client."""
-    data = FederatedDataModule(federation.dataset)
-    for user in users:
-        client: ClientModule = copy.deepcopy(federation.client)
-        pl.Trainer(
-            max_epochs=EPOCHS,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        ).fit(client, data.client_dataloader(user, BATCH))
+def repeats(model: str, clients: int) -> Callable[[str], int]:
+    """How often to time a variant: dear ones less, so that all of it stays within minutes."""
+    often = REPEATS[model][clients]
+    if model == "small":
+        return lambda name: often
+
+    def paper(name: str) -> int:
+        if name in FAST:
+            return often
+        return int(clients == 10 or (clients == 30 and name not in SLOW))
+
+    return paper
 
 
-def engine_round(federation: Federation, plan: Plan, engine: CpuEngine | ReferenceEngine):
-    """A round of one of our engines."""
-    engine.setup(federation.client, federation.dataset.train)
-    theta = federation.theta.detach()
+def measure(work: Workload, peak: Peak, model: str, repeats: Callable[[str], int]) -> list[Row]:
+    """Time every variant on one workload.
 
-    def train() -> None:
-        with one_thread():
-            engine.train(theta, plan)
+    Args:
+        work: what is to be done.
+        peak: asked again before every round of variants.
+        model: name for the table.
+        repeats: of a variant.
+    """
+    say(f"{model}, {work.clients} clients")
+    found = variants(work, repeats)
+    taken = interleave(found, work.device, peak.measure)
+    steps = sum(lane.num_steps for lane in work.plan.lanes)
+    flops = steps * training_flops(work.model, work.batch)
+    how = {v.name: v.work.engine.kind for v in found if isinstance(v.work, Ready)}
+    base = Spread.of(taken[NAIVE]).median
+    return [
+        Row(
+            model,
+            work.clients,
+            name,
+            how.get(name, ""),
+            values,
+            flops,
+            speed=base / Spread.of(values).median,
+        )
+        for name, values in taken.items()
+    ]
 
-    return train
+
+def rated(row: Row, peak: Peak) -> Row:
+    """With the fraction of the best product of the whole run."""
+    rate = row.flops / Spread.of(row.seconds).median / 1e9
+    return replace(row, peak_fraction=rate / peak.gflops)
 
 
-def gemm_peak() -> float:
-    """GFLOP/s of a large matrix product on all cores, float32; the best of ten."""
-    a = torch.rand(GEMM_SIZE, GEMM_SIZE)
-    best = min(seconds(lambda: a @ a) for _ in range(10))
-    return 2 * GEMM_SIZE**3 / best / 1e9
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="small", choices=("small", "paper"))
-    parser.add_argument("--clients", type=int, default=10)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="also write the figures as JSON")
-    asked = parser.parse_args()
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-    cell = Cell.of(
-        [f"model={asked.model}", f"federation.clients_per_round={asked.clients}", "tracking=none"]
+def table(rows: Sequence[Row], model: str, clients: int) -> Table:
+    """The rows of one workload."""
+    chosen = [row for row in rows if (row.model, row.clients) == (model, clients)]
+    columns = (
+        "variant",
+        "median s",
+        "Q1",
+        "Q3",
+        "runs",
+        "x naive",
+        "% of peak",
+        "how",
     )
-    federation = build(cell.config, load(cell.data))
-    _, federation.backdoor = federation.task.plant(federation.dataset)
-    federation.train_labels = federation.dataset.train.labels
-    cohort = federation.sample_cohort(0)
-    users, plan = cohort.clients.tolist(), federation.plan(0, cohort)
-    variants: dict[str, Callable[[], object]] = {
-        "naive loop": lambda: naive(federation, users),
-        "Trainer.fit for each client": lambda: trainer_each(federation, users),
-        "engine reference": engine_round(federation, plan, ReferenceEngine()),
-        "engine cpu, autograd": engine_round(federation, plan, CpuEngine(compiled=False)),
-        "engine cpu, compiled": engine_round(federation, plan, CpuEngine()),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in variants}
-    for repeat in range(asked.repeats + 1):
-        for name, work in variants.items():
-            took = seconds(work)
-            if repeat:  # the first warms up
-                taken[name].append(took)
-        print(f"round {repeat} of {asked.repeats}", file=sys.stderr)
-    facts = {
-        "date": str(date.today()),
-        "command": f"python bench/engines.py --model {asked.model} --clients {asked.clients} "
-        f"--repeats {asked.repeats}",
-        "device": f"{torch.get_num_threads()} CPU threads, {platform.machine()}, "
-        f"{torch.backends.cpu.get_cpu_capability()}",
-        "torch": version("torch"),
-        "gemm_gflops": gemm_peak(),
-        "local_steps": sum(lane.num_steps for lane in plan.lanes),
-        "seconds": taken,
-    }
-    base = statistics.median(taken["naive loop"])
-    table = Table("variant", "median s", "min", "max", "times the naive loop's speed")
-    for name, values in taken.items():
-        middle = statistics.median(values)
-        cells = [middle, min(values), max(values), base / middle]
-        table.add_row(name, *(f"{value:.3g}" for value in cells))
-    Console().print(table)
-    if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(json.dumps(facts, indent=1) + "\n")
+    cells = []
+    for row in chosen:
+        spread = Spread.of(row.seconds)
+        cells.append(
+            (
+                *(row.variant, spread.median, spread.low, spread.high, spread.count),
+                *(row.speed, 100 * row.peak_fraction, row.how),
+            )
+        )
+    work = f"{chosen[0].flops / 1e12:.3g} TFLOP"
+    return Table(f"model {model}, {clients} clients a round, {work}", columns, cells)
+
+
+def main(given: Sequence[str] | None = None) -> Path:
+    """Measure, print, store."""
+    parser = arguments(__doc__)
+    parser.add_argument("--model", nargs="+", default=list(REPEATS), choices=REPEATS)
+    parser.add_argument(
+        "--clients", nargs="+", type=int, default=[10, 30, 100], choices=REPEATS["small"]
+    )
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    asked = parser.parse_args(given)
+    said = sys.argv[1:] if given is None else given
+    about = facts("bench.engines", said, asked.device)
+    rows: list[Row] = []
+    if asked.toy:
+        peak = Peak(asked.device, sizes=(128,))
+        work = Workload.of("small", clients=2, images=8, epochs=1, batch=4, device=asked.device)
+        rows += measure(work, peak, "small", lambda name: 2)
+    else:
+        peak = Peak(asked.device)
+        for model in asked.model:
+            for clients in asked.clients:
+                work = Workload.of(model, clients, device=asked.device)
+                rows += measure(work, peak, model, repeats(model, clients))
+    peak.measure()
+    rows = [rated(row, peak) for row in rows]
+    workloads = dict.fromkeys((row.model, row.clients) for row in rows)
+    result = Result(
+        "engines",
+        about,
+        {"gemm_gflops": peak.moments, "rows": [asdict(row) for row in rows]},
+        [table(rows, *workload) for workload in workloads],
+        (
+            *NOTES,
+            f"GEMM peak of this run: {peak.gflops:.0f} GFLOP/s, "
+            f"best of {len(peak.moments)} moments, the worst {min(peak.moments):.0f}.",
+        ),
+    )
+    result.publish(asked.out)
+    return asked.out / "engines.json"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Performance: the engines beside each other, and what a federation costs around them."""

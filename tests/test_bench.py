@@ -1,0 +1,210 @@
+"""The benchmarks at toy size: they run, and what they write is what they say."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench import engines, figure, gpu, memory, neighbor, overhead, publish, scaling
+from bench.measure import Spread, Variant, interleave, training_flops
+from bench.report import RESULTS, Result, Table, markdown, read, shown
+from bench.variants import ENGINES, NAIVE, NAIVE_ONE, TRAINER, ready
+from bench.workload import Workload, naive, named, paper_shaped, trainer_each
+from benchmark.models.cnn import PaperCNN, SmallCNN
+
+pytestmark = pytest.mark.usefixtures("workplace")
+
+
+def toy(script: Any, *further: str) -> dict[str, Any]:
+    """What a script writes at toy size."""
+    path = script.main(["--toy", "--out", "out", *further])
+    written = json.loads(path.read_text(encoding="utf-8"))
+    name = script.__name__.partition(".")[2]
+    assert path == Path("out") / f"{name}.json"
+    assert written["name"] == name
+    facts = written["facts"]
+    assert facts["command"] == " ".join([f"python -m {script.__name__} --toy --out out", *further])
+    assert facts["device"]
+    assert facts["versions"]["torch"] == torch.__version__
+    for table in written["tables"]:
+        assert table["rows"]
+        assert {len(row) for row in table["rows"]} == {len(table["columns"])}
+    return written["data"]
+
+
+def test_engines_are_timed_beside_the_naive_loop(capsys: pytest.CaptureFixture[str]):
+    data = toy(engines)
+    rows = {row["variant"]: row for row in data["rows"]}
+    assert set(rows) == {NAIVE, NAIVE_ONE, TRAINER, *ENGINES}
+    base = statistics.median(rows[NAIVE]["seconds"])
+    for row in rows.values():
+        assert len(row["seconds"]) == 2
+        assert min(row["seconds"]) > 0
+        assert row["flops"] == 2 * 2 * 4 * small_flops()
+        middle = statistics.median(row["seconds"])
+        assert row["speed"] == pytest.approx(base / middle)
+        rate = row["flops"] / middle / 1e9
+        assert row["peak_fraction"] == pytest.approx(rate / max(data["gemm_gflops"]))
+    assert len(data["gemm_gflops"]) == 3
+    assert NAIVE in capsys.readouterr().out
+
+
+def small_flops() -> int:
+    """Of one example: every multiply-add twice; forward, and backward to weights and inputs."""
+    first, *others = (12 * 12 * 16 * 25, 5 * 5 * 32 * 9 * 16, 800 * 64, 64 * 10)
+    return 2 * (2 * first + 3 * sum(others))
+
+
+def test_the_papers_round_takes_as_many_operations_as_the_design_says():
+    examples = 30 * 25 * 20
+    first, *others = (26 * 26 * 32 * 9, 24 * 24 * 64 * 9 * 32, 9216 * 128, 128 * 10)
+    counted = examples * training_flops(PaperCNN())
+    assert counted == examples * 2 * (2 * first + 3 * sum(others))
+    assert counted == pytest.approx(1.07e12, rel=0.005)
+    assert training_flops(SmallCNN(), batch=3) == 3 * small_flops()
+
+
+def test_all_loops_and_engines_do_the_same_work():
+    # As many images as in a batch: the order then changes nothing but rounding.
+    work = Workload.of("small", clients=2, images=6, epochs=3, batch=6)
+    expected = ready(ENGINES["engine reference"], work).engine.train(work.theta, work.plan).updates
+    assert expected.norm() > 0
+    for loop in (naive, trainer_each):
+        assert (loop(work, range(2)) - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_a_cohort_has_the_papers_shape():
+    work = Workload.of("paper", clients=3)
+    assert [lane.sizes for lane in work.plan.lanes] == [(20,) * 25] * 3
+    assert [lane.sizes for lane in work.brief.lanes] == [(20,)] * 3
+    assert any(isinstance(layer, nn.Dropout) for layer in work.model.modules())
+    assert torch.equal(work.theta, nn.utils.parameters_to_vector(named("paper").parameters()))
+    data = paper_shaped(users=3, images=50, test_images=10)
+    assert data.num_users == 3
+    assert data.test.offsets.tolist() == [0, 3, 6, 10]
+    for user in range(3):
+        images = data.train.images[data.train.user(user)]
+        assert len(images.flatten(1).unique(dim=0)) == 50
+
+
+def test_variants_take_turns_and_warm_up_first():
+    calls: list[str] = []
+    variants = [
+        Variant("often", lambda: calls.append("a"), 3, lambda: calls.append("A")),
+        Variant("once", lambda: calls.append("b"), 1),
+    ]
+    taken = interleave(variants, between=lambda: calls.append("|"))
+    assert "".join(calls) == "A|ab|a|a"
+    assert {name: len(values) for name, values in taken.items()} == {"often": 3, "once": 1}
+
+
+def test_a_spread_is_median_and_quartiles():
+    assert Spread.of([5, 1, 2, 4, 3]) == Spread(3, 2, 4, 5)
+    assert Spread.of([7.0]) == Spread(7, 7, 7, 1)
+
+
+def test_a_clock_leaves_out_what_is_clocked_inside():
+    now = iter([0.0, 2.0, 5.0, 10.0])
+    clock = overhead.Clock(lambda: next(now))
+    inner = clock.clocked("inner", lambda: None)
+    clock.clocked("outer", lambda: inner())()
+    assert clock.spent == {"inner": 3.0, "outer": 7.0}
+
+
+def test_overhead_adds_up_to_a_round():
+    small = toy(overhead)["small"]
+    (tracked,), (untracked,) = small["tracked"], small["untracked"]
+    for part in set(overhead.PARTS) - {overhead.TRACKING}:
+        assert tracked["parts"][part] > 0
+        assert untracked["parts"][part] > 0
+    assert tracked["finish_seconds"] > 0
+    assert untracked["finish_seconds"] == 0
+    assert sum(untracked["parts"].values()) == pytest.approx(untracked["seconds"])
+    counted = sum(small["shares"][part] for part in overhead.COUNTED)
+    assert small["counted"] == pytest.approx(counted)
+
+
+def test_scaling_covers_cohort_parameters_and_users():
+    data = toy(scaling)
+    assert [p["size"] for p in data["cohort"] if p["variant"] == NAIVE] == [1, 2]
+    sizes = [p["size"] for p in data["parameters"] if p["variant"] == "engine cpu"]
+    assert sizes[1] == 56_970
+    assert [p["size"] for p in data["users"]] == [40, 80]
+    assert all(min(p["seconds"]) > 0 for points in data.values() for p in points)
+
+
+def test_memory_is_that_of_a_process_of_its_own():
+    grown = toy(memory)["growth"]
+    assert len(grown["resident"]) == 4
+    assert 0 < grown["before"] < min(grown["resident"]) * 1.5
+    assert grown["peak"] >= max(grown["resident"]) * 0.99
+
+
+def test_a_neighbor_is_busy_only_while_it_is_let():
+    seconds = toy(neighbor)["seconds"]
+    for states in seconds.values():
+        assert len(states) == 3
+        assert all(values[0] > 0 for values in states.values())
+
+
+def test_the_gpu_script_runs_on_a_cpu():
+    data = toy(gpu, "--device", "cpu")
+    assert [(row["variant"], row["clients"]) for row in data["rows"]] == [
+        (NAIVE, 2),
+        ("cuda, float32", 2),
+        ("reference", 2),
+        ("cuda, float32", 4),
+    ]
+    assert all(min(row["seconds"]) > 0 for row in data["rows"])
+    assert [run["checkpoints"] for run in data["runs"]] == [False, True]
+    # Checkpoints change no number.
+    assert len({run["main_accuracy"] for run in data["runs"]}) == 1
+
+
+def test_results_are_read_back_drawn_and_quoted(tmp_path: Path):
+    facts = {"command": "python -m bench.scaling", "date": "2026-01-02T03:04", "device": "a CPU"}
+    facts |= {"versions": {"commit": "abc", "torch": "2"}, "load_before": [0.1], "load_after": [2]}
+    table = Table("a title", ["what", "s"], [["naive loop", 1234.5], ["engine", None]])
+    points = [{"variant": "engine cpu", "size": k, "seconds": [0.1 * k]} for k in (1, 10)]
+    result = Result("scaling", facts, {"cohort": points}, [table], ["A note."])
+    result.publish(tmp_path)
+    again = read(tmp_path, "scaling")
+    assert again is not None
+    assert again.tables == [table]
+    text = markdown(again)
+    for part in ("`python -m bench.scaling`, 2026-01-02", "**a title**", "| what | s |", "A note."):
+        assert part in text
+    assert "| naive loop | 1,234 |\n| engine | - |" in text
+    page = "before\n<!-- scaling -->\nold\n<!-- end -->\n<!-- gpu -->\nold\n<!-- end -->\nafter"
+    filled = publish.filled(page, tmp_path)
+    assert filled == page.replace("old", text, 1).replace("old", "Not measured yet.")
+    assert publish.filled(filled, tmp_path) == filled
+    assert figure.draw(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_readme_quotes_the_results_that_are_there():
+    text = publish.README.read_text(encoding="utf-8")
+    assert text == publish.filled(text, RESULTS), "python -m bench.publish brings it up to date"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.012345, "0.0123"),
+        (1.0, "1.00"),
+        (12.0, "12.0"),
+        (123.0, "123"),
+        (1999.9, "2,000"),
+        (56970, "56,970"),
+        (0.0, "0.00"),
+        (1e-6, "1.0e-06"),
+        (None, "-"),
+        ("a", "a"),
+    ],
+)
+def test_numbers_are_shown_to_three_digits(value: Any, text: str):
+    assert shown(value) == text
