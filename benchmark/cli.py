@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,10 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if word.startswith("-") or not hasattr(parsed, "overrides"):
                 raise UserError(f"unknown argument '{word}'; see python -m benchmark --help")
             parsed.overrides.append(word)
-        # Imported late: torch takes seconds, and --help should not.
-        from benchmark import verbs
-
-        status = int(getattr(verbs, f"{parsed.verb}_verb")(parsed))
+        # A verb imports what it needs, and some of that takes seconds.
+        status = int(import_module(f"benchmark.verbs.{parsed.verb}").main(parsed))
         sys.stdout.flush()
         return status
     except UserError as error:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.building import make
+from benchmark.construction import make
 from benchmark.data.store import ASKED, build, read_manifest
 from benchmark.errors import UserError
 from benchmark.files import locked, write_json

@@ -181,9 +181,9 @@ def test_a_partition_that_was_damaged(
     damage: Callable[[Path], None],
     words: Words,
 ) -> None:
-    from benchmark.cell import _resident
+    from benchmark.training import resident
 
-    _resident.cache_clear()
+    resident.cache_clear()
     (folder,) = (path for path in (workplace / "data").iterdir() if path.is_dir())
     damage(folder)
     before = files(workplace)

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from benchmark import cell as cells
-from benchmark import config
+from benchmark import config, training
+from benchmark.building import choose_device
 from benchmark.cell import NOT_IN_THE_RESULT, Cell
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.reference import ReferenceEngine
@@ -148,8 +149,8 @@ def test_the_weights_are_those_of_the_record(workplace: Path) -> None:
     cell = tiny()
     record, _ = rounds_of(cell, workplace / "out")
     state = torch.load(cell.weights_path(workplace / "out"), weights_only=True)
-    dataset = cells._resident(cell.data)
-    client = cells.build(cell.config, dataset).client
+    dataset = training.resident(cell.data)
+    client = training.build(cell.config, dataset).client
     client.model.load_state_dict(state)
     found = hashlib.sha256(client.flat().numpy().tobytes()).hexdigest()
     assert found == record.weights_sha256
@@ -221,17 +222,17 @@ def test_the_number_of_workers_changes_nothing(workplace: Path) -> None:
 
 
 def test_devices() -> None:
-    assert cells.choose_device("cpu", ReferenceEngine()) == "cpu"
-    assert cells.choose_device("auto", CpuEngine(1)) == "cpu"
+    assert choose_device("cpu", ReferenceEngine()) == "cpu"
+    assert choose_device("auto", CpuEngine(1)) == "cpu"
     with pytest.raises(UserError, match="this engine runs on cpu; engine=cuda"):
-        cells.choose_device("cuda", CpuEngine(1))
+        choose_device("cuda", CpuEngine(1))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
 def test_a_cuda_device_that_is_not_there() -> None:
-    assert cells.choose_device("auto", ReferenceEngine()) == "cpu"
+    assert choose_device("auto", ReferenceEngine()) == "cpu"
     with pytest.raises(UserError, match="no CUDA device is visible; valid: auto, cpu"):
-        cells.choose_device("cuda", ReferenceEngine())
+        choose_device("cuda", ReferenceEngine())
 
 
 def test_data_are_partitioned_once_and_found_again(workplace: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -184,12 +185,44 @@ print(json.dumps(texts))
 
 
 def test_every_verb_has_a_page_and_a_function() -> None:
-    from benchmark import verbs
-
     (choices,) = (a.choices for a in cli._parser()._actions if a.dest == "verb")
     assert choices is not None
     assert tuple(choices) == VERBS
-    assert all(callable(getattr(verbs, f"{verb}_verb")) for verb in VERBS)
+    assert all(callable(import_module(f"benchmark.verbs.{verb}").main) for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["liste"], 2),
+        (["list", "suites"], 0),
+        (["list", "attack"], 2),
+        (["run", "attack=boostd"], 2),
+        (["run", "seeds=1"], 2),
+        (["partition", "data.scheme=1"], 2),
+        (["suite", "smoke", "--workers", "0"], 2),
+        (["suite", "smoke", "defense=men"], 2),
+        (["leaderboard", "smoke"], 2),
+        (["params", "nosuch"], 2),
+    ],
+)
+def test_what_needs_no_training_waits_for_no_torch(
+    words: list[str], status: int, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from benchmark.cli import main; status = main(sys.argv[1:]); "
+        "heavy = {'torch', 'pytorch_lightning', 'mlflow'} & sys.modules.keys(); "
+        "print(*heavy, file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    assert done.stderr.splitlines()[-1] == "", done.stderr
 
 
 def test_the_entry_point_is_the_same_program() -> None:

@@ -1,0 +1,39 @@
+"""``list``: what there is to choose from."""
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark import config, listing
+from benchmark.suite import literal
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    if arguments.kind is not None and arguments.kind not in listing.KINDS:
+        raise config.unknown("kind", arguments.kind, listing.KINDS)
+    kinds = [arguments.kind] if arguments.kind else list(listing.KINDS)
+    found = {kind: listing.entries(kind) for kind in kinds}
+    if arguments.json:
+        plain = {kind: [vars(entry) for entry in entries] for kind, entries in found.items()}
+        print(json.dumps(plain[arguments.kind] if arguments.kind else plain, indent=1))
+        return 0
+    console = Console()
+    for kind, entries in found.items():
+        group = listing.KINDS[kind]
+        choose = "python -m benchmark suite NAME" if group == "suite" else f"{group}=NAME"
+        table = Table(
+            "name", "what", "parameters", title=f"{kind} ({choose})", title_justify="left"
+        )
+        for entry in entries:
+            shown = "" if group == "suite" else _parameters(entry.parameters)
+            table.add_row(entry.name, entry.description, shown)
+        console.print(table)
+    return 0
+
+
+def _parameters(parameters: dict[str, Any]) -> str:
+    return "\n".join(f"{key}={literal(value)}" for key, value in parameters.items())

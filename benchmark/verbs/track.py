@@ -1,0 +1,40 @@
+"""``track``: log to MLflow what it does not have yet."""
+
+import argparse
+
+from benchmark import config
+from benchmark.construction import make
+from benchmark.errors import UserError
+from benchmark.partitioning import find
+from benchmark.record import Record
+from benchmark.verbs import STANDALONE
+from benchmark.verbs.reporting import own_console, say
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    console = own_console()
+    chosen = arguments.name or sorted(
+        folder.parent.name for folder in arguments.results.glob("*/records")
+    )
+    if not chosen:
+        raise UserError(f"{arguments.results}: no records; python -m benchmark run makes one")
+    status = 0
+    for name in chosen:
+        folder = arguments.results / name
+        paths = sorted((folder / "records").glob("*.json"))
+        if not paths:
+            raise UserError(f"{folder}: no records")
+        configured = Record.read(paths[0]).config["tracking"]
+        if configured["name"] == "none":
+            configured = config.compose([])["tracking"]
+        tracker = make("tracking", {**configured, "uri": arguments.uri or configured["uri"]})
+        if name != STANDALONE:
+            tracker.open_suite(name, {})
+        for path in paths:
+            tracker.finish(path, find(Record.read(path).data["hash"]))
+        notes = tracker.close()
+        say(console, notes)
+        print(f"{name}: {len(paths)} records, {len(tracker.logged)} logged now")
+        status = status or int(bool(notes))
+    return status
