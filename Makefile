@@ -57,6 +57,16 @@ test-slow: setup ## the tests marked slow: science, kill-and-resume, browser
 bench: setup ## time the engines, and what a round costs around them: about 15 minutes on 2 cores
 	python -m bench
 
+PEERS := bench/peers/.venv
+$(PEERS)/installed: bench/peers/constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q -c $< 'pfl[pytorch]' 'flwr[simulation]'
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: setup $(PEERS)/installed ## time pfl and flwr beside our engine, on the same work
+	python -m bench.peers.compare
+
 .PHONY: lint
 lint: setup ## ruff: lint and format
 	ruff check .

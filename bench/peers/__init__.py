@@ -1,0 +1,1 @@
+"""The same rounds in other simulators, through their public interfaces, interleaved with ours."""

@@ -1,0 +1,85 @@
+"""What every simulator gets: a cohort's images, where the model starts, and how clients train.
+
+Imports nothing that the peers' environment lacks.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from benchmark.models.cnn import PaperCNN, SmallCNN
+
+EPOCHS, BATCH = 5, 20
+MODELS = ("paper", "small")
+FILE = "work.npz"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Federated averaging with full participation of K clients that have n images each.
+
+    Batches are taken in the stored order, since pfl's data sets do not shuffle; so without dropout
+    every simulator computes the same global model, to rounding.
+
+    Attributes:
+        model: one of ``MODELS``.
+        dropout: whether the model's dropout is active; ``small`` has none.
+        lr: local learning rate.
+        images: ``(K, n, 28, 28)`` uint8.
+        labels: ``(K, n)`` int64.
+        theta: ``(P,)`` float32, the initial global model in the order of its parameters.
+    """
+
+    model: str
+    dropout: bool
+    lr: float
+    images: np.ndarray
+    labels: np.ndarray
+    theta: np.ndarray
+
+    def write(self, folder: Path) -> None:
+        """Into a folder, for the simulators' processes."""
+        np.savez(folder / FILE, **asdict(self))
+
+    @staticmethod
+    def read(folder: Path) -> "Work":
+        """What ``write`` wrote."""
+        with np.load(folder / FILE) as file:
+            return Work(
+                str(file["model"]),
+                bool(file["dropout"]),
+                float(file["lr"]),
+                *(file[name] for name in ("images", "labels", "theta")),
+            )
+
+    @property
+    def clients(self) -> int:
+        """K."""
+        return len(self.labels)
+
+    def client(self, index: int) -> tuple[Tensor, Tensor]:
+        """A client's images ``(n, 1, 28, 28)`` in [0, 1], and their labels ``(n,)``."""
+        images = torch.from_numpy(self.images[index]).unsqueeze(1).float() / 255
+        return images, torch.from_numpy(self.labels[index])
+
+    def network(self) -> nn.Module:
+        """The initial global model, in training mode."""
+        network = untrained(self.model, self.dropout)
+        # A copy, since parameters become views of it.
+        vector_to_parameters(torch.tensor(self.theta), network.parameters())
+        return network
+
+
+def untrained(model: str, dropout: bool) -> nn.Module:
+    """One of ``MODELS``, with weights drawn anew."""
+    return PaperCNN(dropout=dropout) if model == "paper" else SmallCNN()
+
+
+def flat(parameters: Iterable[Tensor]) -> np.ndarray:
+    """A model's parameters as one vector ``(P,)``."""
+    return parameters_to_vector(parameters).detach().numpy()
