@@ -11,6 +11,7 @@ from benchmark import cell as cells
 from benchmark.engine import auto, choices
 from benchmark.engine.auto import AutoEngine
 from benchmark.engine.base import Engine
+from benchmark.engine.choices import Candidate
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.native import available
@@ -35,8 +36,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str) -> list[list[str]]:
 
     def fastest(works):
         asked.append(list(works))
-        for work in works.values():
-            work()
+        for candidate in works.values():
+            candidate.work()
         return name, dict.fromkeys(works, 1.0)
 
     monkeypatch.setattr(auto, "fastest", fastest)
@@ -45,7 +46,11 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     ("name", "same"),
-    [("cpu", CpuEngine(1)), ("autograd", CpuEngine(1, compiled=False)), ("cuda", CudaEngine())],
+    [
+        ("cpu", CpuEngine(1)),
+        ("autograd", CpuEngine(1, compiled=False)),
+        ("cuda", CudaEngine(convolution="grouped")),
+    ],
 )
 def test_it_trains_with_what_was_fastest(
     fresh_choices: None, monkeypatch: pytest.MonkeyPatch, name: str, same: Engine
@@ -73,23 +78,29 @@ def test_it_says_what_it_measured_and_chose(
 
 
 def test_the_fastest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
+    clock, called = [0.0], []
+    monkeypatch.setattr(choices.time, "process_time", lambda: clock[0])
     monkeypatch.setattr(choices.time, "perf_counter", lambda: clock[0])
-    calls = []
 
-    def takes(name: str, seconds: list[float]):
+    def takes(name: str, seconds: list[float], threads: int = 1) -> Candidate:
         def work() -> None:
-            calls.append(name)
+            called.append(name)
             clock[0] += seconds.pop(0) if len(seconds) > 1 else seconds[0]
 
-        return work
+        return Candidate(work, threads)
 
-    # Slow at first, disturbed once; hopeless after its second call.
-    works = {"a": takes("a", [9.0, 0.2, 0.1]), "b": takes("b", [0.15]), "c": takes("c", [1.0])}
-    name, seconds = choices.fastest(works)
-    assert name == "a"
-    assert seconds == pytest.approx({"a": 0.1, "b": 0.15, "c": 1.0})
-    assert calls.count("c") == 2
+    name, seconds = choices.fastest(
+        {
+            "slow at first": takes("a", [9.0, 0.03, 0.02]),
+            "of two threads": takes("b", [0.03], threads=2),
+            "hopeless": takes("c", [1.0]),
+        }
+    )
+    assert name == "of two threads"
+    assert seconds == pytest.approx(
+        {"slow at first": 0.02, "of two threads": 0.015, "hopeless": 1.0}
+    )
+    assert called.count("c") == 1
 
 
 def test_answers_are_kept_and_a_damaged_one_is_measured_again(

@@ -36,6 +36,8 @@ class Engine(ABC):
     device_types: tuple[str, ...] = ("cpu", "cuda")
     kind: str = "autograd"
     """How the lanes are computed, known once a plan is trained; goes into the record."""
+    workers: int = 1
+    """Threads that train lanes at the same time."""
     precision: str = "strict"
     """``strict``: as the dtype of the weights says. Else what multiplications are done in."""
 

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from benchmark.files import locked, write_json
 
 log = logging.getLogger("benchmark")
 
-_SECONDS = 0.6
-"""For the comparison after the first call of each candidate."""
+_SECONDS = 0.4
+"""For the comparison after the first calls of each candidate."""
 _HOPELESS = 3
-"""A candidate whose first call takes so many times the best is not called again."""
+"""A candidate that takes so many times the best is not called again."""
+_WARM_UP_SECONDS = 0.1
+"""A first call that takes longer is not slow because it is the first."""
 
 
 def cache_folder() -> Path:
@@ -59,28 +62,42 @@ def described(client: ClientModule) -> str:
     return f"{client.model} {client.shapes} {client.dtype}"
 
 
-def fastest(candidates: Mapping[str, Callable[[], object]]) -> tuple[str, dict[str, float]]:
+@dataclass(frozen=True)
+class Candidate:
+    """Work to be timed, and the number of threads that share it."""
+
+    work: Callable[[], object]
+    threads: int = 1
+
+    def seconds(self) -> float:
+        """What a call takes: until a GPU is done with it, or of a CPU's time for each thread.
+
+        CPU time and not wall time, since other processes must not sway a choice that is kept.
+        """
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            self.work()
+            torch.cuda.synchronize()
+            return time.perf_counter() - start
+        start = time.process_time()
+        self.work()
+        return (time.process_time() - start) / self.threads
+
+
+def fastest(candidates: Mapping[str, Candidate]) -> tuple[str, dict[str, float]]:
     """Call the candidates in turns; returns the fastest and the least seconds of each."""
     best: dict[str, float] = {}
-    for name, work in candidates.items():
-        work()
-        best[name] = seconds(work)
+    for name, candidate in candidates.items():
+        first = candidate.seconds()
+        hopeless = best and first > max(_HOPELESS * min(best.values()), _WARM_UP_SECONDS)
+        best[name] = first if hopeless else candidate.seconds()
     hopeful = [name for name in best if best[name] < _HOPELESS * min(best.values())]
     end = time.perf_counter() + _SECONDS
     while len(hopeful) > 1 and time.perf_counter() < end:
         for name in hopeful:
-            best[name] = min(best[name], seconds(candidates[name]))
+            best[name] = min(best[name], candidates[name].seconds())
     return min(best, key=best.__getitem__), best
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock time of a call, until the device is done with it."""
-    synchronize = torch.cuda.synchronize if torch.cuda.is_initialized() else bool
-    synchronize()
-    start = time.perf_counter()
-    work()
-    synchronize()
-    return time.perf_counter() - start
 
 
 def _processor() -> str:

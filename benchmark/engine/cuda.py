@@ -11,7 +11,7 @@ from benchmark.checks import at_least, one_of
 from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Trained
-from benchmark.engine.choices import described, fastest, remembered
+from benchmark.engine.choices import Candidate, described, fastest, remembered
 from benchmark.engine.convolution import FORMS, Form
 from benchmark.engine.plan import LocalRule, Plan
 from benchmark.engine.probe import probe
@@ -169,7 +169,8 @@ class CudaEngine(Engine):
 
             def measure() -> str:
                 steps = {form: self._make_step(form, lanes, width) for form in FORMS}
-                return fastest({f: partial(s.run, lanes, width) for f, s in steps.items()})[0]
+                works = {f: partial(step.run, lanes, width) for f, step in steps.items()}
+                return fastest({form: Candidate(work) for form, work in works.items()})[0]
 
             self.form = remembered([*question, "convolution"], measure)
         log.info("engine cuda: %s", self.kind)
