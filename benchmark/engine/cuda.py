@@ -185,7 +185,7 @@ class CudaEngine(Engine):
             peaks.append(torch.cuda.max_memory_allocated())
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info()
-        return max(1, int(_MEMORY_SHARE * free / (peaks[1] - peaks[0])))
+        return max(1, int(_MEMORY_SHARE * free / max(1, peaks[1] - peaks[0])))
 
     def _shrink(self, lanes: int) -> None:
         """Go on with half as many lanes at once.
