@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from bench.peers.work import BATCH, EPOCHS, Work
+from bench.peers.work import BATCH, EPOCHS, LR, Work
 
 app = ClientApp()
 
@@ -29,7 +29,7 @@ def train(message: Message, context: Context) -> Message:
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     images, labels = work.client(int(context.node_config["partition-id"]))
     batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
-    optimizer = torch.optim.SGD(model.parameters(), lr=work.lr)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR)
     for _ in range(EPOCHS):
         for inputs, targets in batches:
             optimizer.zero_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils import vector_to_parameters
 
 from bench.peers.rounds import Rounds
-from bench.peers.work import BATCH, EPOCHS, Work
+from bench.peers.work import BATCH, EPOCHS, LR, Work
 from bench.workload import Workload, naive
 from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
@@ -43,7 +43,7 @@ def lane(data: Split, user: int, round: int) -> Lane:
 
 def engine(work: Work) -> Iterator[Tensor]:
     """Global models, round after round."""
-    data, client, cpu = resident(work), ClientModule(work.network(), work.lr), CpuEngine()
+    data, client, cpu = resident(work), ClientModule(work.network(), LR), CpuEngine()
     cpu.setup(client, data)
     theta, round = client.flat(), 0
     while True:

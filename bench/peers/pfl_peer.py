@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.peers.rounds import Rounds
-from bench.peers.work import BATCH, EPOCHS, Work
+from bench.peers.work import BATCH, EPOCHS, LR, Work
 
 FOREVER = 10**9
 
@@ -93,7 +93,7 @@ def main(folder: Path) -> None:
         backend=SimulatedBackend(training_data=users, val_data=users),
         model=model,
         model_train_params=NNTrainHyperParams(
-            local_learning_rate=work.lr, local_num_epochs=EPOCHS, local_batch_size=BATCH
+            local_learning_rate=LR, local_num_epochs=EPOCHS, local_batch_size=BATCH
         ),
         callbacks=[OnCommand(Rounds(folder, ["pfl"]) if first else None)],
         send_metrics_to_platform=False,

@@ -14,7 +14,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from benchmark.models.cnn import PaperCNN, SmallCNN
 
-EPOCHS, BATCH = 5, 20
+EPOCHS, BATCH, LR = 5, 20, 0.1
 MODELS = ("paper", "small")
 FILE = "work.npz"
 
@@ -29,15 +29,14 @@ class Work:
     Attributes:
         model: one of ``MODELS``.
         dropout: whether the model's dropout is active; ``small`` has none.
-        lr: local learning rate.
         images: ``(K, n, 28, 28)`` uint8.
         labels: ``(K, n)`` int64.
-        theta: ``(P,)`` float32, the initial global model in the order of its parameters.
+        theta: ``(P,)``, the initial global model in the order of its parameters; everybody trains
+            in its precision.
     """
 
     model: str
     dropout: bool
-    lr: float
     images: np.ndarray
     labels: np.ndarray
     theta: np.ndarray
@@ -53,7 +52,6 @@ class Work:
             return Work(
                 str(file["model"]),
                 bool(file["dropout"]),
-                float(file["lr"]),
                 *(file[name] for name in ("images", "labels", "theta")),
             )
 
@@ -62,14 +60,19 @@ class Work:
         """K."""
         return len(self.labels)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of training."""
+        return torch.from_numpy(self.theta).dtype
+
     def client(self, index: int) -> tuple[Tensor, Tensor]:
         """A client's images ``(n, 1, 28, 28)`` in [0, 1], and their labels ``(n,)``."""
-        images = torch.from_numpy(self.images[index]).unsqueeze(1).float() / 255
-        return images, torch.from_numpy(self.labels[index])
+        images = torch.from_numpy(self.images[index]).unsqueeze(1).to(self.dtype)
+        return images / 255, torch.from_numpy(self.labels[index])
 
     def network(self) -> nn.Module:
         """The initial global model, in training mode."""
-        network = untrained(self.model, self.dropout)
+        network = untrained(self.model, self.dropout).to(self.dtype)
         # A copy, since parameters become views of it.
         vector_to_parameters(torch.tensor(self.theta), network.parameters())
         return network
