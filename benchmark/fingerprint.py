@@ -54,9 +54,9 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
             node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
     package = module.partition(".")[0]
     own = [name for name in imported if name.split(".")[0] == package and _path(name)]
-    # The C source of a compiled module stands beside it.
-    compiled = path.with_suffix(".c")
-    extra = compiled.read_text(encoding="utf-8") if compiled.exists() else ""
+    # The C sources of a compiled module stand beside it.
+    compiled = sorted(path.parent.glob(f"{path.stem}*.c"))
+    extra = "".join(source.read_text(encoding="utf-8") for source in compiled)
     return ast.unparse(tree) + extra, tuple(own)
 
 

@@ -1,5 +1,7 @@
 """Compiled local steps against the hand-written loop, over chains of layers made up at random."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -8,9 +10,9 @@ from torch import Tensor, nn
 
 from benchmark.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
-from benchmark.engine.layout import supported
-from benchmark.engine.native import available
-from benchmark.engine.plan import Lane
+from benchmark.engine.layout import Layout, supported
+from benchmark.engine.native import NativeModel, available
+from benchmark.engine.plan import Lane, Plan
 from benchmark.models.cnn import PaperCNN, SmallCNN
 from tests.test_engine import DATA, assert_engine_is_right, lane, some_lane
 
@@ -68,6 +70,67 @@ def test_any_chain_of_layers_trains_as_by_hand(model: nn.Module, lanes: list[Lan
     engine.setup(client, DATA)
     assert engine.kind == "compiled"
     assert_engine_is_right(engine, client, lanes)
+
+
+@given(model=chain(), count=st.integers(1, 40), seed=st.integers(0, 99))
+@settings(max_examples=40)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_code_keeps_to_its_places_and_needs_none_of_what_it_left_there(
+    model: nn.Module, count: int, seed: int, dtype: torch.dtype
+):
+    client = drawn_at_random(model, seed).to(dtype)
+    lane, theta = some_lane(count, epochs=2, batch_size=20), client.flat()
+    plain, apart = NativeModel(client, DATA), NativeModel(client, DATA)
+    with pytest.MonkeyPatch.context() as patch:
+        take, gaps = Layout._take, []
+
+        def with_a_gap(self: Layout, what: str, size: int) -> int:
+            gaps.append((what, take(self, what, 1)))
+            return take(self, what, size)
+
+        patch.setattr(Layout, "_take", with_a_gap)
+        apart._fit(20)
+    apart.work.fill_(torch.nan)
+    for what, at in gaps:
+        memory = {"work": apart.work, "packed": apart.packed_start}[what]
+        memory[at : at + 64 // dtype.itemsize] = torch.nan
+    plain.train(theta, lane)
+    apart.train(theta, lane)
+    assert torch.equal(plain.theta, apart.theta)
+    for what, at in gaps:
+        memory = {"work": apart.work, "packed": apart.packed}[what]
+        assert memory[at : at + 64 // dtype.itemsize].isnan().all()
+
+
+@pytest.mark.parametrize(("filters", "outputs", "image"), [(8, 5, 20), (32, 64, 28), (9, 33, 27)])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (1, 2)])
+def test_windows_of_three_by_three_on_many_channels_train_as_by_hand(
+    filters: int, outputs: int, image: int, strides: tuple[int, int]
+):
+    layers = [
+        nn.Conv2d(1, filters, 29 - image),
+        nn.ReLU(),
+        nn.Conv2d(filters, outputs, 3, strides),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+    ]
+    width = nn.Sequential(*layers)(torch.zeros(1, 1, 28, 28)).shape[1]
+    client = drawn_at_random(nn.Sequential(*layers, nn.Linear(width, 10)), 0)
+    engine = CpuEngine(workers=1)
+    assert_engine_is_right(engine, client, [some_lane(7, batch_size=5)])
+    assert engine.kind == "compiled"
+
+
+@pytest.mark.parametrize("field", ["indices", "labels"])
+@pytest.mark.parametrize("value", [-1, 60])
+def test_a_lane_that_points_outside_is_refused(field: str, value: int):
+    lane = some_lane(3)
+    broken = replace(lane, **{field: torch.full_like(lane.labels, value)})
+    engine = CpuEngine(workers=1)
+    engine.setup(ClientModule(SmallCNN(), lr=0.1), DATA)
+    with pytest.raises(IndexError, match="outside 0"):
+        engine.train(engine.client.flat(), Plan(0, [broken]))
 
 
 @pytest.mark.parametrize("model", [SmallCNN, PaperCNN])

@@ -77,6 +77,15 @@ def test_code_counts_wherever_the_cell_uses_it(source: Path, file: str) -> None:
     assert of() != before
 
 
+def test_every_file_of_compiled_code_counts(source: Path) -> None:
+    files = sorted((source / "engine").glob("native*.c"))
+    assert len(files) > 1
+    for file in files:
+        before = of()
+        append(file)
+        assert of() != before
+
+
 def test_what_a_cell_does_not_use_does_not_count(source: Path) -> None:
     plain, attacked = of(), of("attack=boosted")
     append(source / "attacks" / "boosted.py")

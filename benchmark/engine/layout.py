@@ -15,7 +15,8 @@ from benchmark.client import ClientModule
 from benchmark.models.dropout import KeyedDropout
 
 _CONVOLUTION, _DENSE, _POOLING, _DROPOUT, _RECTIFIER = range(5)
-_INTS = "kind relu first gated h w c cs oh ow oc os kh kw sh sw threshold slot"
+_TILES, _FIRST_CACHE = 24, 24 * 1024
+_INTS = "kind relu first h w c cs oh ow oc os kh kw sh sw strip threshold slot"
 _OFFSETS = "weight bias in out in_gradient gradient extra"
 
 
@@ -91,7 +92,6 @@ class Layout:
         self.shape = image
         self.input = self.activations = self._take("work", batch * image.size)
         self.gradients = 0
-        self.rectified = False
         for name, layer in chain:
             self._add(name, layer)
 
@@ -106,10 +106,8 @@ class Layout:
                 pass
             case nn.ReLU() if self.layers and self.layers[-1].kind in (_CONVOLUTION, _DENSE):
                 self.layers[-1].relu = 1
-                self.rectified = True
             case nn.ReLU():
                 self._push(_RECTIFIER, self.shape, 0)
-                self.rectified = True
             case KeyedDropout():
                 dropout = self._push(_DROPOUT, self.shape, self.batch * self.shape.size)
                 dropout.threshold, dropout.keep = int(layer.p * 2**24), 1 - layer.p
@@ -128,20 +126,22 @@ class Layout:
     def _add_convolution(self, name: str, layer: nn.Conv2d) -> None:
         (kh, kw), (sh, sw), s, o = layer.kernel_size, layer.stride, self.shape, layer.out_channels
         out = Shape((s.h - kh) // sh + 1, (s.w - kw) // sw + 1, o, self._padded(o))
-        conv = self._push(_CONVOLUTION, out, (2 * kh * kw * s.cs + 1) * out.cs)
-        conv.kh, conv.kw, conv.sh, conv.sw = kh, kw, sh, sw
+        fitting = _FIRST_CACHE * self.lanes // 64 // (s.w * s.cs)
+        strip = min(max((fitting - kh) // sh + 1, 1), out.h)
+        backward = (2 * kh * kw * s.cs + 2 + 2 * strip * out.w) * out.cs
+        winograd = 16 * (s.c * out.cs + _TILES * (s.cs + out.cs) + 2 * self.lanes)
+        conv = self._push(_CONVOLUTION, out, max(backward, winograd))
+        conv.kh, conv.kw, conv.sh, conv.sw, conv.strip = kh, kw, sh, sw, strip
         rows = torch.arange(kh * kw * s.c).view(kh, kw, s.c).permute(2, 0, 1)
         self._parameters(name, conv, rows, kh * kw * s.c)
-        self.rectified = False
 
     def _add_dense(self, name: str, layer: nn.Linear) -> None:
         s, o = self.shape, layer.out_features
         out = Shape(1, 1, o, self._padded(o))
-        dense = self._push(_DENSE, out, 0)
-        dense.gated, dense.cs = self.rectified, s.size
+        dense = self._push(_DENSE, out, out.cs * self._padded(self.batch))
+        dense.cs = s.size
         rows = torch.arange(s.size).view(s.h, s.w, s.cs)[:, :, : s.c].permute(2, 0, 1)
         self._parameters(name, dense, rows.flatten(), s.size)
-        self.rectified = False
 
     def _padded(self, channels: int) -> int:
         return -(-channels // self.lanes) * self.lanes
