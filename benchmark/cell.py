@@ -145,3 +145,12 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
         record.write(path)
         shutil.rmtree(work)
     return record
+
+
+def is_done(cell: Cell, folder: Path) -> bool:
+    """Whether a cell has its record; what a kill left beside that is cleared up."""
+    if not cell.record_path(folder).exists():
+        return False
+    if cell.lock_path(folder).exists():
+        run(cell, folder)
+    return True

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import config
-from benchmark.cell import Cell
-from benchmark.cell import run as take
+from benchmark.cell import Cell, is_done
 from benchmark.errors import UserError
 from benchmark.executor import Event, Executor, Failed, Finished
 from benchmark.files import atomic_file, write_json
@@ -144,12 +143,12 @@ Watch = Callable[[Event], None]
 
 
 def divide(cells: Sequence[Cell], folder: Path) -> tuple[list[Cell], list[Cell]]:
-    """The cells that have a record, cleared of what a kill left beside it, and the others."""
-    done = [cell for cell in cells if cell.record_path(folder).exists()]
-    pending = [cell for cell in cells if not cell.record_path(folder).exists()]
-    for cell in done:
-        if cell.lock_path(folder).exists():
-            take(cell, folder)
+    """The cells that have a record, and the others."""
+    done: list[Cell] = []
+    pending: list[Cell] = []
+    # Looked at once each: a worker of a killed suite may be writing a record still.
+    for cell in cells:
+        (done if is_done(cell, folder) else pending).append(cell)
     return done, pending
 
 

@@ -191,38 +191,36 @@ def test_every_verb_has_a_page_and_a_function() -> None:
     assert all(callable(import_module(f"benchmark.verbs.{verb}").main) for verb in VERBS)
 
 
-@pytest.mark.parametrize(
-    ("words", "status"),
-    [
-        (["liste"], 2),
-        (["list", "suites"], 0),
-        (["list", "attack"], 2),
-        (["run", "attack=boostd"], 2),
-        (["run", "seeds=1"], 2),
-        (["partition", "data.scheme=1"], 2),
-        (["suite", "smoke", "--workers", "0"], 2),
-        (["suite", "smoke", "defense=men"], 2),
-        (["leaderboard", "smoke"], 2),
-        (["params", "nosuch"], 2),
-    ],
-)
-def test_what_needs_no_training_waits_for_no_torch(
-    words: list[str], status: int, tmp_path: Path
-) -> None:
+def test_what_trains_nothing_waits_for_no_torch(tmp_path: Path) -> None:
+    answers = {
+        "liste": 2,
+        "list suites": 0,
+        "list attack": 2,
+        "run attack=boostd": 2,
+        "run seeds=1": 2,
+        "partition data.scheme=1": 2,
+        "suite nosuch": 2,
+        "suite smoke --workers 0": 2,
+        "suite smoke defense=men": 2,
+        "leaderboard smoke": 2,
+        "params nosuch": 2,
+    }
     program = (
-        "import sys; from benchmark.cli import main; status = main(sys.argv[1:]); "
-        "heavy = {'torch', 'pytorch_lightning', 'mlflow'} & sys.modules.keys(); "
-        "print(*heavy, file=sys.stderr); sys.exit(status)"
+        "import sys; from benchmark.cli import main\n"
+        "for words in sys.argv[1:]:\n"
+        "    status = main(words.split())\n"
+        "    heavy = {'torch', 'pytorch_lightning', 'mlflow'} & sys.modules.keys()\n"
+        "    print('answer', status, *heavy)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *words],
+        [sys.executable, "-c", program, *answers],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
         text=True,
     )
-    assert done.returncode == status, done.stderr
-    assert done.stderr.splitlines()[-1] == "", done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("answer")]
+    assert said == [f"answer {status}" for status in answers.values()], done.stderr
 
 
 def test_the_entry_point_is_the_same_program() -> None:

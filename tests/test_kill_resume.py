@@ -1,38 +1,45 @@
 """A suite that is killed and started again ends as if nothing had happened.
 
-Nothing here waits for time to pass: a process is killed when a file that marks the moment is
-there, many rounds before the moment is over.
+Nothing here depends on time: all processes are halted while the test looks whether the moment is
+there, and go on until it is.
 """
 
-import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from benchmark.record import Record
 from tests.running import ROOT, TINY, environment, files
+from tests.stopping import (
+    Program,
+    finish,
+    halt_when,
+    interrupt,
+    kill_group,
+    kill_parent,
+    kill_parent_and_go_on,
+    terminate,
+)
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 40
+ROUNDS = 20
 PARAMS = """\
 suite:
   name: smoke
   axes: {attack: [norm_bounded], defense: [mean, norm_clip, weak_dp]}
   seeds: [0]
 """
-PATIENCE_SECONDS = 240
-"""After which a test fails; reached only where something is broken."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,14 @@ class Place:
 
     folder: Path
     package: Path
+    started: list[Program] = field(default_factory=list)
 
     @property
     def results(self) -> Path:
         return self.folder / "results" / "smoke"
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    def start(self, *arguments: str) -> Program:
+        process = subprocess.Popen(
             [sys.executable, "-m", "benchmark", *arguments],
             cwd=self.folder,
             env=environment(self.package),
@@ -58,8 +66,16 @@ class Place:
             # A shell's background jobs ignore Ctrl-C, and so would what they start.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+        self.started.append(process)
+        return process
 
-    def suite(self, workers: int = 1) -> "subprocess.Popen[str]":
+    def clear_up(self) -> None:
+        """Leave no program behind, halted perhaps, when a test fails."""
+        for process in self.started:
+            if process.poll() is None:
+                kill_group(process)
+
+    def suite(self, workers: int = 1) -> Program:
         (self.folder / "p.yaml").write_text(PARAMS)
         overrides = [*TINY, f"federation.rounds={ROUNDS}"]
         return self.start(
@@ -78,10 +94,11 @@ class Place:
         """The seconds of every round in the checkpoints that were left behind, by cell."""
         found = {}
         for path in (self.folder / "results").glob("*/work/*/last.ckpt"):
-            state = torch.load(path, weights_only=True)["callbacks"]
-            found[path.parent.name] = next(s for name, s in state.items() if "Recorder" in name)[
-                "round_seconds"
-            ]
+            # One that goes while a suite runs is none.
+            with suppress(FileNotFoundError):
+                state = torch.load(path, weights_only=True)["callbacks"]
+                (recorder,) = (kept for name, kept in state.items() if "Recorder" in name)
+                found[path.parent.name] = recorder["round_seconds"]
         return found
 
 
@@ -96,8 +113,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(workplace: Path, package: Path) -> Place:
-    return Place(workplace, package)
+def place(workplace: Path, package: Path) -> Iterator[Place]:
+    place = Place(workplace, package)
+    yield place
+    place.clear_up()
 
 
 @pytest.fixture(scope="module")
@@ -110,131 +129,71 @@ def undisturbed(
     return place
 
 
-def finish(process: "subprocess.Popen[str]") -> str:
-    out, err = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0, err
-    return out
+RECORDS = {"in the first cell": 0, "in the second cell": 1, "in the last cell": 2}
+"""How many cells have a record already."""
 
 
-def wait_for(what: Callable[[], Any], process: "subprocess.Popen[str] | None" = None) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        assert time.monotonic() < end, "waited in vain"
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.005)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield int(child)
-            yield from descendants(int(child))
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def checkpoints(place: Place) -> list[Path]:
-    return list(place.results.glob("work/*/last.ckpt"))
-
-
-MOMENTS: dict[str, Callable[[Place], Any]] = {
-    "before any checkpoint": lambda place: list(place.results.glob("work/*/")),
-    "in the first cell": checkpoints,
-    "in the second cell": lambda place: place.identity() and checkpoints(place),
-    "in the last cell": lambda place: len(place.identity()) == 2 and checkpoints(place),
-}
-
-
-def kill_group(process: "subprocess.Popen[str]") -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def kill_parent(process: "subprocess.Popen[str]") -> None:
-    """The workers stay; they must notice by themselves."""
-    workers = list(descendants(process.pid))
-    assert workers
-    process.kill()
-    process.wait()
-    wait_for(lambda: not any(map(alive, workers)))
-    process.communicate()
-
-
-def kill_parent_and_go_on(process: "subprocess.Popen[str]") -> None:
-    """The next suite starts while the workers of this one may still be there."""
-    assert process.stdout
-    assert process.stderr
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    process.stderr.close()
-
-
-def interrupt(process: "subprocess.Popen[str]") -> None:
-    """Ctrl-C reaches every process of the terminal."""
-    workers = list(descendants(process.pid))
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 130, err
-    assert "fedbackdoor: interrupted; the same command goes on from here" in err
-    assert "Traceback" not in err
-    wait_for(lambda: not any(map(alive, workers)))
-
-
-def terminate(process: "subprocess.Popen[str]") -> None:
-    workers = list(descendants(process.pid))
-    process.terminate()
-    _, err = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    wait_for(lambda: not any(map(alive, workers)))
-
-
+@pytest.mark.timeout(1500)  # Python and torch start ten times
 @pytest.mark.parametrize(
-    ("moment", "kill", "workers"),
+    ("workers", "kills"),
     [
-        ("before any checkpoint", kill_group, 1),
-        ("in the first cell", kill_parent, 1),
-        ("in the second cell", kill_group, 1),
-        ("in the second cell", kill_parent_and_go_on, 1),
-        ("in the last cell", interrupt, 1),
-        ("in the first cell", terminate, 2),
-        ("in the second cell", kill_group, 2),
+        (
+            1,
+            [
+                ("as the first cell begins", kill_group),
+                ("in the first cell", kill_parent),
+                ("in the second cell", kill_parent_and_go_on),
+                ("in the last cell", interrupt),
+            ],
+        ),
+        (2, [("in the first cell", terminate), ("in the second cell", kill_group)]),
     ],
 )
 def test_a_suite_goes_on_where_it_was_stopped(
     place: Place,
     undisturbed: Place,
-    moment: str,
-    kill: Callable[["subprocess.Popen[str]"], None],
     workers: int,
+    kills: list[tuple[str, Callable[[Program], None]]],
 ) -> None:
-    process = place.suite(workers)
-    wait_for(lambda: MOMENTS[moment](place), process)
-    kill(process)
-    finished = place.identity()
-    saved = place.saved() if kill is not kill_parent_and_go_on else {}
-    assert len(finished) < 3
-    if moment != "before any checkpoint" and kill is not kill_parent_and_go_on:
-        assert any(0 < len(rounds) < ROUNDS for rounds in saved.values())
+    """However often it is: every stop comes after the start before it has made headway."""
+    finished: dict[str, tuple[int, int]] = {}
+    saved: dict[str, list[float]] = {}
+
+    def reached(moment: str) -> bool:
+        if moment not in RECORDS:
+            return any(place.results.glob("work/*/"))
+        now = place.saved()
+        headway = [cell for cell in now if len(saved.get(cell, [])) < len(now[cell]) < ROUNDS]
+        return bool(headway) and len(place.identity()) >= RECORDS[moment]
+
+    def nothing_ran_again() -> None:
+        # A record that is written again is another file, a round that is run again takes
+        # another time.
+        assert finished.items() <= place.identity().items()
+        seconds = place.saved() | {
+            cell: record.cost.round_seconds for cell, record in place.records().items()
+        }
+        assert all(seconds[cell][: len(done)] == done for cell, done in saved.items())
+
+    for moment, kill in kills:
+        process = place.suite(workers)
+        halt_when(partial(reached, moment), process)
+        kill(process)
+        if kill is kill_parent_and_go_on:
+            continue
+        nothing_ran_again()
+        finished, saved = place.identity(), place.saved()
+        assert len(finished) < 3
+        if moment in RECORDS:
+            assert any(0 < len(done) < ROUNDS for done in saved.values())
 
     finish(place.suite(workers))
+    nothing_ran_again()
     records, expected = place.records(), undisturbed.records()
     assert records.keys() == expected.keys()
-    # What was finished was not run again.
-    assert finished.items() <= place.identity().items()
     for cell, record in records.items():
         assert record.result() == expected[cell].result()
         assert len(record.cost.round_seconds) == ROUNDS
-        # The rounds before the kill were not run again: their times are the old ones.
-        done = saved.get(cell, [])
-        assert record.cost.round_seconds[: len(done)] == done
         weights = [p.results / "weights" / f"{cell}.pt" for p in (place, undisturbed)]
         one, other = (torch.load(path, weights_only=True) for path in weights)
         assert one.keys() == other.keys()
@@ -248,7 +207,7 @@ def test_the_command_of_a_record_repeats_it_killed_or_not(place: Place, undistur
     assert words[:3] == ["python", "-m", "benchmark"]
     process = place.start(*words[3:])
     runs = place.folder / "results" / "runs"
-    wait_for(lambda: list(runs.glob("work/*/last.ckpt")), process)
+    halt_when(lambda: list(runs.glob("work/*/last.ckpt")), process)
     kill_group(process)
     ((name, done),) = place.saved().items()
     assert name == cell

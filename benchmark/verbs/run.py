@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmark.cell import Cell, run
+from benchmark.cell import Cell, is_done, run
 from benchmark.construction import make
 from benchmark.display import Display
 from benchmark.executor import Failed, Finished, Round, Started
@@ -17,7 +17,7 @@ def main(arguments: argparse.Namespace) -> int:
     cell = Cell.of(arguments.overrides)
     folder = arguments.results / STANDALONE
     path = cell.record_path(folder)
-    if path.exists():
+    if is_done(cell, folder):
         Record.read(path)
         console.print(f"{cell.id} is done already; delete its record to run it again")
     else:
