@@ -22,6 +22,7 @@ from benchmark.machine import environment
 
 GEMM_SIZES = (768, 1024, 1536, 2048)
 CUDA_GEMM_SIZES = (4096, 8192)
+BUSY = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ def training_flops(model: nn.Module, batch: int = 1) -> int:
 
 
 def facts(module: str, arguments: Iterable[str], device: str = "cpu") -> dict[str, Any]:
-    """When, where and with what something is measured."""
+    """When, where and with what something is measured; says so where the machine is busy."""
+    if (load := os.getloadavg()[0]) >= BUSY:
+        say(f"load {load:.1f}: the machine is busy, and loops on torch's own threads suffer most")
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "command": " ".join(["python -m", module, *arguments]),

@@ -21,7 +21,7 @@ from benchmark.machine import peak_memory_mb
 
 PAPER_PARAMETERS = 1_199_882
 COHORTS = (30, 300)
-DEFENSES = ("mean", "norm_clip", "norm_reject", "weak_dp")
+DEFENSES = ("mean", "norm_clip", "weak_dp")
 EVERY = 50
 STATUS = Path("/proc/self/status")
 # One local step: memory does not depend on how many follow.
