@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.files import locked
 from benchmark.partitioning import find, partitioned
 from benchmark.record import Record
+from benchmark.suite import Suite, write_manifest
 from tests.data_files import write_qmnist
 from tests.running import TINY, call, files, tiny
 from tests.toys import make_dataset
@@ -117,11 +119,23 @@ def test_a_model_that_does_not_fit_the_data_is_refused(
         build(resolved, make_dataset([8] * 20))
 
 
+def ran(words: Sequence[str], folder: Path) -> set[str]:
+    """Run the smoke suite in this process, not in workers, which take seconds to start."""
+    grid = Suite.read("smoke")
+    made = grid.cells(words)
+    for cell in made:
+        cells.run(cell, folder)
+    write_manifest(grid, made, folder)
+    return files(folder)
+
+
 def test_a_suite_tracks_what_a_kill_left_untracked(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["suite", "smoke", *(o for o in TINY if o != "tracking=none")]
-    assert call(capsys, *words, "--workers", "1").status == 0
+    overrides = [o for o in TINY if o != "tracking=none"]
+    words = ["suite", "smoke", *overrides]
+    ran(overrides, workplace / "results" / "smoke")
+    assert call(capsys, *words).status == 0
     folder = workplace / "results" / "smoke" / "records"
     tracked = {path: Record.read(path).mlflow_run_id for path in folder.glob("*.json")}
     assert None not in tracked.values()
@@ -130,7 +144,7 @@ def test_a_suite_tracks_what_a_kill_left_untracked(
     lost.write_text(json.dumps({**raw, "mlflow_run_id": None}))
     with sqlite3.connect(workplace / "mlflow.db") as store:
         store.execute("update runs set status='RUNNING' where run_uuid=?", [tracked[lost]])
-    assert call(capsys, *words, "--workers", "1").status == 0
+    assert call(capsys, *words).status == 0
     assert {path: Record.read(path).mlflow_run_id for path in tracked} == tracked
     with sqlite3.connect(workplace / "mlflow.db") as store:
         states = dict(store.execute("select run_uuid, status from runs"))
@@ -160,14 +174,17 @@ def test_a_lock_is_gone_after_use_and_after_a_fault(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("words", [["run"], ["suite", "smoke", "--workers", "1"]])
+@pytest.mark.parametrize("verb", ["run", "suite"])
 def test_what_a_kill_leaves_beside_a_finished_cell_is_cleared_up(
-    words: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]
+    verb: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*words, *TINY]
-    assert call(capsys, *words).status == 0
-    (folder,) = (workplace / "results").iterdir()
-    before = files(folder)
+    if verb == "run":
+        words, folder = ["run", *TINY], workplace / "results" / "runs"
+        cells.run(tiny(), folder)
+        before = files(folder)
+    else:
+        words, folder = ["suite", "smoke", *TINY], workplace / "results" / "smoke"
+        before = ran(TINY, folder)
     record = min((folder / "records").glob("*.json"))
     identity = record.stat()
     for left in (
