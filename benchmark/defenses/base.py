@@ -168,4 +168,6 @@ def mean(updates: Tensor, weights: Tensor) -> Tensor:
 
 def norms(updates: Tensor) -> Tensor:
     """ℓ2 norm of every row of ``(K, P)``, accumulated in float64: ``(K,)`` float64."""
-    return torch.linalg.vector_norm(updates, dim=1, dtype=torch.float64)
+    # Row by row: all at once would hold the whole matrix in float64.
+    rows = [torch.linalg.vector_norm(row, dtype=torch.float64) for row in updates]
+    return torch.stack(rows)
