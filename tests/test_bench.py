@@ -115,6 +115,7 @@ def test_a_clock_leaves_out_what_is_clocked_inside():
     assert clock.spent == {"inner": 3.0, "outer": 7.0}
 
 
+@pytest.mark.slow
 def test_overhead_adds_up_to_a_round():
     small = toy(overhead)["small"]
     (tracked,), (untracked,) = small["tracked"], small["untracked"]
@@ -137,6 +138,7 @@ def test_scaling_covers_cohort_parameters_and_users():
     assert all(min(p["seconds"]) > 0 for points in data.values() for p in points)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_process_of_its_own():
     grown = toy(memory)["growth"]
     assert len(grown["resident"]) == 4
@@ -144,6 +146,7 @@ def test_memory_is_that_of_a_process_of_its_own():
     assert grown["peak"] >= max(grown["resident"]) * 0.99
 
 
+@pytest.mark.slow
 def test_a_neighbor_is_busy_only_while_it_is_let():
     seconds = toy(neighbor)["seconds"]
     for states in seconds.values():
