@@ -75,7 +75,8 @@ class Layout:
         chain: the model's layers, see :func:`layers_of`.
         image: shape of an input.
         batch: B.
-        lanes: values in a vector register; channels are padded to a multiple.
+        width: bytes in a vector register; channels are padded to a multiple.
+        itemsize: bytes of a value.
 
     Attributes:
         layers: of native.c.
@@ -84,8 +85,15 @@ class Layout:
         dropouts: number of dropout layers.
     """
 
-    def __init__(self, chain: list[tuple[str, nn.Module]], image: Shape, batch: int, lanes: int):
-        self.batch, self.lanes = batch, lanes
+    def __init__(
+        self,
+        chain: list[tuple[str, nn.Module]],
+        image: Shape,
+        batch: int,
+        width: int,
+        itemsize: int,
+    ):
+        self.batch, self.lanes, self.itemsize = batch, width // itemsize, itemsize
         self.layers: list[Layer] = []
         self.slots: dict[str, Tensor] = {}
         self.packed = self.work = self.dropouts = 0
@@ -126,7 +134,7 @@ class Layout:
     def _add_convolution(self, name: str, layer: nn.Conv2d) -> None:
         (kh, kw), (sh, sw), s, o = layer.kernel_size, layer.stride, self.shape, layer.out_channels
         out = Shape((s.h - kh) // sh + 1, (s.w - kw) // sw + 1, o, self._padded(o))
-        fitting = _FIRST_CACHE * self.lanes // 64 // (s.w * s.cs)
+        fitting = _FIRST_CACHE // (s.w * s.cs * self.itemsize)
         strip = min(max((fitting - kh) // sh + 1, 1), out.h)
         backward = (2 * kh * kw * s.cs + 2 + 2 * strip * out.w) * out.cs
         winograd = 16 * (s.c * out.cs + _TILES * (s.cs + out.cs) + 2 * self.lanes)

@@ -123,6 +123,9 @@ static void backward(const Layer *layers, int depth, REAL *packed, REAL *work, i
     }
 }
 
+/* Bytes in a vector. */
+int NAME(width)(void) { return WIDTH; }
+
 /* Run `steps` local steps on packed parameters; returns the sum of their losses. */
 double NAME(train)(const Layer *layers, int depth, REAL *packed, REAL *work,
                    const uint8_t *images, int64_t pixels, const int64_t *indices,

@@ -29,7 +29,7 @@ from benchmark.models.dropout import layer_key
 log = logging.getLogger("benchmark")
 
 _SOURCE = Path(__file__).with_suffix(".c")  # includes the others
-_FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fPIC")
+_FLAGS = ("-O3", "-march=native", "-fPIC")
 _TYPES = {torch.float32: "float", torch.float64: "double"}
 _PREDICTED = 50  # images in a forward pass; more no longer pays
 
@@ -114,7 +114,8 @@ class NativeModel:
             return
         h, w = self.data.images.shape[1:]
         dtype = self.theta.dtype
-        built = Layout(self.chain, Shape(h, w, 1, 1), batch, 64 // dtype.itemsize)
+        width = getattr(_library(), f"width_{_TYPES[dtype]}")()
+        built = Layout(self.chain, Shape(h, w, 1, 1), batch, width, dtype.itemsize)
         self.batch, self.dropouts, self.classes = batch, built.dropouts, built.shape.c
         self.layers = (Layer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
@@ -157,7 +158,7 @@ def available() -> bool:
     try:
         _library()
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        log.warning("engine cpu: no compiled code (%s); running autograd", error)
+        log.warning("engine cpu: no compiled code, so autograd, which is slower (%s)", error)
         return False
     return True
 
@@ -180,11 +181,14 @@ def _compiled() -> Path:
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
 
     def run(*arguments: str) -> bytes:
-        done = subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=120)
+        done = subprocess.run([*compiler, *arguments], capture_output=True, timeout=120)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+            raise OSError(f"{compiler[0]}: {said.splitlines()[0]}")
         return done.stdout
 
     # What -march=native means here: a cache may be shared by machines.
-    target = run("-march=native", "-Q", "--help=target") + run("--version")
+    target = run("-march=native", "-dM", "-E", "-x", "c", os.devnull) + run("--version")
     sources = sorted(_SOURCE.parent.glob(f"{_SOURCE.stem}*.c"))
     known = b"\0".join(
         [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode(), target]

@@ -1,5 +1,5 @@
 /* Convolutions: sums over windows, directly or by Winograd's algorithm. */
-enum { BLOCK = 6 }; /* positions at a time: times four vectors of outputs, they fill registers */
+enum { BLOCK = 6 }; /* positions at a time: times MOST vectors of outputs, they fill registers */
 
 /* To sum[q][v]: inputs x[q * step + i] times row i of the weights, np positions, nv vectors. */
 INLINE void multiply(V sum[BLOCK][4], const REAL *x, int step, int count, const REAL *weight,
@@ -41,7 +41,7 @@ static void window(const REAL *x, int kh, int pitch, int kw, int cs, int step, i
                    const REAL *weight, const REAL *bias, REAL *y, int os, int np) {
     for (int o = 0, nv; o < os; o += nv * LANES) {
         const int left = (os - o) / LANES;
-        nv = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        nv = left >= MOST ? MOST : left >= 2 ? 2 : 1;
         switch (np * 8 + nv) { WINDOWS(1) WINDOWS(2) WINDOWS(4) }
     }
 }

@@ -77,7 +77,7 @@ INLINE void list_inputs(const List *list, REAL *gx, int pitch, const REAL *w, in
         rows = l->kh - ky < 3 ? l->kh - ky : 3; \
         for (int r = 0, nv; r < run; r += nv * LANES) { \
             const int left = (run - r) / LANES, at = ky * run + r, from = ky * pitch + r; \
-            nv = left >= 6 ? 6 : left >= 3 ? 3 : left; \
+            nv = left >= 6 && MOST > 2 ? 6 : left >= 3 ? 3 : left; \
             switch (rows * 8 + nv) { LISTS(1) LISTS(2) LISTS(3) } \
         } \
     }

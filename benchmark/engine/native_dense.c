@@ -63,7 +63,7 @@ INLINE void dense_gradient(const Layer *l, const REAL *weight, const REAL *turne
 #define OUTPUTS(N) \
     for (int o = 0, nv; o < l->os; o += nv * LANES) { \
         const int left = (l->os - o) / LANES; \
-        nv = left >= 4 ? 4 : left >= 2 ? 2 : 1; \
+        nv = left >= MOST ? MOST : left >= 2 ? 2 : 1; \
         switch ((N) * 8 + nv) { CALLS(1) CALLS(2) CALLS(3) CALLS(4) } \
     }
 
@@ -93,13 +93,14 @@ KERNEL dense_backward(const Layer *l, REAL *packed, const REAL *in, const REAL *
     REAL *weight = packed + l->weight;
     for (int i = 0, rows; i < l->cs; i += rows, weight += rows * l->os, in += rows) {
         rows = l->cs - i < ROWS ? 1 : ROWS;
-        for (int s = 0; s < pitch && !l->first; s += 2 * LANES) {
+        for (int s = 0, nv; s < pitch && !l->first; s += nv * LANES) {
+            nv = pitch - s > LANES && MOST > 2 ? 2 : 1;
             REAL *gx = in_gradient + (int64_t)s * l->cs + i;
             const REAL *t = turned + s;
-            if (rows == ROWS && pitch - s > LANES)
+            if (rows == ROWS && nv == 2)
                 dense_gradient(l, weight, t, pitch, gx, n - s, ROWS, 2);
             else if (rows == ROWS) dense_gradient(l, weight, t, pitch, gx, n - s, ROWS, 1);
-            else if (pitch - s > LANES) dense_gradient(l, weight, t, pitch, gx, n - s, 1, 2);
+            else if (nv == 2) dense_gradient(l, weight, t, pitch, gx, n - s, 1, 2);
             else dense_gradient(l, weight, t, pitch, gx, n - s, 1, 1);
         }
         for (int q = 0; q < rows; q += 4) {

@@ -7,9 +7,20 @@
 #include <immintrin.h>
 #endif
 
-typedef REAL V __attribute__((vector_size(64), aligned(4)));
+/* What a register holds in bytes, and how many vectors of outputs fit 32 of them, or 16. */
+#if defined(__AVX512F__)
+enum { WIDTH = 64, MOST = 4 };
+#elif defined(__AVX__)
+enum { WIDTH = 32, MOST = 2 };
+#elif defined(__aarch64__)
+enum { WIDTH = 16, MOST = 4 };
+#else
+enum { WIDTH = 16, MOST = 2 };
+#endif
+
+typedef REAL V __attribute__((vector_size(WIDTH), aligned(4)));
 typedef int32_t I32;
-enum { LANES = 64 / sizeof(REAL) };
+enum { LANES = WIDTH / sizeof(REAL) };
 
 #define JOIN(name, real) name##_##real
 #define EXPAND(name, real) JOIN(name, real)
