@@ -72,34 +72,39 @@ def test_any_chain_of_layers_trains_as_by_hand(model: nn.Module, lanes: list[Lan
     assert_engine_is_right(engine, client, lanes)
 
 
-@given(model=chain(), count=st.integers(1, 40), seed=st.integers(0, 99))
-@settings(max_examples=40)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_compiled_code_keeps_to_its_places_and_needs_none_of_what_it_left_there(
-    model: nn.Module, count: int, seed: int, dtype: torch.dtype
-):
-    client = drawn_at_random(model, seed).to(dtype)
-    lane, theta = some_lane(count, epochs=2, batch_size=20), client.flat()
+def assert_keeps_to_its_places(client: ClientModule, lane: Lane) -> None:
+    """Compiled code neither reads nor writes beside its memory, nor reads what it has not set."""
+    theta, width = client.flat(), 64 // client.flat().itemsize
     plain, apart = NativeModel(client, DATA), NativeModel(client, DATA)
+    take, gaps = Layout._take, []
+
+    def with_a_gap(self: Layout, what: str, size: int) -> int:
+        start = take(self, what, size)
+        gaps.append((what, take(self, what, width)))
+        return start
+
     with pytest.MonkeyPatch.context() as patch:
-        take, gaps = Layout._take, []
-
-        def with_a_gap(self: Layout, what: str, size: int) -> int:
-            gaps.append((what, take(self, what, 1)))
-            return take(self, what, size)
-
         patch.setattr(Layout, "_take", with_a_gap)
-        apart._fit(20)
+        apart._fit(lane.indices.shape[1])
     apart.work.fill_(torch.nan)
     for what, at in gaps:
-        memory = {"work": apart.work, "packed": apart.packed_start}[what]
-        memory[at : at + 64 // dtype.itemsize] = torch.nan
+        if what == "packed":
+            apart.packed_start[at : at + width] = torch.nan
     plain.train(theta, lane)
     apart.train(theta, lane)
     assert torch.equal(plain.theta, apart.theta)
     for what, at in gaps:
-        memory = {"work": apart.work, "packed": apart.packed}[what]
-        assert memory[at : at + 64 // dtype.itemsize].isnan().all()
+        assert getattr(apart, what)[at : at + width].isnan().all()
+
+
+@given(model=chain(), count=st.integers(1, 40), seed=st.integers(0, 99))
+@settings(max_examples=40)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_code_keeps_to_its_places(
+    model: nn.Module, count: int, seed: int, dtype: torch.dtype
+):
+    client = drawn_at_random(model, seed).to(dtype)
+    assert_keeps_to_its_places(client, some_lane(count, epochs=2, batch_size=20))
 
 
 @pytest.mark.parametrize(("filters", "outputs", "image"), [(8, 5, 20), (32, 64, 28), (9, 33, 27)])
@@ -117,9 +122,11 @@ def test_windows_of_three_by_three_on_many_channels_train_as_by_hand(
     ]
     width = nn.Sequential(*layers)(torch.zeros(1, 1, 28, 28)).shape[1]
     client = drawn_at_random(nn.Sequential(*layers, nn.Linear(width, 10)), 0)
-    engine = CpuEngine(workers=1)
-    assert_engine_is_right(engine, client, [some_lane(7, batch_size=5)])
+    engine, lane = CpuEngine(workers=1), some_lane(7, batch_size=5)
+    assert_engine_is_right(engine, client, [lane])
     assert engine.kind == "compiled"
+    for dtype in (torch.float64, torch.float32):
+        assert_keeps_to_its_places(client.to(dtype), lane)
 
 
 @pytest.mark.parametrize("field", ["indices", "labels"])

@@ -15,8 +15,9 @@ from benchmark.client import ClientModule
 from benchmark.models.dropout import KeyedDropout
 
 _CONVOLUTION, _DENSE, _POOLING, _DROPOUT, _RECTIFIER = range(5)
-_TILES, _FIRST_CACHE = 24, 24 * 1024
-_INTS = "kind relu first h w c cs oh ow oc os kh kw sh sw strip threshold slot"
+_FIRST_CACHE = 24 * 1024  # of 32 KiB, which weights and lists share
+_TILES, _FEW = 24, 8
+_INTS = "kind relu first h w c cs oh ow oc os kh kw sh sw strip tiles threshold slot"
 _OFFSETS = "weight bias in out in_gradient gradient extra"
 
 
@@ -137,8 +138,12 @@ class Layout:
         fitting = _FIRST_CACHE // (s.w * s.cs * self.itemsize)
         strip = min(max((fitting - kh) // sh + 1, 1), out.h)
         backward = (2 * kh * kw * s.cs + 2 + 2 * strip * out.w) * out.cs
-        winograd = 16 * (s.c * out.cs + _TILES * (s.cs + out.cs) + 2 * self.lanes)
+        # With few channels, what Winograd's algorithm adds is more than what it saves.
+        fits = (kh, kw, sh, sw) == (3, 3, 1, 1) and min(out.h, out.w) > 1 and s.c >= _FEW
+        tiles = _TILES if fits and self.layers else 0
+        winograd = 16 * (s.c * out.cs + tiles * (s.cs + out.cs) + 2 * self.lanes) if tiles else 0
         conv = self._push(_CONVOLUTION, out, max(backward, winograd))
+        conv.tiles = tiles
         conv.kh, conv.kw, conv.sh, conv.sw, conv.strip = kh, kw, sh, sw, strip
         rows = torch.arange(kh * kw * s.c).view(kh, kw, s.c).permute(2, 0, 1)
         self._parameters(name, conv, rows, kh * kw * s.c)

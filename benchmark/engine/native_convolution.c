@@ -48,12 +48,7 @@ static void window(const REAL *x, int kh, int pitch, int kw, int cs, int step, i
 
 /* Winograd's F(2 x 2, 3 x 3), Lavin and Gray 2016: tiles of 2 x 2 outputs from 4 x 4 inputs with
  * 16 multiplications in place of 36, in a basis where both are sums and differences. */
-enum { TILES = 24, SPARE = LANES }; /* planes apart by no power of two, for the caches' sake */
-
-INLINE int winograd(const Layer *l) {
-    return l->kh == 3 && l->kw == 3 && l->sh == 1 && l->sw == 1 && l->oh > 1 && l->ow > 1 &&
-           l->c >= 8 && !l->first;
-}
+enum { SPARE = LANES }; /* planes apart by no power of two, for the caches' sake */
 
 /* turned: (16, inputs, outputs). */
 static void winograd_weights(const Layer *l, const REAL *weight, REAL *turned) {
@@ -74,9 +69,9 @@ static void winograd_weights(const Layer *l, const REAL *weight, REAL *turned) {
     }
 }
 
-/* turned: (16, TILES, inputs). */
+/* turned: (16, tiles, inputs). */
 INLINE void winograd_input(const Layer *l, const REAL *x, REAL *turned) {
-    const int pitch = l->w * l->cs, plane = TILES * l->cs + SPARE;
+    const int pitch = l->w * l->cs, plane = l->tiles * l->cs + SPARE;
     for (int i = 0; i < l->cs; i += LANES) {
         V t[4][4];
         UNROLL for (int k = 0; k < 4; k++) {
@@ -93,9 +88,9 @@ INLINE void winograd_input(const Layer *l, const REAL *x, REAL *turned) {
     }
 }
 
-/* products: (16, TILES, outputs). */
+/* products: (16, tiles, outputs). */
 INLINE void winograd_output(const Layer *l, const REAL *products, const REAL *bias, REAL *y) {
-    const int plane = TILES * l->os + SPARE;
+    const int plane = l->tiles * l->os + SPARE;
     for (int o = 0; o < l->os; o += LANES) {
         V t[2][4];
         UNROLL for (int k = 0; k < 4; k++) {
@@ -116,15 +111,15 @@ INLINE void winograd_output(const Layer *l, const REAL *products, const REAL *bi
 
 KERNEL winograd_forward(const Layer *l, const REAL *packed, const REAL *in, REAL *out,
                         REAL *scratch, int n) {
-    const int across = (l->ow + 1) / 2, tiles = (l->oh + 1) / 2 * across;
+    const int across = (l->ow + 1) / 2, total = (l->oh + 1) / 2 * across;
     REAL *weight = scratch, *inputs = weight + 16 * l->c * l->os;
-    const int64_t in_plane = TILES * l->cs + SPARE, plane = TILES * l->os + SPARE;
+    const int64_t in_plane = l->tiles * l->cs + SPARE, plane = l->tiles * l->os + SPARE;
     REAL *products = inputs + 16 * in_plane;
     winograd_weights(l, packed + l->weight, weight);
     for (int s = 0; s < n; s++)
-        for (int first = 0; first < tiles; first += TILES) {
-            const int count = tiles - first < TILES ? tiles - first : TILES;
-            int at[TILES][2]; /* the last row and column of an odd output are computed twice */
+        for (int first = 0; first < total; first += l->tiles) {
+            const int count = total - first < l->tiles ? total - first : l->tiles;
+            int at[l->tiles][2]; /* the last row and column of an odd output are computed twice */
             for (int q = 0; q < count; q++) {
                 const int y = (first + q) / across * 2, x = (first + q) % across * 2;
                 at[q][0] = y < l->oh - 2 ? y : l->oh - 2, at[q][1] = x < l->ow - 2 ? x : l->ow - 2;
@@ -144,7 +139,7 @@ KERNEL winograd_forward(const Layer *l, const REAL *packed, const REAL *in, REAL
 
 KERNEL conv_forward(const Layer *l, const REAL *packed, const REAL *in, REAL *out,
                     REAL *scratch, int n) {
-    if (winograd(l)) return winograd_forward(l, packed, in, out, scratch, n);
+    if (l->tiles) return winograd_forward(l, packed, in, out, scratch, n);
     for (int64_t row = 0; row < (int64_t)n * l->oh; row++, out += l->ow * l->os) {
         const REAL *x = in + (row / l->oh * l->h + row % l->oh * l->sh) * l->w * l->cs;
         for (int ox = 0; ox < l->ow; ox += BLOCK)

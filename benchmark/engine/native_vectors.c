@@ -40,6 +40,7 @@ typedef struct {
     I32 oh, ow, oc, os;                    /* the same of the output */
     I32 kh, kw, sh, sw;                    /* window and stride */
     I32 strip;                             /* rows of outputs whose inputs fit the first cache */
+    I32 tiles;                             /* that Winograd's algorithm takes at a time, or 0 */
     I32 threshold, slot;                   /* dropout: p * 2^24, and which key is its own */
     int64_t weight, bias;                  /* offsets into the packed parameters */
     int64_t in, out, in_gradient, gradient; /* offsets into the workspace */
