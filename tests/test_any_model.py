@@ -84,6 +84,13 @@ class Running(BatchNormalized):
         self.norm = nn.BatchNorm1d(num_classes)
 
 
+class Casting(Branching):
+    """Works in float32 only."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(images.float().flatten(1))
+
+
 class Noisy(Branching):
     def forward(self, images: Tensor) -> Tensor:
         return self.last((images + 0.1 * torch.randn_like(images)).flatten(1))
@@ -141,6 +148,18 @@ def test_what_cannot_be_vectorized_is_refused_and_trained_by_the_others(
     for engine in (ReferenceEngine(), CpuEngine(1), AutoEngine(1)):
         engine.check(client)
         assert_engine_is_right(engine, client, lanes)
+
+
+def test_a_model_that_the_probe_cannot_run_is_left_to_the_others(fresh_choices: None) -> None:
+    torch.manual_seed(0)
+    client = ClientModule(Casting(), lr=0.1)
+    with pytest.raises(ValueError, match=r"lanes at a time .*dtype.*engine=reference train it"):
+        CudaEngine().check(client)
+    expected, found = [], []
+    for engine, updates in ((ReferenceEngine(), expected), (AutoEngine(1), found)):
+        engine.setup(client, DATA)
+        updates.append(engine.train(client.flat(), Plan(0, LANES)).updates)
+    assert torch.allclose(found[0], expected[0], rtol=1e-3, atol=1e-5)
 
 
 def test_another_loss_is_refused_by_the_engine_that_pads_batches(fresh_choices: None) -> None:

@@ -15,8 +15,9 @@ from benchmark.engine.convolution import MatmulConv2d
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import Lane, Plan
 from benchmark.engine.reference import ReferenceEngine
-from benchmark.engine.schedule import next_chunk, rounded
+from benchmark.engine.schedule import most_common, next_chunk, rounded
 from benchmark.engine.vectorized import VectorizedStep
+from benchmark.errors import UserError
 from benchmark.models.cnn import SmallCNN
 from benchmark.models.dropout import layer_key
 from tests.test_engine import DATA, lane, some_lane
@@ -125,7 +126,7 @@ def run_out_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
 
     def limited(self: VectorizedStep, lanes: int, width: int) -> None:
         if lanes > most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
         run(self, lanes, width)
 
     monkeypatch.setattr(VectorizedStep, "run", limited)
@@ -172,9 +173,26 @@ def test_a_restored_engine_goes_on_as_the_first(fresh_choices: None) -> None:
     engine = CudaEngine()
     for form in ("grouped", "matmul"):
         engine.setup(client, DATA)
-        engine.restore({"convolution": form, "lanes": 2})
+        engine.restore({"device": "cpu", "convolution": form, "lanes": 2})
         found = engine.train(client.flat(), Plan(0, LANES)).updates
         assert torch.equal(found, updates(CudaEngine(lanes=2, convolution=form), client, LANES))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"device": "cuda", "convolution": "matmul", "lanes": 1800}, {"device": "cpu", "kind": "x"}],
+)
+def test_another_engines_state_is_refused(state) -> None:
+    engine = CudaEngine()
+    engine.setup(small_client(), DATA)
+    with pytest.raises(UserError, match=f"trained with device {state['device']}, .*other bits"):
+        engine.restore(state)
+
+
+def test_the_common_width_decides_and_not_an_adversarys_full_batch(fresh_choices: None) -> None:
+    wide = some_lane(n=40, batch_size=40)
+    lanes = [some_lane(n=20, batch_size=20, seed=s) for s in range(3)]
+    assert most_common([wide, *lanes]) == (3, 20)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +214,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 @needs_gpu
 @pytest.mark.parametrize("form", ["grouped", "matmul"])
 def test_on_a_gpu_graphs_train_as_the_reference_does(form) -> None:
-    client = tiny_client(0.3).cuda()
+    client = small_client().double().cuda()
     data = DATA.to("cuda")
     plan = Plan(0, [*LANES, some_lane(n=40, batch_size=40)])
     found: list[Tensor] = []

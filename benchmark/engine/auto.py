@@ -17,6 +17,7 @@ from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import Lane, LocalRule, Plan
 from benchmark.engine.reference import ReferenceEngine
+from benchmark.errors import UserError
 
 log = logging.getLogger("benchmark")
 
@@ -79,13 +80,20 @@ class AutoEngine(Engine):
         """Go on with the engine that the checkpoint's run began with; see :class:`Engine`."""
         state = dict(state)
         name = state.pop("engine")
-        self._choose(name if name in self.candidates else "reference")
+        if name not in self.candidates:
+            raise UserError(
+                f"the checkpoint was trained with engine {name}, which does not run here; remove "
+                "the cell's folder in work/ to start it anew"
+            )
+        self._choose(name)
         self._engine().restore(state)
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         """Choose, if that is still to be done, and train; see :class:`Engine`."""
         if self.chosen is None:
             self._choose(self._fastest(theta, plan))
+            # What it settled on while it was measured is another plan's.
+            self._engine().setup(self.client, self.data)
         return self._engine().train(theta, plan)
 
     def predictor(self, theta: Tensor) -> Predict:
@@ -122,7 +130,8 @@ class AutoEngine(Engine):
 
         if len(names) == 1:
             return names[0]
-        name = remembered(["auto", described(self.client), names, shape], measure)
+        workers = [engine.workers for engine in self.candidates.values()]
+        name = remembered(["auto", described(self.client), names, workers, shape], measure)
         log.info("engine auto: chose %s", name)
         return name
 

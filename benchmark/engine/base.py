@@ -73,7 +73,7 @@ class Engine(ABC):
 
     def state(self) -> dict[str, Any]:
         """What was decided at the start and changes the bits; saved with checkpoints."""
-        return {"kind": self.kind}
+        return {**self._where(), "kind": self.kind}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Decide as a checkpoint's engine did; called after ``setup``.
@@ -82,11 +82,17 @@ class Engine(ABC):
             UserError: that is not possible here; says what is missing.
         """
         if state != self.state():
-            raise UserError(
-                f"the checkpoint was trained with {_words(state)}, here it would go on with "
-                f"{_words(self.state())}, which gives other bits; remove the cell's folder in "
-                "work/ to start it anew"
-            )
+            raise self._other(state)
+
+    def _where(self) -> dict[str, Any]:
+        return {"device": self.data.images.device.type}
+
+    def _other(self, state: dict[str, Any]) -> UserError:
+        return UserError(
+            f"the checkpoint was trained with {_words(state)}, here it would go on with "
+            f"{_words(self.state())}, which gives other bits; remove the cell's folder in "
+            "work/ to start it anew"
+        )
 
 
 def _words(state: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ def remembered(question: Sequence[Any], decide: Callable[[], Any]) -> Any:
         question: values that JSON can hold.
         decide: gives the answer, likewise.
     """
-    machine = [torch.__version__, torch.get_num_threads(), _processor(), _code()]
+    machine = [torch.__version__, _processor(), _code()]
     key = hashlib.sha256(json.dumps([*machine, *question]).encode()).hexdigest()[:16]
     path = cache_folder() / "choices" / f"{key}.json"
     try:
@@ -101,9 +101,8 @@ def fastest(candidates: Mapping[str, Candidate]) -> tuple[str, dict[str, float]]
 
 
 def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{torch.backends.cpu.get_cpu_capability()} {os.cpu_count()}"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{gpu}, {os.cpu_count()} x {torch.backends.cpu.get_cpu_capability()}"
 
 
 @cache

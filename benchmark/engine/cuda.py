@@ -15,7 +15,7 @@ from benchmark.engine.choices import Candidate, described, fastest, remembered
 from benchmark.engine.convolution import FORMS, Form
 from benchmark.engine.plan import LocalRule, Plan
 from benchmark.engine.probe import probe
-from benchmark.engine.schedule import Chunk, next_chunk, rounded
+from benchmark.engine.schedule import Chunk, most_common, next_chunk, rounded
 from benchmark.engine.vectorized import Precision, VectorizedStep
 
 log = logging.getLogger("benchmark")
@@ -24,6 +24,8 @@ _MEMORY_SHARE = 0.8
 """Of what is free on the device; the rest is for the defense and for fragmentation."""
 _LANES_ON_CPU = 16
 """More do not make a step on a CPU faster."""
+_EXHAUSTED = ("out of memory", "unable to find an engine", "ALLOC_FAILED")
+"""How CUDA, cuDNN and cuBLAS say that memory is used up."""
 _LANES_COMPARED = 32
 """So many tell the two forms of a convolution apart."""
 
@@ -73,11 +75,14 @@ class CudaEngine(Engine):
         return f"vectorized, {self.form} convolution, at most {self.limit} lanes at once"
 
     def state(self) -> dict[str, Any]:
-        """The form of the convolution and the size of the chunks: both change the bits."""
-        return {"convolution": self.form, "lanes": self.limit}
+        """Device, form of the convolution and size of the chunks: all change the bits."""
+        return {**self._where(), "convolution": self.form, "lanes": self.limit}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on with the same form and the same chunks."""
+        """Go on with the same form and the same chunks; see :class:`Engine`."""
+        mine = {**state, **self._where()}
+        if state != mine or state.keys() != self.state().keys():
+            raise self._other(state)
         self.form, self.limit = state["convolution"], state["lanes"]
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
@@ -90,19 +95,21 @@ class CudaEngine(Engine):
             chunk = self._next_chunk(plan, waiting)
             try:
                 self._train(theta, chunk, updates, losses)
-            except torch.OutOfMemoryError:
-                self._shrink(len(chunk.lanes))
-            else:
                 waiting = [i for i in waiting if i not in chunk.positions]
+                continue
+            except RuntimeError as error:
+                if not any(words in str(error) for words in _EXHAUSTED):
+                    raise
+            # Beyond the handler, whose traceback keeps the buffers alive.
+            self._shrink(len(chunk.lanes))
         return Trained(updates, losses)
 
     def _next_chunk(self, plan: Plan, waiting: list[int]) -> Chunk:
-        dropouts = len(self.client.dropouts)
         if self.form is None or self.limit is None:
-            first = next_chunk(plan.lanes, waiting, len(waiting), dropouts)
-            self._decide(len(first.lanes), max(first.widths))
+            # The width that most lanes have: an adversary's full batch is the exception.
+            self._decide(*most_common(plan.lanes))
         assert self.limit
-        return next_chunk(plan.lanes, waiting, self.limit, dropouts)
+        return next_chunk(plan.lanes, waiting, self.limit, len(self.client.dropouts))
 
     def _train(self, start: Tensor, chunk: Chunk, updates: Tensor, losses: Tensor) -> None:
         device, on_gpu = start.device, start.device.type == "cuda"
@@ -159,20 +166,25 @@ class CudaEngine(Engine):
     def _decide(self, lanes: int, width: int) -> None:
         """Choose what the configuration leaves open, by measuring on a cohort's shape."""
         lanes, width = rounded(lanes), rounded(width)
-        question = ["cuda", described(self.client), self.precision, lanes, width]
+        device = self.data.images.device.type
         if self.limit is None:
-            self.limit = _LANES_ON_CPU
-            if self.data.images.device.type == "cuda":
-                self.limit = self._fitting(width)
-        lanes = min(lanes, self.limit, _LANES_COMPARED)
+            self.limit = self._fitting(width) if device == "cuda" else _LANES_ON_CPU
+        # Both forms are in memory at once while they are compared.
+        lanes = min(lanes, max(1, self.limit // 2), _LANES_COMPARED)
+
+        def measure() -> str:
+            works = {
+                form: partial(self._make_step(form, lanes, width).run, lanes, width)
+                for form in FORMS
+            }
+            # The first call captures a graph, which is not what is compared.
+            for work in works.values():
+                work()
+            return fastest({form: Candidate(work) for form, work in works.items()})[0]
+
         if self.form is None:
-
-            def measure() -> str:
-                steps = {form: self._make_step(form, lanes, width) for form in FORMS}
-                works = {f: partial(step.run, lanes, width) for f, step in steps.items()}
-                return fastest({form: Candidate(work) for form, work in works.items()})[0]
-
-            self.form = remembered([*question, "convolution"], measure)
+            question = ["convolution", device, described(self.client), self.precision, lanes, width]
+            self.form = remembered(question, measure)
         log.info("engine cuda: %s", self.kind)
 
     def _fitting(self, width: int) -> int:
@@ -185,7 +197,9 @@ class CudaEngine(Engine):
             peaks.append(torch.cuda.max_memory_allocated())
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info()
-        return max(1, int(_MEMORY_SHARE * free / max(1, peaks[1] - peaks[0])))
+        share = max(1, peaks[1] - peaks[0])
+        log.info("engine cuda: %d MiB free, %d for a lane", free >> 20, share >> 20)
+        return max(1, int(_MEMORY_SHARE * free / share))
 
     def _shrink(self, lanes: int) -> None:
         """Go on with half as many lanes at once.
@@ -195,6 +209,7 @@ class CudaEngine(Engine):
         """
         self.step = None
         if self.data.images.device.type == "cuda":
+            torch.cuda.synchronize()
             torch.cuda.empty_cache()
         if lanes == 1:
             raise MemoryError(

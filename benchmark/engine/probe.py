@@ -27,10 +27,10 @@ def probe(client: ClientModule) -> None:
     client = copy.deepcopy(client).cpu().double()
     source = torch.Generator().manual_seed(0)
     images = torch.randint(256, (6, 28, 28), generator=source).to(torch.uint8)
-    classes = client.model(images[:2, None].double() / 255).shape[1]
-    data = Split(images, torch.randint(classes, (6,), generator=source), torch.tensor([0, 6]))
-    start = client.flat()
     try:
+        classes = client.model(images[:2, None].double() / 255).shape[1]
+        data = Split(images, torch.randint(classes, (6,), generator=source), torch.tensor([0, 6]))
+        start = client.flat()
         step = VectorizedStep(client, data, "grouped", "strict", len(_SIZES), max(_SIZES))
         step.theta.copy_(start)
         step.active.fill_(True)
@@ -39,7 +39,7 @@ def probe(client: ClientModule) -> None:
             step.shares[lane, :size] = 1 / size
         step.labels.copy_(data.labels[step.indices])
         step.run(len(_SIZES), max(_SIZES))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"it cannot train this model lanes at a time ({reason}); {_INSTEAD}"

@@ -1,5 +1,6 @@
 """Which lanes are trained side by side, and what each of their common steps takes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.engine.plan import Lane
-from benchmark.models.dropout import layer_key
+from benchmark.models.dropout import layer_keys
 
 
 def rounded(n: int) -> int:
@@ -33,7 +34,7 @@ class Chunk:
         counts, widths: S integers.
         indices, labels: ``(S, C, B)`` int64.
         sizes: ``(S, C)`` int64, examples of each lane; 0 when it is done.
-        keys: ``(S, C, D)`` int64.
+        keys: ``(S, C, D)`` int64, of the dropout layers.
     """
 
     positions: list[int]
@@ -66,19 +67,12 @@ def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropou
     B = max(max(lane.sizes) for lane in chosen)
     indices, labels = torch.zeros(2, S, C, B, dtype=torch.int64)
     sizes = torch.zeros(S, C, dtype=torch.int64)
-    keys = torch.zeros(S, C, dropouts, dtype=torch.int64)
+    seeds = torch.tensor([lane.dropout_seed for lane in chosen])
     for c, lane in enumerate(chosen):
         steps, width = lane.num_steps, min(B, lane.indices.shape[1])
         indices[:steps, c, :width] = lane.indices[:, :width]
         labels[:steps, c, :width] = lane.labels[:, :width]
         sizes[:steps, c] = torch.tensor(lane.sizes)
-        if dropouts:
-            keys[:steps, c] = torch.tensor(
-                [
-                    [layer_key(lane.dropout_seed, t, layer) for layer in range(dropouts)]
-                    for t in range(steps)
-                ]
-            )
     return Chunk(
         positions,
         chosen,
@@ -87,8 +81,14 @@ def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropou
         indices=indices,
         labels=labels,
         sizes=sizes,
-        keys=keys,
+        keys=layer_keys(seeds, S, dropouts),
     )
+
+
+def most_common(lanes: Sequence[Lane]) -> tuple[int, int]:
+    """The width that most lanes have, as ``(lanes, width)``."""
+    ((width, count),) = Counter(map(_width, lanes)).most_common(1)
+    return count, width
 
 
 def _width(lane: Lane) -> int:

@@ -1,7 +1,9 @@
 """One local step of many lanes at once, on buffers that stay in place; a CUDA graph on a GPU."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Literal
 
 import torch
@@ -14,6 +16,8 @@ from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.convolution import in_form
 from benchmark.models.dropout import KeyedDropout
+
+log = logging.getLogger("benchmark")
 
 Precision = Literal["strict", "tf32", "bf16"]
 _WARM_UPS = 3
@@ -66,9 +70,10 @@ class VectorizedStep:
         self.shares = theta.new_zeros(lanes, width)
         self.active = torch.zeros(lanes, dtype=torch.bool, device=device)
         self.keys = torch.zeros(lanes, len(dropouts), dtype=torch.int64, device=device)
-        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph | None] = {}
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         compute = torch.bfloat16 if precision == "bf16" else theta.dtype
+        model.to(compute)
 
         def loss(theta: Tensor, images: Tensor, labels: Tensor, shares: Tensor, keys: Tensor):
             state = client.split(theta.to(compute)) | dict(zip(key_names, keys, strict=True))
@@ -81,13 +86,14 @@ class VectorizedStep:
 
     def run(self, lanes: int, width: int) -> None:
         """One step of the first ``lanes`` lanes on their first ``width`` examples."""
-        with _matmul_precision(self.precision) if self.pool else nullcontext():
+        with _on_gpu(self.precision) if self.pool else nullcontext():
             if self.pool is None:
                 self._step(lanes, width)
                 return
             if (lanes, width) not in self.graphs:
                 self.graphs[lanes, width] = self._capture(lanes, width)
-            self.graphs[lanes, width].replay()
+            graph = self.graphs[lanes, width]
+            graph.replay() if graph else self._step(lanes, width)
 
     def _step(self, lanes: int, width: int) -> None:
         indices, labels = self.indices[:lanes, :width], self.labels[:lanes, :width]
@@ -99,33 +105,53 @@ class VectorizedStep:
         )
         # A selection, since a lane that is done may have overflowed, and 0 · inf is NaN.
         zero = theta.new_zeros(())
-        theta.sub_(torch.where(active[:, None], self.client.lr * gradients, zero))
+        theta.sub_(torch.where(active[:, None], gradients, zero), alpha=self.client.lr)
         self.losses[:lanes].add_(torch.where(active, losses, zero))
 
-    def _capture(self, lanes: int, width: int) -> torch.cuda.CUDAGraph:
-        """Record the step; what the warm-up did to the lanes is taken back."""
+    def _capture(self, lanes: int, width: int) -> torch.cuda.CUDAGraph | None:
+        """Record the step; what the warm-up did to the lanes is taken back.
+
+        None where the step does something that a graph cannot hold; then it runs as it is.
+        """
         theta, losses = self.theta.clone(), self.losses.clone()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
+        current, side = torch.cuda.current_stream(), _side_stream()
+        side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(_WARM_UPS):
                 self._step(lanes, width)
-        torch.cuda.current_stream().wait_stream(side)
+        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # Graphs run one after the other and keep nothing between steps: they share memory.
-        with torch.cuda.graph(graph, pool=self.pool):
-            self._step(lanes, width)
+        captured = True
+        try:
+            # Graphs run one after the other and keep nothing between steps: they share memory.
+            with torch.cuda.graph(graph, pool=self.pool, stream=side):
+                self._step(lanes, width)
+        except RuntimeError as error:
+            # torch leaves the stream of a capture that failed as the current one.
+            torch.cuda.set_stream(current)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            log.warning("engine cuda: no graph: %s", str(error).partition("\n")[0])
+            captured = False
         self.theta.copy_(theta)
         self.losses.copy_(losses)
-        return graph
+        return graph if captured else None
+
+
+@cache
+def _side_stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()
 
 
 @contextmanager
-def _matmul_precision(precision: str) -> Iterator[None]:
-    allowed = precision == "tf32"
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+def _on_gpu(precision: str) -> Iterator[None]:
+    """The same bits each time, and TF32 only where it is asked for."""
+    matmul, allowed = torch.backends.cuda.matmul, precision == "tf32"
+    before, matmul.allow_tf32 = matmul.allow_tf32, allowed
     try:
-        yield
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=allowed
+        ):
+            yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        matmul.allow_tf32 = before

@@ -16,16 +16,21 @@ def mix(value: int) -> int:
     return value ^ value >> 16
 
 
+def _mixed(values: Tensor) -> Tensor:
+    """:func:`mix` of int64 values, element by element."""
+    values = values & _MASK
+    values = (values ^ (values >> 16)) * 0x7FEB352D & _MASK
+    values = (values ^ (values >> 15)) * 0x846CA68B & _MASK
+    return values ^ (values >> 16)
+
+
 def random_bits(key: Tensor, count: int) -> Tensor:
     """``count`` uniform 24-bit integers (int64) from a scalar int64 ``key``.
 
     The hash of :func:`mix` over ``index ^ key``: counter-based, so no state, no order, and the
     same integers on any device.
     """
-    bits = torch.arange(count, device=key.device, dtype=torch.int64) ^ (key & _MASK)
-    bits = (bits ^ (bits >> 16)) * 0x7FEB352D & _MASK
-    bits = (bits ^ (bits >> 15)) * 0x846CA68B & _MASK
-    return (bits ^ (bits >> 16)) >> 8
+    return _mixed(torch.arange(count, device=key.device, dtype=torch.int64) ^ key) >> 8
 
 
 class KeyedDropout(nn.Module):
@@ -74,3 +79,9 @@ def set_keys(dropouts: list[KeyedDropout], seed: int, step: int) -> None:
 def layer_key(seed: int, step: int, layer: int) -> int:
     """The key of one dropout layer in one local step, 32 bits."""
     return mix(mix(mix(seed) + step) + layer)
+
+
+def layer_keys(seeds: Tensor, steps: int, layers: int) -> Tensor:
+    """:func:`layer_key` for seeds ``(C,)`` int64, all steps and layers: ``(steps, C, layers)``."""
+    per_step = _mixed(_mixed(seeds) + torch.arange(steps)[:, None])
+    return _mixed(per_step[..., None] + torch.arange(layers))
