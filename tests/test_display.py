@@ -97,7 +97,7 @@ def test_finished_and_failed_cells_stay_on_the_terminal(clock: Clock) -> None:
         display(Finished(first, RECORD))
         display(Failed(second, "it [diverged]", "details"))
     text = screen.text()
-    assert f"[1/2] {first.id}  main 0.920  backdoor 0.010  held-out 0.010  8.0 s" in text
+    assert f"[1/2] {first.id}  main 0.920  backdoor 0.010  held-out 0.010  2.4 s" in text
     assert f"[2/2] {second.id}  FAILED: it [diverged]" in text
     assert "details" not in text
 
