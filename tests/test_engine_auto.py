@@ -66,6 +66,18 @@ def test_it_trains_with_what_was_fastest(
     assert len(asked) == 1
 
 
+def test_its_workers_are_the_cores_that_it_was_made_with(fresh_choices: None) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        engine = AutoEngine()
+        torch.set_num_threads(1)
+        engine.setup(tiny_client(), DATA)
+        assert engine.candidates["cpu"].workers == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_it_says_what_it_measured_and_chose(
     fresh_choices: None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from statistics import median_low
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from benchmark.checks import at_least
@@ -40,7 +41,9 @@ class AutoEngine(Engine):
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.asked = None if workers is None else at_least("workers", 1, workers)
+        # Now: while a federation runs, torch's own operators are kept to one thread.
+        default = torch.get_num_threads()
+        self.asked = default if workers is None else at_least("workers", 1, workers)
         self.chosen: Engine | None = None
         self.name = ""
 
