@@ -172,6 +172,11 @@ def _serve(connection: Connection, folder: Path) -> None:
             event = Finished(cell, run(cell, folder, tell))
         except (BrokenPipeError, ConnectionResetError):
             return
+        except KeyboardInterrupt:
+            # Lightning catches SIGTERM and raises at the end of a round; it is the signal that
+            # ends this process.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
         except UserError as error:
             event = Failed(cell, str(error), "")
         except Exception as error:

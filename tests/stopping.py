@@ -106,8 +106,8 @@ def interrupt(process: Program) -> None:
     go_on(process)
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
-    assert "fedbackdoor: interrupted; the same command goes on from here" in err
-    assert "Traceback" not in err
+    assert "fedbackdoor: interrupted; the same command goes on from here" in err, err
+    assert "Traceback" not in err, err
     wait_for(lambda: gone(workers))
 
 
@@ -117,5 +117,5 @@ def terminate(process: Program) -> None:
     go_on(process)
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     wait_for(lambda: gone(workers))

@@ -12,11 +12,11 @@ from benchmark.executor import Failed, Finished, LocalExecutor, Round, Started
 from tests.running import files, tiny
 
 
-def kill_worker() -> None:
+def kill_worker(by: signal.Signals = signal.SIGKILL) -> None:
     """What the kernel does when memory runs out; returns when the process is gone."""
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGKILL)
+    os.kill(worker.pid, by)
     worker.join()
 
 
@@ -57,6 +57,23 @@ def test_workers_that_are_killed_take_nothing_else_down(workplace: Path) -> None
     assert {f"records/{last.id}.json", f"weights/{last.id}.pt"} <= files(folder)
     assert not victim.record_path(folder).exists()
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_end_says_nothing_of_its_own(
+    workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning takes the signal for the worker, which is in the middle of a round."""
+    long = tiny("federation.rounds=5000")
+    failed = []
+    for event in LocalExecutor(workers=1).run([long], workplace / "suite"):
+        match event:
+            case Round(round=0):
+                kill_worker(signal.SIGTERM)
+            case Failed():
+                failed.append(event.reason)
+    assert failed == ["its worker died: signal SIGTERM"]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -382,8 +382,25 @@ def test_a_server_that_is_down_costs_a_line_and_the_record_can_be_tracked_later(
     assert steps(*runs_of_one(uri), "main_accuracy") == ONCE
 
 
-def runs_of_one(uri):
-    client, (run,) = runs(uri)
+def test_what_two_processes_log_at_once_stands_once(uri, tmp_path):
+    """A request that timed out may still arrive while its record is tracked again."""
+    from benchmark.tracking.runs import Runs
+
+    record = make_record()
+    one, other = (Runs(uri, "fedbackdoor", tmp_path, ("default", {})) for _ in range(2))
+    path = written(tmp_path, record)
+    one.start(CellFacts.of(record))
+    other.start(CellFacts.of(record))  # the same run, which is empty yet
+    copy = shutil.copy2(path, tmp_path / "copy.json")
+    assert one.finish(path, None)
+    assert other.finish(copy, None)
+    client, run = runs_of_one(uri, "tags.kind = 'cell'")
+    assert steps(client, run, "main_accuracy") == ONCE
+    assert steps(client, run, "cost/round_seconds") == ONCE
+
+
+def runs_of_one(uri, query=""):
+    client, (run,) = runs(uri, query)
     return client, run
 
 
