@@ -110,7 +110,7 @@ class Federation(pl.LightningModule):
             self.engine.restore(self.resumed)
 
     def training_step(self, batch: object, batch_idx: int) -> dict[str, float]:
-        """One round; returns its metrics, which are also logged."""
+        """One round; returns its metrics, which are also in ``trainer.callback_metrics``."""
         round, start = self.current_epoch, self.theta.detach()
         cohort = self.sample_cohort(round)
         plan = self.plan(round, cohort)
@@ -120,8 +120,9 @@ class Federation(pl.LightningModule):
         self.server_step(aggregation)
         metrics = self.observe(cohort, trained.losses, updates, aggregation)
         metrics |= self.evaluate(round)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
-        return dict(metrics)
+        # Where callbacks such as EarlyStopping look; log_dict takes a tenth of a small round.
+        self.trainer.callback_metrics.update({k: torch.tensor(v) for k, v in metrics.items()})
+        return metrics
 
     def sample_cohort(self, round: int) -> Cohort:
         """Draw K clients from everybody; the participation says which are compromised."""

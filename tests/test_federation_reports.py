@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from benchmark.attacks.base import AttackContext
@@ -48,6 +49,17 @@ def test_reported_norms_and_loss_are_those_of_the_updates():
     plan = federation.plan(0, federation.sample_cohort(0))
     losses = federation.engine.train(start, plan).losses
     assert values["train_loss"] == pytest.approx(losses[:4].mean().item())
+
+
+def test_callbacks_of_lightning_find_the_metrics():
+    recorder, stopping = Recorder(), EarlyStopping("train_loss", mode="min", patience=1)
+    stopping.stopping_threshold = 100.0  # any loss is good enough
+    federation = make_federation(rounds=3)
+    fit(federation, callbacks=[recorder, stopping])
+    found = federation.trainer.callback_metrics
+    assert {name: curve.values for name, curve in recorder.curves.items()} == {
+        name: [pytest.approx(value.item())] for name, value in found.items()
+    }
 
 
 @pytest.mark.parametrize("share", ["loss", "honest_norm_max"])
