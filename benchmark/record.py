@@ -134,22 +134,33 @@ class Record:
             UserError: the file is missing, is no record or has another schema version.
         """
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            if raw.get("schema_version") != SCHEMA_VERSION:
-                raise UserError(
-                    f"{path}: record of schema version {raw.get('schema_version')}, "
-                    f"this program reads version {SCHEMA_VERSION}"
-                )
-            known = {f.name for f in fields(Record)}
-            if set(raw) != known:
-                raise UserError(f"{path}: not a record, fields differ: {set(raw) ^ known}")
-            raw["curves"] = {name: Curve(**curve) for name, curve in raw["curves"].items()}
-            raw["summary"] = {name: Summary(**s) for name, s in raw["summary"].items()}
-            raw["cost"] = Cost(**raw["cost"])
-            return Record(**raw)
+            return Record.of(json.loads(path.read_text(encoding="utf-8")), str(path))
         except FileNotFoundError:
             raise UserError(f"{path}: no such record") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: not a record: {error}; without it its cell runs again"
             ) from error
+
+    @staticmethod
+    def of(raw: dict[str, Any], where: str) -> "Record":
+        """A record from its JSON.
+
+        Raises:
+            UserError: another schema version or other fields; says ``where``.
+            AttributeError, KeyError, TypeError, ValueError: no record at all.
+        """
+        if raw.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"{where}: record of schema version {raw.get('schema_version')}, "
+                f"this program reads version {SCHEMA_VERSION}"
+            )
+        known = {f.name for f in fields(Record)}
+        if set(raw) != known:
+            raise UserError(f"{where}: not a record, fields differ: {set(raw) ^ known}")
+        parts = {
+            "curves": {name: Curve(**curve) for name, curve in raw["curves"].items()},
+            "summary": {name: Summary(**s) for name, s in raw["summary"].items()},
+            "cost": Cost(**raw["cost"]),
+        }
+        return Record(**{**raw, **parts})

@@ -74,12 +74,17 @@ class Suite:
                 )
         return Suite(**raw)
 
-    def grid(self) -> Iterator[list[str]]:
-        """The overrides of every cell, seeds innermost."""
+    def points(self) -> Iterator[list[str]]:
+        """What the axes choose for every point of the grid."""
         axes = [list(_axis(axis, entries)) for axis, entries in self.axes.items()]
         for point in itertools.product(*axes):
+            yield list(itertools.chain(*point))
+
+    def grid(self) -> Iterator[list[str]]:
+        """The overrides of every cell, seeds innermost."""
+        for point in self.points():
             for seed in self.seeds:
-                yield [*self.overrides, *itertools.chain(*point), f"seed={seed}"]
+                yield [*self.overrides, *point, f"seed={seed}"]
 
     def cells(self, further: Sequence[str] = ()) -> list[Cell]:
         """All cells, ``further`` overrides included; each once.

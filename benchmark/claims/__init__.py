@@ -1,0 +1,1 @@
+"""Claims as data, and what runs say of them."""

@@ -1,0 +1,156 @@
+"""All that the paper's experiments gave at one scale: what a report is built from."""
+
+import gzip
+import json
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark import config
+from benchmark.cell import Cell
+from benchmark.claims.claim import Claim
+from benchmark.claims.verdict import Verdict, judge
+from benchmark.errors import UserError
+from benchmark.files import atomic_file
+from benchmark.record import Record
+from benchmark.reproduction.profile import Values, fill
+from benchmark.suite import Suite
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One point of a suite's grid: what its federations have in common.
+
+    Attributes:
+        choices: what the axes chose, as overrides.
+        cells: ids, in the order of the seeds.
+    """
+
+    choices: list[str]
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The records of a reproduction, and what they are records of.
+
+    Attributes:
+        profile, description: the scale.
+        command: makes the records.
+        date: of the last record.
+        unit: how long a norm is that the paper's model calls 1.
+        values: what names such as ``$M3`` stand for.
+        seeds: of every line.
+        descriptions: suite → one line.
+        lines: suite → its lines.
+        records: by cell; a cell without one is missing.
+    """
+
+    profile: str
+    description: str
+    command: str
+    date: str
+    unit: float
+    values: Values
+    seeds: list[int]
+    descriptions: dict[str, str]
+    lines: dict[str, list[Line]]
+    records: dict[str, Record]
+
+    def runs(self, suite: str) -> Iterator[Record | None]:
+        """The records of a suite, None for each that is missing."""
+        for line in self.lines[suite]:
+            yield from map(self.records.get, line.cells)
+
+    def of(self, line: Line) -> list[Record]:
+        """The records of a line that are there, by seed."""
+        return [self.records[cell] for cell in line.cells if cell in self.records]
+
+    @property
+    def missing(self) -> list[str]:
+        """Cells without a record."""
+        cells = {cell for lines in self.lines.values() for line in lines for cell in line.cells}
+        return sorted(cells - self.records.keys())
+
+    @property
+    def main(self) -> float | None:
+        """Main accuracy over the last fifth of the rounds without attack and defense."""
+        found = [r.summary["main_accuracy"].last_fifth for r in self.runs("norms") if r]
+        known = [value for value in found if value is not None]
+        return statistics.fmean(known) if known else None
+
+    def verdicts(self) -> list[Verdict]:
+        """On every claim of ``conf/claim``, in the order of their names.
+
+        Raises:
+            UserError: a file there is no claim.
+        """
+        runs = {suite: list(self.runs(suite)) for suite in self.lines}
+        return [judge(claim, runs, self.seeds, self.main) for claim in claims(self.values)]
+
+    def write(self, path: Path) -> None:
+        """Write as compressed JSON: the same bytes for the same evidence."""
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, ensure_ascii=False)
+        with atomic_file(path) as temporary, temporary.open("wb") as raw:
+            # Neither the time nor the name of the temporary file goes into the archive.
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as stream:
+                stream.write(text.encode())
+
+    @staticmethod
+    def read(path: Path) -> "Evidence":
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            UserError: the file is missing or is no evidence.
+        """
+        try:
+            with gzip.open(path) as stream:
+                raw = json.load(stream)
+            version = raw.pop("schema_version")
+            if version != SCHEMA_VERSION:
+                raise UserError(
+                    f"{path}: evidence of schema version {version}, "
+                    f"this program reads version {SCHEMA_VERSION}"
+                )
+            raw["lines"] = {
+                suite: [Line(**line) for line in lines] for suite, lines in raw["lines"].items()
+            }
+            raw["records"] = {
+                cell: Record.of(record, f"{path}: {cell}")
+                for cell, record in raw["records"].items()
+            }
+            return Evidence(**raw)
+        except FileNotFoundError:
+            raise UserError(
+                f"{path}: no such file; python -m benchmark reproduce PROFILE makes one"
+            ) from None
+        except (OSError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: not the evidence of a reproduction: {error}") from error
+
+
+def claims(values: Values) -> list[Claim]:
+    """All claims of ``conf/claim``, with their numbers at a scale.
+
+    Raises:
+        UserError: a file there is no claim.
+    """
+    found = []
+    for name in config.names("claim"):
+        raw: Mapping[str, Any] = config.read_yaml("claim", name)
+        found.append(Claim.of(name, fill(raw, values, f"claim {name}")))
+    return found
+
+
+def lines(suite: Suite) -> list[Line]:
+    """The points of a suite's grid with the cells that they stand for."""
+    return [
+        Line(
+            point,
+            [Cell.of([*suite.overrides, *point, f"seed={seed}"]).id for seed in suite.seeds],
+        )
+        for point in suite.points()
+    ]

@@ -1,0 +1,148 @@
+"""At which scale the paper's experiments are run, and what its numbers become there."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmark import config
+from benchmark.checks import one_of
+from benchmark.errors import UserError
+from benchmark.suite import Suite, literal
+
+PAPER_PARAMETERS = 1_199_882
+PAPER_HONEST_NORM = 1.1
+"""Median norm of honest updates of the paper's model: 20 rounds on QMNIST's 539 writers."""
+
+FREQUENCIES = (1, 2, 3, 5, 10)
+NORM_BOUNDS = (2, 3, 5, 10)
+NOISE_STDS = {"std025": 0.025, "std158": math.sqrt(0.025)}
+
+Values = dict[str, Any]
+"""What a name such as ``$M3`` stands for."""
+
+_NAME = re.compile(r"\$(\w+)")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A scale: data, model, rounds, seeds.
+
+    Attributes:
+        name: that of the yaml in ``conf/profile``.
+        description: one line.
+        overrides: of every federation, in Hydra's grammar.
+        seeds: one federation each.
+        norms: ``paper``: norm bounds are the paper's; ``measured``: they keep their ratio to the
+            norm of honest updates, which is measured first.
+    """
+
+    name: str
+    description: str
+    overrides: list[str]
+    seeds: list[int]
+    norms: Literal["paper", "measured"]
+
+    @staticmethod
+    def read(name: str) -> "Profile":
+        """Read ``conf/profile/NAME.yaml``.
+
+        Raises:
+            UserError: there is none, or it is not a profile.
+        """
+        if name not in config.names("profile"):
+            raise config.unknown("profile", name, config.names("profile"))
+        raw = config.read_yaml("profile", name)
+        keys = {"description", "overrides", "seeds", "norms"}
+        if raw.keys() != keys:
+            wrong = ", ".join(sorted(raw.keys() ^ keys))
+            raise UserError(f"profile {name}: needs {', '.join(sorted(keys))}; differs in {wrong}")
+        try:
+            one_of("norms", Literal["paper", "measured"], raw["norms"])
+        except ValueError as error:
+            raise UserError(f"profile {name}: {error}") from None
+        return Profile(name=name, **raw)
+
+
+def norm_unit(honest_norm: float) -> float:
+    """How long a norm is that the paper's model calls 1, to two digits.
+
+    ``honest_norm`` (median over clients and rounds, ‖Δ‖₂) over that of the paper's model.
+    """
+    return float(f"{honest_norm / PAPER_HONEST_NORM:.2g}")
+
+
+def values(protocol: Mapping[str, Any], num_tasks: int, num_parameters: int, unit: float) -> Values:
+    """What the names in the suites and claims stand for.
+
+    - ``$M2``, ``$M3``, ``$M5``, ``$M10``: norm bounds, in the paper's units times ``unit``.
+    - ``$std025``, ``$std158``: standard deviations of weak DP's noise, 0.025 and √0.025, scaled so
+      that the noise keeps its ℓ2 norm σ√P in multiples of the bound.
+    - ``$epsilon1`` … ``$epsilon10``: fraction of users 1/(f·K) that frequency f stands for.
+    - ``$window``: rounds from the half to three quarters of the run.
+    - ``$tasks``: number of target users.
+
+    Args:
+        protocol: the resolved ``federation`` section.
+        num_tasks: number of target users.
+        num_parameters: P.
+        unit: see :func:`norm_unit`; 1 for the paper's own model.
+    """
+    T, K = protocol["rounds"], protocol["clients_per_round"]
+    spread = unit * math.sqrt(PAPER_PARAMETERS / num_parameters)
+    found: Values = {f"M{bound}": _short(bound * unit) for bound in NORM_BOUNDS}
+    found |= {name: _short(std * spread) for name, std in NOISE_STDS.items()}
+    found |= {f"epsilon{f}": _short(1 / (f * K)) for f in FREQUENCIES}
+    return found | {"window": [T // 2, 3 * T // 4], "tasks": num_tasks}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def suites(profile: Profile, known: Values, further: Sequence[str] = ()) -> dict[str, Suite]:
+    """The suites of ``conf/reproduction`` whose names are all known, at the profile's scale.
+
+    Args:
+        profile: the scale.
+        known: see :func:`values`; without norms, only the suites that need none come back.
+        further: overrides that go before a suite's own.
+    """
+    found = {}
+    for name in config.names("reproduction"):
+        raw = config.read_yaml("reproduction", name)
+        if named(raw) <= known.keys():
+            filled = fill(raw, known, f"suite {name}")
+            filled["overrides"] = [*profile.overrides, *further, *filled["overrides"]]
+            found[name] = Suite.of({"name": name, "seeds": profile.seeds, **filled})
+    return found
+
+
+def named(raw: Any) -> set[str]:
+    """The names that a yaml uses: ``{"M3"}`` for ``norm_bound: $M3``."""
+    if isinstance(raw, str):
+        return set(_NAME.findall(raw))
+    if isinstance(raw, Mapping):
+        return set().union(*map(named, raw.values()))
+    return set().union(*map(named, raw)) if isinstance(raw, list) else set()
+
+
+def fill(raw: Any, known: Values, where: str) -> Any:
+    """A yaml with values in place of names.
+
+    Raises:
+        UserError: a name stands for nothing.
+    """
+    if isinstance(raw, Mapping):
+        return {key: fill(value, known, where) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [fill(value, known, where) for value in raw]
+    if not isinstance(raw, str):
+        return raw
+    for name in _NAME.findall(raw):
+        if name not in known:
+            raise config.unknown("name", f"${name}", [f"${k}" for k in known], where)
+    if whole := _NAME.fullmatch(raw):
+        return known[whole[1]]
+    return _NAME.sub(lambda match: literal(known[match[1]]), raw)
