@@ -95,10 +95,9 @@ class Evidence:
     def write(self, path: Path) -> None:
         """Write as compressed JSON: the same bytes for the same evidence."""
         text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, ensure_ascii=False)
-        with atomic_file(path) as temporary, temporary.open("wb") as raw:
-            # Neither the time nor the name of the temporary file goes into the archive.
-            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as stream:
-                stream.write(text.encode())
+        with atomic_file(path) as temporary:
+            # Without the time, which a gzip archive has by default.
+            temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
 
     @staticmethod
     def read(path: Path) -> "Evidence":
