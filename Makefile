@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 SUITE ?= default
+PROFILE ?= quick
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .PHONY: help
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 $(BIN)/activate:
 	$(PYTHON) -m venv .venv
@@ -39,6 +40,15 @@ leaderboard: setup ## rank what the suite has recorded (SUITE=name)
 .PHONY: params
 params: setup ## write params.yaml from conf/
 	python -m benchmark params $(SUITE)
+
+.PHONY: reproduce
+reproduce: setup ## run the paper's experiments and judge its claims (PROFILE=quick, qmnist or paper)
+	python -m benchmark reproduce $(PROFILE)
+
+REPORT := docs/reproduction
+.PHONY: reproduction-report
+reproduction-report: setup ## write docs/reproduction.md and .html again, from the committed records
+	python -m benchmark report $(REPORT)/qmnist.json.gz --discussion $(REPORT)/discussion.md --out docs
 
 .PHONY: ui
 ui: setup ## open the MLflow UI on what was recorded, at 127.0.0.1:5000
@@ -79,4 +89,4 @@ typecheck: setup ## mypy
 .PHONY: clean
 clean: ## remove caches; results, data and tracking stay
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist *.egg-info
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path '*/.venv/*' -prune -exec rm -rf {} +

@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name in ("suite", "leaderboard"):
             sub.add_argument("name", help="a suite of conf/suite, such as default or smoke")
+        if name == "reproduce":
+            sub.add_argument(
+                "profile", help="the scale: paper (a GPU), qmnist (an hour), quick (minutes)"
+            )
         if overrides:
             sub.add_argument(
                 "overrides", nargs="*", default=[], metavar="OVERRIDE", help="see below"
@@ -66,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     results(sub)
     sub = verb("leaderboard", "rank a suite's defenses and attacks; terminal, md, html, json")
     results(sub)
+    sub = verb("reproduce", "run the paper's experiments and judge its claims", True)
+    sub.add_argument(
+        "--only", action="append", default=[], metavar="SUITE", help="only this suite; repeatable"
+    )
+    sub.add_argument("--workers", type=int, help="federations at a time; by default one per core")
+    results(sub)
+    sub = verb("report", "write the report of a reproduction from the evidence that it left")
+    sub.add_argument("evidence", type=Path, help="the evidence.json.gz of a reproduction")
+    sub.add_argument("--out", type=Path, default=Path(), help="folder to write; by default here")
+    sub.add_argument("--discussion", type=Path, help="Markdown to end the report with")
     sub = verb("track", "log the records to MLflow that it does not have yet")
     sub.add_argument("name", nargs="*", help="suites; by default all results there are")
     sub.add_argument("--uri", help="tracking server; by default MLFLOW_TRACKING_URI or SQLite")

@@ -18,6 +18,9 @@ KINDS = {
     "federations": "federation",
     "engines": "engine",
     "suites": "suite",
+    "profiles": "profile",
+    "reproductions": "reproduction",
+    "claims": "claim",
 }
 
 
@@ -49,6 +52,10 @@ def _entry(group: str, name: str) -> Entry:
     if group == "suite":
         grid = Suite.read(name)
         return Entry(name, grid.description, {"axes": grid.axes}, {})
+    if group in ("profile", "reproduction"):
+        return Entry(name, content.pop("description"), content, {})
+    if group == "claim":
+        return Entry(name, content.pop("text"), {}, {"paper": content["source"]})
     text = (config.CONF / group / f"{name}.yaml").read_text(encoding="utf-8")
     comment = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
     cls = config.target(group, {"name": name, **content})

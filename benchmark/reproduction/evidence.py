@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import config
-from benchmark.cell import Cell
 from benchmark.claims.claim import Claim
 from benchmark.claims.verdict import Verdict, judge
 from benchmark.errors import UserError
 from benchmark.files import atomic_file
 from benchmark.record import Record
 from benchmark.reproduction.profile import Values, fill
-from benchmark.suite import Suite
 
 SCHEMA_VERSION = 1
 
@@ -41,7 +39,7 @@ class Evidence:
     Attributes:
         profile, description: the scale.
         command: makes the records.
-        date: of the last record.
+        date: when they were gathered.
         unit: how long a norm is that the paper's model calls 1.
         values: what names such as ``$M3`` stand for.
         seeds: of every line.
@@ -142,14 +140,3 @@ def claims(values: Values) -> list[Claim]:
         raw: Mapping[str, Any] = config.read_yaml("claim", name)
         found.append(Claim.of(name, fill(raw, values, f"claim {name}")))
     return found
-
-
-def lines(suite: Suite) -> list[Line]:
-    """The points of a suite's grid with the cells that they stand for."""
-    return [
-        Line(
-            point,
-            [Cell.of([*suite.overrides, *point, f"seed={seed}"]).id for seed in suite.seeds],
-        )
-        for point in suite.points()
-    ]

@@ -10,6 +10,14 @@ from rich.table import Table
 from benchmark import config, listing
 from benchmark.suite import literal
 
+USE = {
+    "suite": "python -m benchmark suite NAME",
+    "profile": "python -m benchmark reproduce NAME",
+    "reproduction": "python -m benchmark reproduce PROFILE --only NAME",
+    "claim": "conf/claim/NAME.yaml",
+}
+"""How what is no configuration group is chosen."""
+
 
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
@@ -24,12 +32,12 @@ def main(arguments: argparse.Namespace) -> int:
     console = Console()
     for kind, entries in found.items():
         group = listing.KINDS[kind]
-        choose = "python -m benchmark suite NAME" if group == "suite" else f"{group}=NAME"
+        choose = USE.get(group, f"{group}=NAME")
         table = Table(
             "name", "what", "parameters", title=f"{kind} ({choose})", title_justify="left"
         )
         for entry in entries:
-            shown = "" if group == "suite" else _parameters(entry.parameters)
+            shown = "" if group in USE else _parameters(entry.parameters)
             table.add_row(entry.name, entry.description, shown)
         console.print(table)
     return 0
