@@ -33,12 +33,14 @@ def main(arguments: argparse.Namespace) -> int:
     for kind, entries in found.items():
         group = listing.KINDS[kind]
         choose = USE.get(group, f"{group}=NAME")
-        table = Table(
-            "name", "what", "parameters", title=f"{kind} ({choose})", title_justify="left"
-        )
+        table = Table(title=f"{kind} ({choose})", title_justify="left")
+        table.add_column("name", no_wrap=True)
+        table.add_column("what")
+        if group not in USE:
+            table.add_column("parameters")
         for entry in entries:
-            shown = "" if group in USE else _parameters(entry.parameters)
-            table.add_row(entry.name, entry.description, shown)
+            shown = [] if group in USE else [_parameters(entry.parameters)]
+            table.add_row(entry.name, entry.description, *shown)
         console.print(table)
     return 0
 
