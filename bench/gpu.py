@@ -7,7 +7,6 @@ Without a GPU, ``--device cpu --toy`` runs the same code at toy size.
 
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from benchmark.building import build
 from benchmark.data.module import FederatedDataModule
 from benchmark.machine import one_thread, peak_memory_mb, reset_peak_memory
 from benchmark.recorder import Checkpoint, Recorder
+from benchmark.training import trainer_of
 
 ENGINES = {
     "cuda, float32": ["engine=cuda"],
@@ -130,18 +130,8 @@ def whole_run(size: Size, device: str, checkpoints: bool) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         if checkpoints:
             callbacks.append(Checkpoint(Path(folder) / "last.ckpt", every=1))
-        trainer = pl.Trainer(
-            max_epochs=size.rounds,
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        with one_thread(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning on what torch deprecates
+        trainer = trainer_of(size.rounds, device, callbacks)
+        with one_thread():
             took = seconds(lambda: trainer.fit(federation, FederatedDataModule(dataset)), device)
     return Run(size.rounds, checkpoints, took, recorder.curves["main_accuracy"].values[-1])
 

@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 
+def cache_folder() -> Path:
+    """``FEDBACKDOOR_CACHE``, by default ``~/.cache/fedbackdoor``."""
+    return Path(os.environ.get("FEDBACKDOOR_CACHE") or Path.home() / ".cache" / "fedbackdoor")
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in ``path``'s folder; rename it to ``path`` if the block succeeds."""

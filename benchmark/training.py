@@ -48,7 +48,7 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     recorder = Recorder(on_round)
     path = cell.work_path(folder) / "last.ckpt"
     checkpoint = Checkpoint(path, federation.protocol.checkpoint_every)
-    trainer = _trainer(cell.rounds, device, [recorder, checkpoint])
+    trainer = trainer_of(cell.rounds, device, [recorder, checkpoint])
     # Sums split over threads round differently; the engine brings its own threads.
     with one_thread():
         _fit(trainer, federation, dataset, checkpoint.usable())
@@ -68,7 +68,8 @@ def _fit(
         raise KeyboardInterrupt from None
 
 
-def _trainer(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
+def trainer_of(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's trainer for a federation, which is an epoch of one batch for each round."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # float32 means float32, and the same bits each time, on a GPU too.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

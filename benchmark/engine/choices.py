@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmark.client import ClientModule
-from benchmark.files import locked, write_json
+from benchmark.files import cache_folder, locked, write_json
 
 log = logging.getLogger("benchmark")
 
@@ -24,11 +24,6 @@ _HOPELESS = 3
 """A candidate that takes so many times the best is not called again."""
 _WARM_UP_SECONDS = 0.1
 """A first call that takes longer is not slow because it is the first."""
-
-
-def cache_folder() -> Path:
-    """``FEDBACKDOOR_CACHE``, by default ``~/.cache/fedbackdoor``."""
-    return Path(os.environ.get("FEDBACKDOOR_CACHE") or Path.home() / ".cache" / "fedbackdoor")
 
 
 def remembered(question: Sequence[Any], decide: Callable[[], Any]) -> Any:

@@ -23,7 +23,7 @@ from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.layout import Layer, Layout, Shape, layers_of
 from benchmark.engine.plan import Lane, LocalRule
-from benchmark.files import atomic_file
+from benchmark.files import atomic_file, cache_folder
 from benchmark.models.dropout import layer_key
 
 log = logging.getLogger("benchmark")
@@ -193,8 +193,7 @@ def _compiled() -> Path:
     known = b"\0".join(
         [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode(), target]
     )
-    cache_folder = os.environ.get("FEDBACKDOOR_CACHE") or Path.home() / ".cache" / "fedbackdoor"
-    path = Path(cache_folder) / f"native-{hashlib.sha256(known).hexdigest()[:16]}.so"
+    path = cache_folder() / f"native-{hashlib.sha256(known).hexdigest()[:16]}.so"
     if not path.exists():
         with atomic_file(path) as library, tempfile.TemporaryDirectory() as folder:
             objects = [f"{folder}/{real}.o" for real in _TYPES.values()]
