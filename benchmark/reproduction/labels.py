@@ -1,0 +1,124 @@
+"""What a line of a figure is called: the field's symbols for what varies in its suite."""
+
+from dataclasses import dataclass
+
+from benchmark.record import Record
+from benchmark.reproduction import terms
+from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.reproduction.terms import NAMES, varying
+
+COMPARED = {"code_form": "attack.form", "weighting": "federation.weighting"}
+"""Suites that change one key only: the runs of other suites that differ in it stand beside."""
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """A line of a figure.
+
+    Attributes:
+        line: of the suite, or of another that is compared with it.
+        column: heading of the panels that it is drawn in; empty where there is one column.
+        label: its name among the lines of its column.
+        name: its name in the suite.
+        ordered: whether it lies on an axis of numbers, such as f or M.
+    """
+
+    line: Line
+    column: str
+    label: str
+    name: str
+    ordered: bool
+
+
+def labeled(evidence: Evidence, suite: str) -> list[Labeled]:
+    """The lines of a suite's figure, each with its name."""
+    lines = evidence.lines[suite]
+    chosen = [chosen_by(line) for line in lines]
+    varied = varying(chosen)
+    found = []
+    for line, choices in zip(lines, chosen, strict=True):
+        parts = terms.parts(choices, varied)
+        column, label = "", ", ".join(parts.values())
+        name = label
+        if len({c.get("participation") for c in chosen}) > 1:
+            column = NAMES["participation"].get(choices.get("participation", ""), "")
+        elif len(parts) > 1:
+            column, *rest = parts.values()
+            label = ", ".join(rest)
+        if not name:
+            label = name = _in_full(evidence, line)
+        found.append(Labeled(line, column, label, name, False))
+    if suite in COMPARED:
+        found = _beside(evidence, suite, found)
+    return [_with_order(each, found) for each in found]
+
+
+def chosen_by(line: Line) -> dict[str, str]:
+    """``{"attack": "none"}`` for the choice ``attack=none``."""
+    return {key: value for key, _, value in (choice.partition("=") for choice in line.choices)}
+
+
+def _in_full(evidence: Evidence, line: Line) -> str:
+    """The name of a line that is alone in its suite."""
+    records = evidence.of(line)
+    if not records:
+        return ", ".join(line.choices) or "all"
+    return f"{terms.attack(records[0].config)}, {terms.defense(records[0].config)}"
+
+
+def _beside(evidence: Evidence, suite: str, own: list[Labeled]) -> list[Labeled]:
+    """Own lines, each followed by those that differ from it in the compared key alone."""
+    key = COMPARED[suite]
+    others = {
+        tuple(line.cells): line for s, ls in evidence.lines.items() if s != suite for line in ls
+    }
+    found = []
+    for each in own:
+        records = evidence.of(each.line)
+        twins = [
+            line
+            for line in others.values()
+            if records and (there := evidence.of(line)) and _differ(records[0], there[0], key)
+        ]
+        for line in [*twins, each.line]:
+            told = _value(evidence.of(line), key)
+            name = f"{each.name}, {told}" if len(own) > 1 else told or each.name
+            found.append(Labeled(line, "", name, name, False))
+    return found
+
+
+def _value(records: list[Record], key: str) -> str:
+    group, _, name = key.partition(".")
+    value = str(records[0].config[group][name]) if records else ""
+    return NAMES.get(key, {}).get(value, value)
+
+
+def _differ(one: Record, other: Record, key: str) -> bool:
+    """Whether the compared key, and nothing else that was chosen, tells two runs apart."""
+    ignored = {"seed", "engine", "tracking", "device"}
+    flat = [
+        {
+            f"{group}.{name}": value
+            for group, section in record.config.items()
+            if group not in ignored
+            for name, value in section.items()
+        }
+        for record in (one, other)
+    ]
+    return varying(flat) == {key}
+
+
+def _with_order(each: Labeled, all_of_them: list[Labeled]) -> Labeled:
+    """Whether one number tells the lines of its column apart."""
+    column = [chosen_by(other.line) for other in all_of_them if other.column == each.column]
+    keys = varying(column)
+    numbers = len(keys) == 1 and all(_is_number(c.get(*keys)) for c in column)
+    return Labeled(each.line, each.column, each.label, each.name, numbers)
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        float(text or "")
+    except ValueError:
+        return False
+    return True

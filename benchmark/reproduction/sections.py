@@ -1,0 +1,201 @@
+"""The parts of a report: verdicts, one section for each suite, and what follows from all."""
+
+from collections.abc import Sequence
+
+from benchmark.claims.verdict import Verdict
+from benchmark.leaderboard.board import COLLAPSE, SUCCESS
+from benchmark.record import Record
+from benchmark.reproduction import facts, figures, labels, noise, tables, terms, words
+from benchmark.reproduction.document import (
+    Block,
+    Bullets,
+    Heading,
+    Mark,
+    Paragraph,
+    Picture,
+    Table,
+    Text,
+    verdict,
+)
+from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.reproduction.scores import Score, score
+from benchmark.reproduction.threat import threats
+
+PAPER_ROUNDS = 300
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """One row a claim, in the order of the figures."""
+    rows: list[list[Text]] = []
+    for suite in terms.ordered({v.claim.suite for v in verdicts}):
+        for each in (v for v in verdicts if v.claim.suite == suite):
+            claim = each.claim
+            rows.append(
+                [
+                    terms.title(suite)[0],
+                    claim.text.strip(),
+                    claim.source,
+                    words.measured(claim),
+                    words.found(each),
+                    words.margin(claim),
+                    verdict(each.word),
+                ]
+            )
+    head = ["part", "claim", "source", "measured", "found", "margin", "verdict"]
+    return Table(head, rows, text_columns=len(head))
+
+
+def suite(evidence: Evidence, name: str, verdicts: Sequence[Verdict]) -> list[Block]:
+    """What was run, the verdicts on it, the figure and its tables."""
+    short, about = terms.title(name)
+    blocks: list[Block] = [Heading(2, f"{short}: {about}" if about else short)]
+    told = _sentence(evidence.descriptions.get(name, ""))
+    if any("M = " in line.name for line in labels.labeled(evidence, name)) and evidence.unit != 1:
+        told += f" {facts.bounds(evidence)}."
+    blocks.append(Paragraph(told))
+    own = [v for v in verdicts if v.claim.suite == name]
+    if own:
+        blocks.append(Bullets([(*verdict(v.word), f": {v.claim.text.strip()}") for v in own]))
+    if any(evidence.of(line) for line in evidence.lines[name]):
+        blocks.append(Picture(name, short, _caption(evidence, name)))
+    blocks.append(tables.scores(evidence, name))
+    if name == tables.NORMS:
+        blocks += tables.norm_numbers(evidence)
+    return blocks
+
+
+def noise_section(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
+    """Which reading of the paper's noise fits its text."""
+    alone, found = noise.clipping(evidence), noise.readings(evidence, verdicts)
+    if alone is None or not found:
+        return [Paragraph("The runs with noise are missing.")]
+    base = score(evidence, alone)
+    rows: list[list[Text]] = [
+        ["clipping only", "", words.spread(base.main), "", _backdoor(base), "", "", ""]
+    ]
+    for each in found:
+        rows.append(
+            [
+                each.name,
+                terms.short(each.std),
+                words.spread(each.score.main),
+                words.effect(each.main, "%").removesuffix(" points") if each.main else "",
+                _backdoor(each.score),
+                verdict(each.main_word),
+                verdict(each.in_sample_word),
+                verdict(each.word),
+            ]
+        )
+    head = [
+        "reading",
+        f"{terms.SIGMA} here",
+        "main, %",
+        "against clipping, points",
+        "in-sample, %",
+    ]
+    head += ["main hardly hurt", "mitigates further", "fits both"]
+    return [
+        Paragraph(
+            "The paper adds noise of 0.025 and says that it mitigates the attack further while the "
+            f"main task is hardly hurt. Four readings of that number, under the norm-bounded "
+            f"attack; a reading fits if main accuracy stays within {100 * noise.COSTS_LITTLE:g} "
+            "points of clipping alone and in-sample backdoor accuracy falls by more than "
+            f"{100 * noise.MITIGATES:g}."
+        ),
+        Table(head, rows),
+        Paragraph(_fitting(found)),
+    ]
+
+
+def threat_section(evidence: Evidence) -> list[Block]:
+    """How many adversaries it takes."""
+    found = threats(evidence)
+    if not found:
+        return [Paragraph("No runs to tell it from.")]
+    rows: list[list[Text]] = [
+        [each.defense, each.attack, each.participation, each.told] for each in found
+    ]
+    head = ["defense", "attack", "participation", "adversaries needed"]
+    return [
+        Paragraph(
+            "The smallest share of compromised users tried with which mean in-sample backdoor "
+            f"accuracy over the last fifth of the rounds reaches {100 * SUCCESS:g} %. One "
+            "compromised client every f rounds stands for a share of 1/(f·K) with K clients a "
+            'round. "At most": no smaller share was tried; "more than": the largest tried does '
+            "not reach it."
+        ),
+        Table(head, rows, text_columns=4),
+    ]
+
+
+def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
+    """What these runs cannot say."""
+    items: list[Text] = [
+        (*verdict(v.word), f": {v.claim.text.strip()} {_sentence(v.why)}")
+        for v in verdicts
+        if v.word == "not decidable"
+    ]
+    items += [("No record of ", Mark(cell, "code"), ".") for cell in evidence.missing]
+    if evidence.profile != "paper":
+        items.append(
+            "The data set or the model is not the paper's, whose numbers need not come out here: "
+            "what is compared is their order, with norms and noise scaled to this model."
+        )
+    longest = max(facts.rounds(evidence))
+    if longest < PAPER_ROUNDS:
+        items.append(f"The federations ran {longest} rounds; the paper's about {PAPER_ROUNDS}.")
+    if not any(_on_gpu(record) for record in evidence.records.values()):
+        items.append("Nothing here was run on a GPU.")
+    items.append(
+        "The paper prints no table of numbers, so each claim is checked by its order and not by "
+        "its values; some details of its figures are read from its code or from later work."
+    )
+    return [Bullets(items)]
+
+
+def _caption(evidence: Evidence, name: str) -> str:
+    if name == tables.NORMS:
+        return f"Norms of honest updates, by round and over all rounds and seeds. {figures.BAND}"
+    told = (
+        "Main accuracy, in-sample backdoor accuracy and its mean over the rounds so far. "
+        f"{figures.BAND} Dotted: main accuracy without attack and defense."
+    )
+    if any(tables.windowed(evidence.of(line)) for line in evidence.lines[name]):
+        told += " Shaded: the rounds with an attack."
+    if any(_collapsed(evidence, line) for line in evidence.lines[name]):
+        told += (
+            f" Models with less than {100 * COLLAPSE:g} % of that have collapsed, and their "
+            "backdoor accuracy is not shown."
+        )
+    return told
+
+
+def _collapsed(evidence: Evidence, line: Line) -> bool:
+    return score(evidence, line).withheld.startswith("collapsed")
+
+
+def _fitting(found: Sequence[noise.Reading]) -> str:
+    by_word = {w: [r.name for r in found if r.word == w] for w in ("holds", "undecided")}
+    collapsed = [r.name for r in found if r.score.withheld.startswith("collapsed")]
+    if fitting := by_word["holds"]:
+        told = f"What fits: {' and '.join(fitting)}."
+    else:
+        told = "None of the readings is shown to fit."
+    if by_word["undecided"]:
+        told += f" Undecided: {' and '.join(by_word['undecided'])}."
+    if collapsed:
+        told += f" The model collapses with {' and '.join(collapsed)}."
+    return told
+
+
+def _sentence(text: str) -> str:
+    text = text.strip().removesuffix(".")
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _backdoor(scored: Score) -> str:
+    return scored.withheld or words.spread(scored.in_sample)
+
+
+def _on_gpu(record: Record) -> bool:
+    return not record.cost.device.lower().startswith("cpu")

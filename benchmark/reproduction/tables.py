@@ -1,0 +1,73 @@
+"""The numbers under a figure."""
+
+from benchmark.leaderboard.statistics import estimate
+from benchmark.record import Record
+from benchmark.reproduction import figures, labels, terms, words
+from benchmark.reproduction.document import Block, Paragraph, Table, Text
+from benchmark.reproduction.evidence import Evidence
+from benchmark.reproduction.scores import measured, score
+
+NORMS = "norms"
+"""The suite that measures honest updates."""
+
+
+def scores(evidence: Evidence, name: str) -> Table:
+    """A suite's lines; means over the last fifth of the rounds, and over all."""
+    head = ["line", "main, %", "in-sample, %", "held-out, %", "in-sample, all rounds, %"]
+    stops = any(windowed(evidence.of(line)) for line in evidence.lines[name])
+    head += ["while attacked, %", "half-life, rounds"] if stops else []
+    rows: list[list[Text]] = []
+    for each in labels.labeled(evidence, name):
+        scored = score(evidence, each.line)
+        missing = f" ({scored.missing} missing)" if scored.missing else ""
+        row: list[Text] = [f"{each.name}{missing}", words.spread(scored.main)]
+        if scored.withheld:
+            row += [scored.withheld, *[""] * (len(head) - 3)]
+        else:
+            row += map(words.spread, (scored.in_sample, scored.held_out, scored.cumulative))
+            row += _life(evidence.of(each.line)) if stops else []
+        rows.append(row)
+    return Table(head, rows)
+
+
+def _life(records: list[Record]) -> list[Text]:
+    """Backdoor accuracy late in the attack, and the rounds until half of it is gone."""
+    lived = measured(records, "backdoor_in_sample", "half_life")
+    outlived = any(
+        lived.get(r.seed) == r.config["federation"]["rounds"] - _last_attacked(r) for r in records
+    )
+    half_life = words.spread(estimate(lived), "rounds") if lived else "no backdoor"
+    attacked = measured(records, "backdoor_in_sample", "attacked_fifth")
+    return [words.spread(estimate(attacked)), f"≥ {half_life}" if outlived else half_life]
+
+
+def _last_attacked(record: Record) -> int:
+    curve = record.curves["num_compromised"]
+    points = zip(curve.rounds, curve.values, strict=True)
+    return max((r for r, n in points if n > 0), default=0)
+
+
+def windowed(records: list[Record]) -> bool:
+    """Whether the attack was confined to a window of rounds."""
+    return any(r.config["participation"].get("window") is not None for r in records)
+
+
+def norm_numbers(evidence: Evidence) -> list[Block]:
+    """How long honest updates were, in a sentence."""
+    records = [r for line in evidence.lines[NORMS] for r in evidence.of(line)]
+    medians = estimate(measured(records, "honest_norm_median", "cumulative_mean"))
+    longest = [v for r in records for v in r.curves["honest_norm_max"].values]
+    bound = evidence.values.get(figures.NORM_BOUND)
+    if medians is None or not longest:
+        return []
+    told = (
+        f"Honest updates have a median norm of {words.value(medians, '')} on average over rounds; "
+        f"the longest of all was {terms.short(max(longest))}."
+    )
+    if bound is not None:
+        above = sum(value > bound for value in longest)
+        told += (
+            f" In {above} of {len(longest)} rounds ({words.share(above / len(longest))}) a client "
+            f"was above {terms.short(bound)}, the paper's 2."
+        )
+    return [Paragraph(told)]

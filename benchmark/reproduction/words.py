@@ -1,0 +1,140 @@
+"""Verdicts in words: what was compared, and what was found."""
+
+from dataclasses import replace
+
+from benchmark.claims.claim import OWN, Claim, Runs
+from benchmark.claims.verdict import Comparison, Verdict
+from benchmark.leaderboard.statistics import Estimate
+from benchmark.leaderboard.words import MINUS, interval, number
+from benchmark.reproduction import terms
+from benchmark.reproduction.document import Text
+
+SHARES = ("main_accuracy", "backdoor", "source_accuracy")
+"""Beginnings of the names of metrics that are shares, shown in percent."""
+
+MEASURED = {
+    "final": "last round",
+    "last_fifth": "mean of the last fifth",
+    "cumulative_mean": "mean of all rounds",
+    "sawtooth": "after attacks minus before them",
+    "unsteadiness": "standard deviation from round to round",
+    "attacked_fifth": "mean of the last attacked rounds",
+    "half_life": "half-life",
+}
+
+
+def found(verdict: Verdict) -> Text:
+    """The means on each side, and the effect that decides."""
+    if not verdict.comparisons:
+        return verdict.why
+    claim = verdict.claim
+    names = [entry(claim, each) for each in claim.order]
+    means = [verdict.comparisons[0].one, *(c.other for c in verdict.comparisons)]
+    unit = _unit(claim)
+    if len(names) == 2:
+        shown = [
+            _plain_number(claim, each) if not isinstance(each, dict) else value(mean, unit)
+            for each, mean in zip(claim.order, means, strict=True)
+        ]
+        told = f"{names[0]}: {shown[0]}; {names[1]}: {shown[1]}; difference "
+        if not isinstance(claim.order[1], dict):
+            told = f"{names[0]}: {shown[0]}, against {shown[1]}; difference "
+        return told + effect(verdict.comparisons[0].effect, unit)
+    chain = f"{names[0]}: {value(_mean(means[0]), unit)}"
+    for comparison, name in zip(verdict.comparisons, names[1:], strict=True):
+        chain += f" {_relation(comparison)} {name}: {value(_mean(comparison.other), unit)}"
+    at, weakest = _weakest(verdict)
+    step = f"{names[at]} against {names[at + 1]}"
+    return f"{chain}. Weakest step, {step}: {effect(weakest.effect, unit)}"
+
+
+def measured(claim: Claim) -> str:
+    """Of which curve, and what of it."""
+    wanted = [claim.runs(each) for each in claim.order if isinstance(each, dict)]
+    metrics = dict.fromkeys(terms.METRICS.get(w["metric"], str(w["metric"])) for w in wanted)
+    measures = dict.fromkeys(MEASURED.get(w["measure"], str(w["measure"])) for w in wanted)
+    return f"{' and '.join(metrics)}, {' and '.join(measures)}"
+
+
+def margin(claim: Claim) -> str:
+    """What would count."""
+    least = effect(Estimate(claim.margin, None, 1), _unit(claim)).removeprefix("+")
+    if claim.direction == "same":
+        return f"less than {least} apart"
+    return f"{claim.direction}, by more than {least}" if claim.margin else claim.direction
+
+
+def entry(claim: Claim, each: Runs | float) -> str:
+    """What one side of a comparison is called."""
+    if not isinstance(each, dict):
+        return _plain_number(claim, each)
+    wanted = [claim.runs(other) for other in claim.order if isinstance(other, dict)]
+    varied = terms.varying(wanted)
+    if len(wanted) == 1:
+        varied = set(each) - set(OWN)
+    return terms.entry(claim.runs(each), varied) or terms.METRICS.get(claim.metric, claim.metric)
+
+
+def value(estimate: Estimate | None, unit: str) -> str:
+    """``93.0 ± 4.1 %``, ``1.2 ± 0.1`` for a norm, ``12 ± 3 rounds``."""
+    if unit == "%":
+        return f"{interval(estimate)} %" if estimate else interval(estimate)
+    return _measured(estimate, unit)
+
+
+def effect(estimate: Estimate, unit: str) -> str:
+    """The same for a difference, with its sign; those of percents are points."""
+    if unit == "%":
+        return f"{interval(estimate, signed=True)} points"
+    return _measured(estimate, unit, signed=True)
+
+
+def spread(estimate: Estimate | None, unit: str = "%") -> str:
+    """A mean in a table whose head says the unit."""
+    return interval(estimate) if unit == "%" else _measured(estimate, "")
+
+
+def share(value: float | None) -> str:
+    """``93.0 %``."""
+    return number(value) + (" %" if value is not None else "")
+
+
+def _measured(estimate: Estimate | None, unit: str, signed: bool = False) -> str:
+    if estimate is None:
+        return number(None)
+    told = f"{estimate.mean:{'+' if signed else ''}.3g}".replace("-", MINUS)
+    if estimate.half_width is not None:
+        told += f" ± {estimate.half_width:.2g}"
+    return f"{told} {unit}".rstrip()
+
+
+def _unit(claim: Claim) -> str:
+    wanted = [claim.runs(each) for each in claim.order if isinstance(each, dict)]
+    if any(each["measure"] == "half_life" for each in wanted):
+        return "rounds"
+    return "%" if wanted[0]["metric"].startswith(SHARES) else ""
+
+
+def _plain_number(claim: Claim, each: float) -> str:
+    unit = _unit(claim)
+    return f"{100 * each:g} %" if unit == "%" else f"{each:g} {unit}".rstrip()
+
+
+def _mean(estimate: Estimate) -> Estimate:
+    return replace(estimate, half_width=None)
+
+
+def _relation(comparison: Comparison) -> str:
+    one, other = comparison.one.mean, comparison.other.mean
+    return ">" if one > other else "<" if one < other else "="
+
+
+def _weakest(verdict: Verdict) -> tuple[int, Comparison]:
+    """The comparison that decides: of those with the verdict's word, the least in direction."""
+
+    def strength(each: tuple[int, Comparison]) -> float:
+        mean = each[1].effect.mean
+        return {"higher": mean, "lower": -mean, "same": -abs(mean)}[verdict.claim.direction]
+
+    deciding = [e for e in enumerate(verdict.comparisons) if e[1].word == verdict.word]
+    return min(deciding, key=strength)
