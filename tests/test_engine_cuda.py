@@ -71,6 +71,37 @@ def test_chunks_hold_every_lane_once_and_whole(lanes: list[Lane], limit: int) ->
     assert not waiting
 
 
+class PerInk(nn.Module):
+    """Infinite on a blank image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(28 * 28, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        ink = (1 - images).flatten(1)
+        return self.dense(ink) / ink.sum(1, keepdim=True)
+
+
+def test_a_batch_is_not_filled_up_with_a_strangers_example() -> None:
+    """Which may be one that the model makes infinite."""
+    images = DATA.images.clone()
+    images[0] = 255
+    data = replace(DATA, images=images)
+    lanes = []
+    for one in LANES:
+        real = torch.arange(one.indices.shape[1]) < torch.tensor(one.sizes)[:, None]
+        lanes.append(replace(one, indices=torch.where(real, one.indices.clamp(min=1), 0)))
+    found = []
+    for engine in (CudaEngine(), ReferenceEngine()):
+        torch.manual_seed(0)
+        client = ClientModule(PerInk().double(), lr=0.1)
+        engine.setup(client, data)
+        found.append(engine.train(client.flat(), Plan(0, lanes)).updates)
+    assert found[1].isfinite().all()
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-13)
+
+
 def test_a_wide_lane_does_not_widen_the_others() -> None:
     wide = some_lane(n=40, batch_size=40)
     chunk = next_chunk([*LANES, wide], list(range(8)), limit=8, dropouts=0)

@@ -119,7 +119,12 @@ class CudaEngine(Engine):
             for part in (chunk.indices, chunk.labels, chunk.sizes, chunk.keys)
         )
         positions = torch.arange(indices.shape[2], device=device)
-        shares = (positions < sizes[:, :, None]) / sizes[:, :, None].clamp(min=1).to(start.dtype)
+        own = positions < sizes[:, :, None]
+        shares = own / sizes[:, :, None].clamp(min=1).to(start.dtype)
+        # A batch is filled up with its own first example: the loss of a stranger may be infinite,
+        # and 0 · inf is NaN.
+        indices = torch.where(own, indices, indices[:, :, :1])
+        labels = torch.where(own, labels, labels[:, :, :1])
         step.theta.copy_(start)
         step.losses.zero_()
         step.active.zero_()
@@ -133,6 +138,8 @@ class CudaEngine(Engine):
                 # Every other size is another graph to capture.
                 usual = max(width, chunk.widths[0])
                 step.shares[:count, width : rounded(usual)].zero_()
+                step.indices[:count, width : rounded(usual)] = step.indices[:count, :1]
+                step.labels[:count, width : rounded(usual)] = step.labels[:count, :1]
                 count, width = rounded(count), rounded(usual)
             step.run(count, width)
             self._follow_rules(step.theta, start, chunk, t)
