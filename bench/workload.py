@@ -119,9 +119,11 @@ class Workload:
 
     @property
     def brief(self) -> Plan:
-        """The same cohort with one step for each client: to warm up on."""
-        lanes = self.plan.lanes
-        return Plan(0, [_first_step(lane) for lane in lanes])
+        """The same cohort with a few steps for each client: to warm up on.
+
+        As many as ``auto`` chooses by, which one step might mislead.
+        """
+        return Plan(0, [_first_steps(lane, 4) for lane in self.plan.lanes])
 
     def _lane(self, user: int) -> Lane:
         indices = self.data.user(user)
@@ -136,13 +138,13 @@ class Workload:
         return DataLoader(tensors, batch_size=self.batch, shuffle=True, generator=source)
 
 
-def _first_step(lane: Lane) -> Lane:
+def _first_steps(lane: Lane, count: int) -> Lane:
     return replace(
         lane,
-        indices=lane.indices[:1],
-        labels=lane.labels[:1],
-        sizes=lane.sizes[:1],
-        epoch_ends=lane.epoch_ends[:1],
+        indices=lane.indices[:count],
+        labels=lane.labels[:count],
+        sizes=lane.sizes[:count],
+        epoch_ends=lane.epoch_ends[:count],
     )
 
 

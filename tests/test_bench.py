@@ -80,7 +80,7 @@ def test_all_loops_and_engines_do_the_same_work():
 def test_a_cohort_has_the_papers_shape():
     work = Workload.of("paper", clients=3)
     assert [lane.sizes for lane in work.plan.lanes] == [(20,) * 25] * 3
-    assert [lane.sizes for lane in work.brief.lanes] == [(20,)] * 3
+    assert [lane.sizes for lane in work.brief.lanes] == [(20,) * 4] * 3
     assert any(isinstance(layer, nn.Dropout) for layer in work.model.modules())
     assert torch.equal(work.theta, nn.utils.parameters_to_vector(named("paper").parameters()))
     data = paper_shaped(users=3, images=50, test_images=10)
