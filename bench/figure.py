@@ -29,10 +29,10 @@ def draw(folder: Path) -> Path:
     panels: list[tuple[str, str, Callable[[Axes, dict[str, Any]], None]]] = [
         ("engines", "Paper's model: speed, naive loop = 1", _engines("paper")),
         ("engines", "Small model: speed, naive loop = 1", _engines("small")),
-        ("neighbor", "Beside a busy process: times as long", _neighbor),
+        ("neighbor", "Beside a busy process, x as long", _neighbor),
         ("overhead", "A round beside local training, % of it", _overhead),
-        ("scaling", "Small model: ms a client, by clients a round", _scaling),
-        ("memory", "Small model: MiB resident, by rounds", _memory),
+        ("scaling", "ms a client, by clients a round", _scaling),
+        ("memory", "MiB resident, by rounds", _memory),
     ]
     for axes, (name, title, panel) in zip(figure.subplots(2, 3).flat, panels, strict=True):
         axes.set_title(title, loc="left", fontsize=11, color=INK)
@@ -142,10 +142,10 @@ def _overhead(axes: Axes, data: dict[str, Any]) -> None:
             )
     labels = [f"{part} *" if part in COUNTED else part for part in parts[::-1]]
     axes.set_yticks(range(len(parts)), labels)
-    limits = ", ".join(
+    limits = "\n".join(
         f"{name} {data[name]['counted']:.1f} (limit {data[name]['limit']:.0f})" for name in names
     )
-    axes.plot([], [], " ", label=f"* together: {limits}")
+    axes.plot([], [], " ", label=f"* together:\n{limits}")
     _legend(axes)
 
 

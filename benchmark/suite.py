@@ -44,6 +44,11 @@ class Suite:
         Raises:
             UserError: there is none, or it is not a suite.
         """
+        if name in config.names("reproduction"):
+            raise UserError(
+                f"suite {name} is run at a scale: python -m benchmark reproduce PROFILE "
+                f"--only {name}; valid: {', '.join(config.names('profile'))}"
+            )
         if name not in config.names("suite"):
             raise config.unknown("suite", name, config.names("suite"))
         return Suite.of({"name": name, **config.read_yaml("suite", name)})

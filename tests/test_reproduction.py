@@ -113,6 +113,10 @@ def test_norms_are_measured_first_and_the_rest_follows(
         (["reproduce", "quick", "--only", "fig5"], "no suite 'fig5' in conf/reproduction"),
         (["reproduce", "quick", "attack=boostde"], "no attack 'boostde'; did you mean 'boosted'"),
         (["reproduce", "quick", "--workers", "0"], "--workers must be at least 1, got 0"),
+        (
+            ["suite", "fig3_tasks"],
+            "reproduce PROFILE --only fig3_tasks; valid: paper, qmnist, quick",
+        ),
         (["report", "none.json.gz"], "none.json.gz: no such file; python -m benchmark reproduce"),
         (["report", "damaged.gz"], "damaged.gz: not the evidence of a reproduction"),
         (["report", "other.gz"], "other.gz: evidence of schema version 0, this program reads"),
