@@ -133,7 +133,9 @@ def norms(evidence: Evidence, suite: str) -> Figure:
 
 def _legend_columns(lines: Sequence[Labeled], wide: float) -> int:
     longest = max(len(line.label) for line in lines)
-    return max(1, min(len(lines), int(wide / (0.075 * longest + 0.45))))
+    fitting = max(1, min(len(lines), int(wide / (0.07 * longest + 0.4))))
+    rows = math.ceil(len(lines) / fitting)
+    return math.ceil(len(lines) / rows)
 
 
 def _draw(axes: Axes, evidence: Evidence, line: Labeled, look: Look, metric: str) -> None:

@@ -28,18 +28,25 @@ def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(pieces=pieces, kind=kind, anchor=anchor, prose=prose)
+    environment.filters.update(
+        pieces=pieces, kind=kind, anchor=anchor, prose=prose, unbroken=unbroken
+    )
     return environment.get_template("reproduction/page.html.jinja").render(
         title=title,
         blocks=blocks,
         headings=[b for b in blocks if isinstance(b, Heading) and b.level == 2],
-        svgs={name: Markup(_colored(svg)) for name, svg in svgs.items()},
+        svgs={name: Markup(_fitted(_colored(svg))) for name, svg in svgs.items()},
     )
 
 
 def anchor(text: str) -> str:
     """A heading's id, from its words."""
     return re.sub(r"[^a-z0-9]+", "-", text.partition(":")[0].lower()).strip("-")
+
+
+def unbroken(text: str) -> str:
+    """Numbers and formulas stay on one line: ``M = 3``, ``1.0 ± 0.2 %``."""
+    return re.sub(r" (?=[=±%])|(?<=[=±]) ", "\N{NO-BREAK SPACE}", text)
 
 
 def prose(markdown: str) -> Markup:
@@ -63,6 +70,13 @@ def _inline(text: str) -> Markup:
     told = str(escape(text.replace("\n", " ")))
     told = re.sub(r"`([^`]+)`", r"<code>\1</code>", told)
     return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", told))
+
+
+def _fitted(svg: str) -> str:
+    """At its own size, 12 points to 1 rem, where the window is wide enough."""
+    found = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+    assert found
+    return svg.replace("<svg", f'<svg style="max-width: {float(found[1]) / 12:.1f}rem"', 1)
 
 
 def _colored(svg: str) -> str:
