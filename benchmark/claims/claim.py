@@ -53,6 +53,11 @@ class Claim:
         """An entry of ``order`` with what the claim says of all of them."""
         return {key: getattr(self, key) for key in OWN} | self.given | entry
 
+    @property
+    def suites(self) -> set[str]:
+        """All whose runs it compares."""
+        return {str(self.runs(e)["suite"]) for e in self.order if isinstance(e, dict)}
+
     @staticmethod
     def of(name: str, raw: Mapping[str, Any]) -> "Claim":
         """Check the parts of a claim.

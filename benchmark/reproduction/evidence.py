@@ -82,13 +82,22 @@ class Evidence:
         return statistics.fmean(known) if known else None
 
     def verdicts(self) -> list[Verdict]:
-        """On every claim of ``conf/claim``, in the order of their names.
+        """On the claims of ``conf/claim`` on suites that were run, in the order of their names.
 
         Raises:
             UserError: a file there is no claim.
         """
         runs = {suite: list(self.runs(suite)) for suite in self.lines}
-        return [judge(claim, runs, self.seeds, self.main) for claim in claims(self.values)]
+        return [
+            judge(claim, runs, self.seeds, self.main)
+            for claim in claims(self.values)
+            if claim.suites <= runs.keys()
+        ]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Suites that there are and that were not run."""
+        return sorted(set(config.names("reproduction")) - self.lines.keys())
 
     def write(self, path: Path) -> None:
         """Write as compressed JSON: the same bytes for the same evidence."""
