@@ -135,6 +135,16 @@ def test_collapsed_line_is_drawn_without_its_backdoor(everything):
     assert [len(labels) for labels in drawn] == [6, 4, 4]  # the first has the reference too
 
 
+def test_sawtooth_lines_have_panels_of_their_own(everything):
+    figure = figures.accuracies(everything, "fig1_participation")
+    fixed = figure.axes[:7]
+    drawn = [[line.get_label() for line in axes.lines] for axes in fixed]
+    assert drawn[1:6] == [[f"f = {f}"] for f in (1, 2, 3, 5, 10)]
+    assert len(figure.axes) == 14
+    assert len(figures.accuracies(everything, "fig4a_norm_clipping").axes) == 9
+    assert not figures.intermittent(everything, labeled(everything, "lifetime"))
+
+
 def test_one_collapsed_seed_is_enough(tmp_path):
     def outcome(resolved, seed):
         found = plausible(resolved, seed)
@@ -179,7 +189,7 @@ def test_suites_of_one_change_stand_beside_the_runs_without_it(everything):
 def test_answer_counts_the_verdicts_of_the_table(everything, texts):
     markdown, html = texts
     table = markdown.split("\n## Verdicts", 1)[1].split("\n## ", 1)[0]
-    words_found = re.findall(r"\*\*([a-z ]+)\*\* \|$", table, re.M)
+    words_found = re.findall(r"^\| .* \| \*\*([a-z ]+)\*\* \|", table, re.M)
     assert len(words_found) == len(everything.verdicts()) > 10
     n = {word: words_found.count(word) for word in set(words_found)}
     assert f"Of {len(words_found)} claims, {n['holds']} hold, {n['does not hold']} do" in markdown
@@ -251,7 +261,7 @@ def test_missing_runs_are_named(tmp_path):
     found = evidence(suites=["fig1_participation"], missing=missing)
     markdown, _ = written(found, tmp_path)
     (cell,) = found.missing
-    assert f"No record of `{cell}`." in markdown
+    assert f"Federations without a record: `{cell}`" in markdown
     assert "**1** of 33 federations have no record" in markdown
     assert "f = 5 (1 missing)" in rows(markdown, "Figure 1")
 
@@ -264,6 +274,19 @@ def test_all_runs_of_a_line_missing(tmp_path):
     markdown, _ = written(found, tmp_path)
     assert rows(markdown, "Figure 1")["f = 1 (3 missing)"][:2] == [NOTHING, "missing"]
     assert not (tmp_path / "reproduction" / "fig1_participation.png").exists()
+
+
+def test_what_was_not_checked_is_said(everything, texts):
+    section = texts[0].split("\n## What could not be checked here", 1)[1]
+    assert "Nothing here was run on a GPU." in section
+    assert "The federations ran 10 rounds; the paper's about 300." in section
+    assert "Main accuracy was measured every 5 rounds" in section
+    for verdict in everything.verdicts():
+        assert (words.found(verdict) in section.replace("\\", "")) == (not verdict.comparisons)
+    cost = replace(next(iter(everything.records.values())).cost, device="NVIDIA H200")
+    records = {name: replace(r, cost=cost) for name, r in everything.records.items()}
+    on_gpu = report.blocks(replace(everything, records=records))
+    assert "GPU" not in str(on_gpu)
 
 
 def test_nothing_to_report_on_is_said():

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from benchmark.reproduction.curves import LEVELS
 from benchmark.reproduction.document import Block, Heading, kind, pieces
-from benchmark.reproduction.figures import LEVELS
 
 
 def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str:

@@ -34,19 +34,19 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
                 [
                     terms.title(suite)[0],
                     claim.text.strip(),
-                    claim.source,
-                    words.measured(claim),
+                    verdict(each.word),
                     words.found(each),
                     words.margin(claim),
-                    verdict(each.word),
+                    words.measured(claim),
+                    claim.source,
                 ]
             )
-    head = ["part", "claim", "source", "measured", "found", "margin", "verdict"]
+    head = ["part", "claim", "verdict", "found", "margin", "measured", "source"]
     return Table(head, rows, text_columns=len(head))
 
 
 def suite(evidence: Evidence, name: str, verdicts: Sequence[Verdict]) -> list[Block]:
-    """What was run, the verdicts on it, the figure and its tables."""
+    """What was run, the verdicts on it, the figure and its numbers."""
     short, about = terms.title(name)
     blocks: list[Block] = [Heading(2, f"{short}: {about}" if about else short)]
     told = _sentence(evidence.descriptions.get(name, ""))
@@ -131,11 +131,13 @@ def threat_section(evidence: Evidence) -> list[Block]:
 def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
     """What these runs cannot say."""
     items: list[Text] = [
-        (*verdict(v.word), f": {v.claim.text.strip()} {_sentence(v.why)}")
+        (*verdict(v.word), f": {v.claim.text.strip()} Why: {v.why}.")
         for v in verdicts
         if v.word == "not decidable"
     ]
-    items += [("No record of ", Mark(cell, "code"), ".") for cell in evidence.missing]
+    if cells := evidence.missing:
+        named = [mark for cell in cells for mark in (" ", Mark(cell, "code"))]
+        items.append(("Federations without a record:", *named))
     if evidence.profile != "paper":
         items.append(
             "The data set or the model is not the paper's, whose numbers need not come out here: "
@@ -144,6 +146,11 @@ def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
     longest = max(facts.rounds(evidence))
     if longest < PAPER_ROUNDS:
         items.append(f"The federations ran {longest} rounds; the paper's about {PAPER_ROUNDS}.")
+    if (every := max(_evaluated(r) for r in evidence.records.values())) > 1:
+        items.append(
+            f"Main accuracy was measured every {every} rounds: where an attack comes every f "
+            "rounds, that can be at the same distance from an attack each time."
+        )
     if not any(_on_gpu(record) for record in evidence.records.values()):
         items.append("Nothing here was run on a GPU.")
     items.append(
@@ -160,6 +167,8 @@ def _caption(evidence: Evidence, name: str) -> str:
         "Main accuracy, in-sample backdoor accuracy and its mean over the rounds so far. "
         f"{figures.BAND} Dotted: main accuracy without attack and defense."
     )
+    if figures.intermittent(evidence, labels.labeled(evidence, name)):
+        told += " Each line's in-sample backdoor accuracy has a panel of its own, in their order."
     if any(tables.windowed(evidence.of(line)) for line in evidence.lines[name]):
         told += " Shaded: the rounds with an attack."
     if any(_collapsed(evidence, line) for line in evidence.lines[name]):
@@ -195,6 +204,10 @@ def _sentence(text: str) -> str:
 
 def _backdoor(scored: Score) -> str:
     return scored.withheld or words.spread(scored.in_sample)
+
+
+def _evaluated(record: Record) -> int:
+    return int(record.config["federation"]["evaluate_every"])
 
 
 def _on_gpu(record: Record) -> bool:
