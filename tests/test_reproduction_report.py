@@ -9,9 +9,10 @@ from benchmark.claims.claim import Claim
 from benchmark.claims.verdict import judge
 from benchmark.errors import UserError
 from benchmark.leaderboard.words import NOTHING
-from benchmark.reproduction import figures, noise, page, report, words
-from benchmark.reproduction.labels import labeled
-from benchmark.reproduction.threat import threats
+from benchmark.reproduction import report
+from benchmark.reproduction.report import figures, noise, page, words
+from benchmark.reproduction.report.labels import labeled
+from benchmark.reproduction.report.threat import threats
 from tests.evidence import evidence, plausible
 
 

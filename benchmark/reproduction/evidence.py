@@ -61,7 +61,7 @@ class Evidence:
 
     def runs(self, suite: str) -> Iterator[Record | None]:
         """The records of a suite, None for each that is missing."""
-        for line in self.lines[suite]:
+        for line in self.lines.get(suite, ()):
             yield from map(self.records.get, line.cells)
 
     def of(self, line: Line) -> list[Record]:

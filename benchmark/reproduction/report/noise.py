@@ -7,7 +7,7 @@ from benchmark.claims.claim import Claim, matches
 from benchmark.claims.verdict import Verdict, Word, judge
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.scores import Score, measured, score
+from benchmark.reproduction.report.scores import Score, measured, score
 
 SUITE = "fig4b_weak_dp"
 COSTS_LITTLE, MITIGATES = 0.02, 0.05

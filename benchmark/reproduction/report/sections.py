@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from benchmark.claims.verdict import Verdict
 from benchmark.leaderboard.board import COLLAPSE, SUCCESS
 from benchmark.record import Record
-from benchmark.reproduction import facts, figures, labels, noise, tables, terms, words
-from benchmark.reproduction.document import (
+from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.reproduction.report import facts, figures, labels, noise, tables, terms, words
+from benchmark.reproduction.report.document import (
     Block,
     Bullets,
     Heading,
@@ -17,9 +18,8 @@ from benchmark.reproduction.document import (
     Text,
     verdict,
 )
-from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.scores import Score, score
-from benchmark.reproduction.threat import threats
+from benchmark.reproduction.report.scores import Score, score
+from benchmark.reproduction.report.threat import threats
 
 PAPER_ROUNDS = 300
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from benchmark.reproduction.curves import LEVELS
-from benchmark.reproduction.document import Block, Heading, kind, pieces
+from benchmark.reproduction.report.curves import LEVELS
+from benchmark.reproduction.report.document import Block, Heading, kind, pieces
 
 
 def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str:
@@ -31,7 +31,7 @@ def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str
     environment.filters.update(
         pieces=pieces, kind=kind, anchor=anchor, prose=prose, unbroken=unbroken
     )
-    return environment.get_template("reproduction/page.html.jinja").render(
+    return environment.get_template("reproduction/report/page.html.jinja").render(
         title=title,
         blocks=blocks,
         headings=[b for b in blocks if isinstance(b, Heading) and b.level == 2],

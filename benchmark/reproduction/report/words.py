@@ -6,8 +6,8 @@ from benchmark.claims.claim import OWN, Claim, Runs
 from benchmark.claims.verdict import Comparison, Verdict
 from benchmark.leaderboard.statistics import Estimate
 from benchmark.leaderboard.words import MINUS, interval, number
-from benchmark.reproduction import terms
-from benchmark.reproduction.document import Text
+from benchmark.reproduction.report import terms
+from benchmark.reproduction.report.document import Text
 
 SHARES = ("main_accuracy", "backdoor", "source_accuracy")
 """Beginnings of the names of metrics that are shares, shown in percent."""

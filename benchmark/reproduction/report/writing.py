@@ -10,12 +10,12 @@ from benchmark.claims.verdict import Verdict
 from benchmark.errors import UserError
 from benchmark.files import atomic_file
 from benchmark.leaderboard import drawing
-from benchmark.reproduction import facts, figures, sections, tables, terms
-from benchmark.reproduction.document import Block, Heading, Link, Paragraph, Picture, Prose
 from benchmark.reproduction.evidence import Evidence
-from benchmark.reproduction.markdown import to_markdown
-from benchmark.reproduction.page import to_html
-from benchmark.reproduction.threat import Threat, threats
+from benchmark.reproduction.report import facts, figures, sections, tables, terms
+from benchmark.reproduction.report.document import Block, Heading, Link, Paragraph, Picture, Prose
+from benchmark.reproduction.report.markdown import to_markdown
+from benchmark.reproduction.report.page import to_html
+from benchmark.reproduction.report.threat import Threat, threats
 
 TITLE = "Can you really backdoor federated learning? Claim by claim"
 PAPER = Link("Sun et al. 2019, arXiv 1911.07963", "https://arxiv.org/abs/1911.07963")

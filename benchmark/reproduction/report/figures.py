@@ -10,10 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.leaderboard.drawing import DASHES, INK, MUTED, SERIES, percent_axis
-from benchmark.reproduction.curves import Look, band, gathered, looks, over_seeds, points, so_far
 from benchmark.reproduction.evidence import Evidence
-from benchmark.reproduction.labels import Labeled, labeled
-from benchmark.reproduction.scores import score
+from benchmark.reproduction.report.curves import (
+    Look,
+    band,
+    gathered,
+    looks,
+    over_seeds,
+    points,
+    so_far,
+)
+from benchmark.reproduction.report.labels import Labeled, labeled
+from benchmark.reproduction.report.scores import score
 
 NORM_BOUND = "M2"
 TOP, BOTTOM, LEFT, RIGHT, GAP = 0.4, 0.5, 1.0, 0.15, 0.25

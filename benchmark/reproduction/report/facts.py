@@ -5,9 +5,9 @@ from typing import Any
 
 from benchmark.leaderboard.words import USER_KINDS
 from benchmark.record import Record
-from benchmark.reproduction import terms
-from benchmark.reproduction.document import Block, Code, Facts, Mark, Paragraph, Text
 from benchmark.reproduction.evidence import Evidence
+from benchmark.reproduction.report import terms
+from benchmark.reproduction.report.document import Block, Code, Facts, Mark, Paragraph, Text
 
 WRITERS = "writers"
 BOUNDS = (3, 5, 10)

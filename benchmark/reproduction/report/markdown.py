@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from benchmark.reproduction.document import (
+from benchmark.reproduction.report.document import (
     Block,
     Bullets,
     Code,

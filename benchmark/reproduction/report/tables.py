@@ -2,10 +2,10 @@
 
 from benchmark.leaderboard.statistics import estimate
 from benchmark.record import Record
-from benchmark.reproduction import figures, labels, terms, words
-from benchmark.reproduction.document import Block, Paragraph, Table, Text
 from benchmark.reproduction.evidence import Evidence
-from benchmark.reproduction.scores import measured, score
+from benchmark.reproduction.report import figures, labels, terms, words
+from benchmark.reproduction.report.document import Block, Paragraph, Table, Text
+from benchmark.reproduction.report.scores import measured, score
 
 NORMS = "norms"
 """The suite that measures honest updates."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from benchmark.leaderboard.board import SUCCESS
 from benchmark.record import Record
-from benchmark.reproduction import terms
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.scores import score
+from benchmark.reproduction.report import terms
+from benchmark.reproduction.report.scores import score
 
 SUITES = ("fig1_participation", "fig2_norm_bounded", "fig4a_norm_clipping", "fig4b_weak_dp")
 
