@@ -13,7 +13,17 @@ from benchmark import cli, config, listing
 from benchmark.record import Record
 from tests.running import ROOT, TINY, call, command, environment, files
 
-VERBS = ("partition", "run", "suite", "leaderboard", "track", "list", "params")
+VERBS = (
+    "partition",
+    "run",
+    "suite",
+    "leaderboard",
+    "reproduce",
+    "report",
+    "track",
+    "list",
+    "params",
+)
 
 
 def test_run_prints_the_records_path_and_json_the_record(

@@ -73,6 +73,7 @@ def reproduce(capsys: pytest.CaptureFixture[str], *further: str) -> Evidence:
     return Evidence.read(Path("results/reproduction-quick/evidence.json.gz"))
 
 
+@pytest.mark.slow
 def test_norms_are_measured_first_and_the_rest_follows(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -64,6 +64,7 @@ def test_numbers_are_those_of_the_records(tmp_path):
     assert "60.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}24.8" in html
 
 
+@pytest.mark.slow
 def test_cumulative_mean_is_that_of_all_rounds(tmp_path):
     found = evidence(suites=["fig1_participation"])
     line = next(x for x in found.lines["fig1_participation"] if x.choices[-1].endswith("=1"))
@@ -146,6 +147,7 @@ def test_sawtooth_lines_have_panels_of_their_own(everything):
     assert not figures.intermittent(everything, labeled(everything, "lifetime"))
 
 
+@pytest.mark.slow
 def test_one_collapsed_seed_is_enough(tmp_path):
     def outcome(resolved, seed):
         found = plausible(resolved, seed)
@@ -314,6 +316,7 @@ def test_page_needs_nothing_else(texts):
     assert html.count("<svg") == 9
 
 
+@pytest.mark.slow
 def test_markdown_shows_every_figure_that_was_written(tmp_path):
     paths = report.write(evidence(suites=["fig3_tasks", "weighting"]), tmp_path)
     shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (tmp_path / "reproduction.md").read_text())
@@ -322,6 +325,7 @@ def test_markdown_shows_every_figure_that_was_written(tmp_path):
     assert all((tmp_path / name).stat().st_size > 10_000 for name in shown)
 
 
+@pytest.mark.slow
 def test_same_evidence_same_bytes(tmp_path):
     found = evidence(suites=["fig4a_norm_clipping"])
     shuffled = replace(found, records=dict(reversed(found.records.items())))
