@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hydra.utils import get_class
 
-from benchmark import config
+from benchmark import config, listing
 from benchmark.building import build, make, refusals
 from benchmark.errors import UserError
 from benchmark.suite import Suite
@@ -23,7 +23,7 @@ def fault(*overrides: str) -> str:
 
 def test_every_folder_of_conf_is_a_group_and_none_is_empty() -> None:
     folders = {path.name for path in config.CONF.iterdir() if path.is_dir()}
-    assert folders == {*config.GROUPS, "suite"}
+    assert folders == {*listing.KINDS.values(), "engine", "tracking"}
     assert all(config.names(group) for group in folders)
 
 
