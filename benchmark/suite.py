@@ -182,11 +182,26 @@ def run(
         watch(event)
         if isinstance(event, Failed):
             failed.append(event)
-            with atomic_file(folder / "failures" / f"{event.cell.id}.txt") as path:
+            with atomic_file(failure_path(event.cell, folder)) as path:
                 path.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
         elif isinstance(event, Finished):
-            (folder / "failures" / f"{event.cell.id}.txt").unlink(missing_ok=True)
+            failure_path(event.cell, folder).unlink(missing_ok=True)
     return Outcome(len(cells) - len(failed), failed)
+
+
+def failure_path(cell: Cell, folder: Path) -> Path:
+    """Where it is told why a cell gave no record: a line, then where it happened."""
+    return folder / "failures" / f"{cell.id}.txt"
+
+
+def failures(cells: Sequence[Cell], folder: Path) -> dict[str, str]:
+    """Cells without a record that failed → one line why."""
+    paths = {cell.id: failure_path(cell, folder) for cell in cells if not is_done(cell, folder)}
+    return {
+        name: path.read_text(encoding="utf-8").partition("\n")[0]
+        for name, path in paths.items()
+        if path.exists()
+    }
 
 
 def write_manifest(suite: Suite, cells: Sequence[Cell], folder: Path) -> None:

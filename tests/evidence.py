@@ -100,6 +100,7 @@ def evidence(
         descriptions={name: made[name].description for name in lines},
         lines=lines,
         records=records,
+        failures={},
     )
 
 

@@ -249,6 +249,29 @@ def test_readings_of_the_noise(everything, texts):
     assert "The model collapses with variance 0.025 on the average." in texts[0]
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_noise_that_makes_the_model_diverge_is_refuted(everything, seeds: int):
+    line = next(
+        line
+        for line in everything.lines["fig4b_weak_dp"]
+        if f"defense.noise_std={everything.values['std158']}" in line.choices
+        and "defense.noise_on=sum" in line.choices
+    )
+    gone = line.cells[:seeds]
+    found = replace(
+        everything,
+        records={k: r for k, r in everything.records.items() if k not in gone},
+        failures=dict.fromkeys(gone, "FloatingPointError: round 3: not finite"),
+    )
+    told = {r.name: r.word for r in noise.readings(found, found.verdicts())}
+    assert told["variance 0.025 on the sum"] == "does not hold"
+    assert told["standard deviation 0.025 on the average"] == "holds"
+    said = str(writing.blocks(found))
+    assert "diverges with variance 0.025 on the sum, which refutes that reading" in said
+    assert f"diverged in {seeds} of 3 seeds" in said
+    assert "FloatingPointError: round 3" in said
+
+
 def test_verdicts_of_claims_go_before_own_judgment(everything):
     verdicts = [
         replace(v, word="undecided") if v.claim.name.startswith("fig4b") else v
@@ -264,7 +287,7 @@ def test_missing_runs_are_named(tmp_path):
     found = evidence(suites=["fig1_participation"], missing=missing)
     markdown, _ = written(found, tmp_path)
     (cell,) = found.missing
-    assert f"Federations without a record: `{cell}`" in markdown
+    assert f"No record: `{cell}`. It was not run." in markdown
     assert "**1** of 33 federations have no record" in markdown
     assert "f = 5 (1 missing)" in rows(markdown, "Figure 1")
 

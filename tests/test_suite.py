@@ -12,8 +12,8 @@ from benchmark import config, suite
 from benchmark.cell import Cell
 from benchmark.errors import UserError
 from benchmark.executor import Event, Executor, Failed, Finished, Started
-from benchmark.suite import Suite, literal
-from tests.running import TINY, files
+from benchmark.suite import Suite, failure_path, failures, literal
+from tests.running import TINY, files, tiny
 
 
 def grid(**axes: Any) -> list[list[str]]:
@@ -176,3 +176,13 @@ def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "smoke" / "suite.json").write_text(text)
     with pytest.raises(UserError, match=r"suite\.json: corrupt; .* suite smoke"):
         suite.records(tmp_path / "smoke")
+
+
+def test_why_cells_failed_is_found_again(workplace: Path) -> None:
+    failed, fine = tiny("seed=1"), tiny("seed=2")
+    for cell in (failed, fine):
+        path = failure_path(cell, workplace)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("Error: a reason\n\nTraceback")
+    cells.run(fine, workplace)
+    assert failures([failed, fine], workplace) == {failed.id: "Error: a reason"}

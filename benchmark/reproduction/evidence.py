@@ -46,6 +46,7 @@ class Evidence:
         descriptions: suite → one line.
         lines: suite → its lines.
         records: by cell; a cell without one is missing.
+        failures: cells that gave no record → one line why; a model that diverged is a finding.
     """
 
     profile: str
@@ -58,6 +59,7 @@ class Evidence:
     descriptions: dict[str, str]
     lines: dict[str, list[Line]]
     records: dict[str, Record]
+    failures: dict[str, str]
 
     def runs(self, suite: str) -> Iterator[Record | None]:
         """The records of a suite, None for each that is missing."""
@@ -67,6 +69,11 @@ class Evidence:
     def of(self, line: Line) -> list[Record]:
         """The records of a line that are there, by seed."""
         return [self.records[cell] for cell in line.cells if cell in self.records]
+
+    def diverged(self, line: Line) -> int:
+        """Number of a line's federations whose model did not stay finite."""
+        told = (self.failures.get(cell, "") for cell in line.cells)
+        return sum(why.startswith(FloatingPointError.__name__) for why in told)
 
     @property
     def missing(self) -> list[str]:

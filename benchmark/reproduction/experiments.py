@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.record import Record
 from benchmark.reproduction.evidence import Evidence, Line, claims
 from benchmark.reproduction.profile import Profile, Values, norm_unit, suites, values
-from benchmark.suite import Suite
+from benchmark.suite import Suite, failures
 from benchmark.training import resident
 
 Run = Callable[[Suite, list[Cell]], object]
@@ -70,6 +70,7 @@ def reproduce(
             for name, of in points.items()
         },
         records={name: Record.read(path) for name, path in paths.items() if path.exists()},
+        failures=failures(cells, folder),
     )
 
 

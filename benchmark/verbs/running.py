@@ -70,6 +70,6 @@ def run_cells(
         say(console, tracker.close())
     console.print(f"suite {grid.name}: {outcome.finished} of {len(cells)} cells have a record")
     for failed in outcome.failed:
-        details = folder / "failures" / f"{failed.cell.id}.txt"
+        details = suite.failure_path(failed.cell, folder)
         print(f"fedbackdoor: {failed.cell.id} failed: {failed.reason} ({details})", file=sys.stderr)
     return 1 if outcome.failed else 0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.claims.claim import Claim, matches
+from benchmark.claims.claim import Claim
 from benchmark.claims.verdict import Verdict, Word, judge
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
 from benchmark.reproduction.evidence import Evidence, Line
@@ -27,6 +27,7 @@ class Reading:
         main: main accuracy minus that of clipping alone, paired by seed.
         main_word: whether the main task is hardly hurt.
         in_sample_word: whether noise mitigates further.
+        diverged: whether a model did not stay finite.
     """
 
     name: str
@@ -35,10 +36,13 @@ class Reading:
     main: Estimate | None
     main_word: Word
     in_sample_word: Word
+    diverged: bool
 
     @property
     def word(self) -> Word:
-        """Whether it fits both."""
+        """Whether it fits both; noise that destroys the model does not."""
+        if self.diverged:
+            return "does not hold"
         words = (self.main_word, self.in_sample_word)
         order: tuple[Word, ...] = ("does not hold", "not decidable", "undecided")
         return next((word for word in order if word in words), "holds")
@@ -54,23 +58,24 @@ def readings(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Reading]:
     """Each with the verdicts of the claims on it, or judged here where there are none."""
     alone, found = clipping(evidence), []
     for line in evidence.lines.get(SUITE, ()):
-        records = evidence.of(line)
-        if alone is None or not records or records[0].config["defense"]["name"] != "weak_dp":
+        if alone is None or "defense=weak_dp" not in line.choices:
             continue
-        chosen = records[0].config["defense"]
-        key = next((k for k in NAMES if evidence.values.get(k) == chosen["noise_std"]), "")
-        name = NAMES.get(key, f"standard deviation {chosen['noise_std']:.3g}")
+        records = evidence.of(line)
+        chosen = dict(choice.removeprefix("defense.").split("=", 1) for choice in line.choices)
+        std, noise_on = float(chosen["noise_std"]), chosen["noise_on"]
+        key = next((k for k in NAMES if evidence.values.get(k) == std), "")
+        name = NAMES.get(key, f"standard deviation {std:.3g}")
         wanted = {
             "defense": "weak_dp",
-            "defense.noise_std": chosen["noise_std"],
-            "defense.noise_on": chosen["noise_on"],
+            "defense.noise_std": std,
+            "defense.noise_on": noise_on,
         }
 
-        def word(metric: str, wanted: dict = wanted, records: list = records) -> Word:
+        def word(metric: str, wanted: dict = wanted) -> Word:
             for verdict in verdicts:
                 claim = verdict.claim
                 told = [claim.runs(e) for e in claim.order if isinstance(e, dict)]
-                fits = any("defense.noise_std" in e and matches(records[0], e) for e in told)
+                fits = any(wanted.items() <= e.items() for e in told)
                 if claim.name.startswith("fig4b") and claim.metric == metric and fits:
                     return verdict.word
             return _judged(evidence, metric, wanted)
@@ -78,12 +83,13 @@ def readings(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Reading]:
         main = [measured(r, "main_accuracy", "last_fifth") for r in (records, evidence.of(alone))]
         found.append(
             Reading(
-                name=f"{name} on the {chosen['noise_on']}",
-                std=chosen["noise_std"],
+                name=f"{name} on the {noise_on}",
+                std=std,
                 score=score(evidence, line),
                 main=estimate(difference(*main)),
                 main_word=word("main_accuracy"),
                 in_sample_word=word("backdoor_in_sample"),
+                diverged=evidence.diverged(line) > 0,
             )
         )
     return found

@@ -34,6 +34,8 @@ def score(evidence: Evidence, line: Line) -> Score:
     """Score a line; that of a collapsed model says nothing about backdoors."""
     records = evidence.of(line)
     withheld = _withheld(records, evidence.main)
+    if diverged := evidence.diverged(line):
+        withheld = f"diverged in {diverged} of {len(line.cells)} seeds"
 
     def backdoor(metric: str, measure: str) -> Estimate | None:
         return None if withheld else estimate(measured(records, metric, measure))

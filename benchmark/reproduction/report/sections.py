@@ -135,9 +135,10 @@ def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
         for v in verdicts
         if v.word == "not decidable"
     ]
-    if cells := evidence.missing:
-        named = [mark for cell in cells for mark in (" ", Mark(cell, "code"))]
-        items.append(("Federations without a record:", *named))
+    items += [
+        ("No record: ", Mark(cell, "code"), f". {evidence.failures.get(cell, 'It was not run')}.")
+        for cell in evidence.missing
+    ]
     if evidence.profile != "paper":
         items.append(
             "The data set or the model is not the paper's, whose numbers need not come out here: "
@@ -194,6 +195,8 @@ def _fitting(found: Sequence[noise.Reading]) -> str:
         told += f" Undecided: {' and '.join(by_word['undecided'])}."
     if collapsed:
         told += f" The model collapses with {' and '.join(collapsed)}."
+    if diverged := [r.name for r in found if r.diverged]:
+        told += f" The model diverges with {' and '.join(diverged)}, which refutes that reading."
     return told
 
 
