@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from benchmark.claims.claim import Claim
+from benchmark.claims.failure import Failure
 from benchmark.claims.measures import MEASURES
 from benchmark.claims.verdict import judge
 from benchmark.errors import UserError
@@ -182,6 +183,21 @@ def test_main_accuracy_of_a_collapsed_model_is_a_finding():
     assert judge(claim(metric="main_accuracy"), runs, SEEDS, 0.9).comparisons[
         0
     ].effect.mean == pytest.approx(0.8)
+
+
+def test_a_model_that_diverged_reads_nothing_and_says_nothing_of_its_backdoor():
+    runs = two_sides(ONE, OTHER)
+    config = runs["s"][3].config
+    runs["s"][3:] = [Failure(s, config, "FloatingPointError: round 3") for s in SEEDS]
+    same = claim(metric="main_accuracy", direction="same")
+    verdict = judge(same, runs, SEEDS, 0.9)
+    assert verdict.word == "does not hold"
+    assert verdict.comparisons[0].other.mean == 0
+    verdict = judge(claim(), runs, SEEDS, 0.9)
+    assert verdict.word == "not decidable"
+    assert "seed 0 ended in FloatingPointError: round 3" in verdict.why
+    runs["s"][3] = Failure(0, config, "its worker died")
+    assert judge(same, runs, SEEDS, 0.9).word == "not decidable"
 
 
 def test_pooled_runs_are_averaged_and_must_be_complete():

@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from benchmark import config
+from benchmark.claims.failure import Failure
 from benchmark.claims.measures import MEASURES
 from benchmark.errors import UserError
 from benchmark.record import Record
@@ -106,7 +107,7 @@ _WORDS = {
 }
 
 
-def matches(record: Record, wanted: Runs) -> bool:
+def matches(record: Record | Failure, wanted: Runs) -> bool:
     """Whether a run is one of those wanted."""
     return all(
         _value(record.config, key.split(".")) == value

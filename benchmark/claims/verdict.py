@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.claims.claim import Claim, Runs, matches
+from benchmark.claims.failure import Failure
 from benchmark.claims.measures import MEASURES
 from benchmark.leaderboard.board import COLLAPSE
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
@@ -55,7 +56,7 @@ class Verdict:
 
 def judge(
     claim: Claim,
-    runs: Mapping[str, Sequence[Record | None]],
+    runs: Mapping[str, Sequence[Record | Failure | None]],
     seeds: Sequence[int],
     main: float | None,
 ) -> Verdict:
@@ -63,7 +64,9 @@ def judge(
 
     Args:
         claim: what is said.
-        runs: suite → its records, None for each that is missing.
+        runs: suite → its records, or why there is none; None for each that was not run. A model
+            that diverged reads nothing right, so its main accuracy is 0; of its backdoor nothing
+            is said.
         seeds: those that every run must be there for.
         main: main accuracy without attack and defense, mean over seeds. A run whose main accuracy
             is below ``COLLAPSE`` times that says nothing about backdoors; None where unknown, and
@@ -108,7 +111,7 @@ def _word(claim: Claim, effect: Estimate) -> Word:
 def _side(
     claim: Claim,
     entry: Runs | float,
-    runs: Mapping[str, Sequence[Record | None]],
+    runs: Mapping[str, Sequence[Record | Failure | None]],
     seeds: Sequence[int],
     main: float | None,
 ) -> dict[int, float]:
@@ -131,8 +134,12 @@ def _side(
     }
 
 
-def _value(record: Record, wanted: Runs, main: float | None) -> float:
+def _value(record: Record | Failure, wanted: Runs, main: float | None) -> float:
     metric = wanted["metric"]
+    if isinstance(record, Failure):
+        if record.diverged and metric == "main_accuracy":
+            return 0.0
+        raise UndecidableError(f"{_shown(wanted)}: seed {record.seed} ended in {record.reason}")
     if metric.startswith("backdoor"):
         own = MEASURES["last_fifth"](record, "main_accuracy")
         if main is None:

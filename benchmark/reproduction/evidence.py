@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark import config
 from benchmark.claims.claim import Claim
+from benchmark.claims.failure import Failure
 from benchmark.claims.verdict import Verdict, judge
 from benchmark.errors import UserError
 from benchmark.files import atomic_file
@@ -46,7 +47,7 @@ class Evidence:
         descriptions: suite → one line.
         lines: suite → its lines.
         records: by cell; a cell without one is missing.
-        failures: cells that gave no record → one line why; a model that diverged is a finding.
+        failures: of cells that gave no record.
     """
 
     profile: str
@@ -59,12 +60,13 @@ class Evidence:
     descriptions: dict[str, str]
     lines: dict[str, list[Line]]
     records: dict[str, Record]
-    failures: dict[str, str]
+    failures: dict[str, Failure]
 
-    def runs(self, suite: str) -> Iterator[Record | None]:
-        """The records of a suite, None for each that is missing."""
+    def runs(self, suite: str) -> Iterator[Record | Failure | None]:
+        """The records of a suite, or why there is none; None for each that was not run."""
         for line in self.lines.get(suite, ()):
-            yield from map(self.records.get, line.cells)
+            for cell in line.cells:
+                yield self.records.get(cell) or self.failures.get(cell)
 
     def of(self, line: Line) -> list[Record]:
         """The records of a line that are there, by seed."""
@@ -72,8 +74,8 @@ class Evidence:
 
     def diverged(self, line: Line) -> int:
         """Number of a line's federations whose model did not stay finite."""
-        told = (self.failures.get(cell, "") for cell in line.cells)
-        return sum(why.startswith(FloatingPointError.__name__) for why in told)
+        found = map(self.failures.get, line.cells)
+        return sum(failure is not None and failure.diverged for failure in found)
 
     @property
     def missing(self) -> list[str]:
@@ -84,7 +86,8 @@ class Evidence:
     @property
     def main(self) -> float | None:
         """Main accuracy over the last fifth of the rounds without attack and defense."""
-        found = [r.summary["main_accuracy"].last_fifth for r in self.runs("norms") if r]
+        runs = [run for run in self.runs("norms") if isinstance(run, Record)]
+        found = [run.summary["main_accuracy"].last_fifth for run in runs]
         known = [value for value in found if value is not None]
         return statistics.fmean(known) if known else None
 
@@ -136,6 +139,7 @@ class Evidence:
                 cell: Record.of(record, f"{path}: {cell}")
                 for cell, record in raw["records"].items()
             }
+            raw["failures"] = {cell: Failure(**why) for cell, why in raw["failures"].items()}
             return Evidence(**raw)
         except FileNotFoundError:
             raise UserError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmark import config
 from benchmark.building import build
 from benchmark.cell import Cell
+from benchmark.claims.failure import Failure
 from benchmark.errors import UserError
 from benchmark.record import Record
 from benchmark.reproduction.evidence import Evidence, Line, claims
@@ -56,6 +57,7 @@ def reproduce(
     cells = list({c.id: c for of in points.values() for _, same in of for c in same}.values())
     run(everything, cells)
     paths = {cell.id: cell.record_path(folder) for cell in cells}
+    why = failures(cells, folder)
     return Evidence(
         profile=profile.name,
         description=profile.description,
@@ -70,7 +72,11 @@ def reproduce(
             for name, of in points.items()
         },
         records={name: Record.read(path) for name, path in paths.items() if path.exists()},
-        failures=failures(cells, folder),
+        failures={
+            cell.id: Failure(cell.seed, cell.config, why[cell.id])
+            for cell in cells
+            if cell.id in why
+        },
     )
 
 

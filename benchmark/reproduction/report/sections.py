@@ -136,7 +136,7 @@ def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
         if v.word == "not decidable"
     ]
     items += [
-        ("No record: ", Mark(cell, "code"), f". {evidence.failures.get(cell, 'It was not run')}.")
+        ("No record: ", Mark(cell, "code"), f". {_why(evidence, cell)}.")
         for cell in evidence.missing
     ]
     if evidence.profile != "paper":
@@ -198,6 +198,11 @@ def _fitting(found: Sequence[noise.Reading]) -> str:
     if diverged := [r.name for r in found if r.diverged]:
         told += f" The model diverges with {' and '.join(diverged)}, which refutes that reading."
     return told
+
+
+def _why(evidence: Evidence, cell: str) -> str:
+    failure = evidence.failures.get(cell)
+    return failure.reason if failure else "It was not run"
 
 
 def _sentence(text: str) -> str:
