@@ -39,6 +39,8 @@ GROUPS = (
     "tracking",
 )
 DEVICES = ("auto", "cpu", "cuda")
+SEARCH = "search"
+"""Key of a choice's yaml: where the tuner may look for its parameters' values."""
 
 
 def names(group: str) -> list[str]:
@@ -153,6 +155,8 @@ def _compose_groups(choices: tuple[str, ...]) -> Any:
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     for group in GROUPS:
+        # The tuner's business: what could be chosen is no part of what is.
+        config[group].pop(SEARCH, None)
         config[group] = OmegaConf.merge({"name": chosen[group]}, config[group])
     OmegaConf.set_struct(config, True)
     return config
@@ -200,15 +204,19 @@ def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
         elif key not in known:
             raise unknown("parameter", key, known, group)
         else:
-            checked[key] = _convert(f"{group}.{key}", value, known[key].annotation)
+            checked[key] = convert(f"{group}.{key}", value, known[key].annotation)
     return checked
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
-def _convert(key: str, value: Any, hint: Any) -> Any:
-    """``value`` as the type hint wants it; an int passes for a float, never the reverse."""
+def convert(key: str, value: Any, hint: Any) -> Any:
+    """``value`` as the type hint wants it; an int passes for a float, never the reverse.
+
+    Raises:
+        UserError: it is of another type; names ``key``.
+    """
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     expected = []
     for option in options:
@@ -222,7 +230,7 @@ def _convert(key: str, value: Any, hint: Any) -> Any:
             expected.append("one of " + ", ".join(map(str, get_args(option))))
         elif get_origin(option) in (Sequence, list, tuple):
             if isinstance(value, list):
-                return [_convert(key, item, get_args(option)[0]) for item in value]
+                return [convert(key, item, get_args(option)[0]) for item in value]
             expected.append("a list like [1,2]")
         elif option is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)

@@ -1,11 +1,12 @@
 """What there is to choose from, read from ``conf/`` and the classes that it names."""
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark import config
 from benchmark.suite import Suite
+from benchmark.tuning import space
 
 KINDS = {
     "attacks": "attack",
@@ -33,12 +34,14 @@ class Entry:
         description: first comment of its yaml.
         parameters: with their values as ``conf/`` has them.
         facts: what its class states: paper, knowledge, license.
+        search: where the tuner looks for the parameters' values.
     """
 
     name: str
     description: str
     parameters: dict[str, Any]
     facts: dict[str, str]
+    search: dict[str, str] = field(default_factory=dict)
 
 
 def entries(kind: str) -> list[Entry]:
@@ -61,6 +64,7 @@ def _entry(group: str, name: str) -> Entry:
     cls = config.target(group, {"name": name, **content})
     content.pop("_target_")
     content.pop("defaults", None)
+    searched = space.read(group, name) if content.pop(config.SEARCH, None) else {}
     facts = {}
     for fact in ("paper", "knowledge", "license", "homepage"):
         value = inspect.getattr_static(cls, fact, None)
@@ -68,4 +72,5 @@ def _entry(group: str, name: str) -> Entry:
             facts[fact] = (
                 getattr(value, "name", str(value)).lower() if fact == "knowledge" else str(value)
             )
-    return Entry(name, " ".join(comment), content, facts)
+    search = {key: str(where) for key, where in searched.items()}
+    return Entry(name, " ".join(comment), content, facts, search)

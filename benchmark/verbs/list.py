@@ -37,9 +37,14 @@ def main(arguments: argparse.Namespace) -> int:
         table.add_column("name", no_wrap=True)
         table.add_column("what")
         if group not in USE:
-            table.add_column("parameters")
+            table.add_column("parameters", overflow="fold")
+        tuned = any(entry.search for entry in entries)
+        if tuned:
+            table.add_column("the tuner looks in")
         for entry in entries:
             shown = [] if group in USE else [_parameters(entry.parameters)]
+            if tuned:
+                shown.append("\n".join(f"{key}: {where}" for key, where in entry.search.items()))
             table.add_row(entry.name, entry.description, *shown)
         console.print(table)
     return 0

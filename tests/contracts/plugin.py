@@ -43,7 +43,7 @@ class PluginContract:
         return get_class(self.section(name)["_target_"])
 
     def test_the_yaml_has_exactly_the_constructors_parameters(self, name: str):
-        given = set(self.section(name)) - {"_target_", "defaults"}
+        given = set(self.section(name)) - {"_target_", "defaults", config.SEARCH}
         assert given == set(parameters(self.target(name)))
 
     def test_the_yamls_values_are_of_the_kind_of_the_constructors_defaults(self, name: str):

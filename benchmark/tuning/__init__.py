@@ -1,0 +1,1 @@
+"""Tuning with Optuna: the strongest attacker against a given defense."""
