@@ -30,7 +30,7 @@ def tracking_uri(uri: str | None = None) -> str:
     elif dialect in ("http", "https") and not host:
         fault = "no host and port"
     elif dialect == "sqlite":
-        fault = _sqlite_fault(database_file(uri))
+        fault = sqlite_fault(database_file(uri))
     elif dialect not in (*DATABASES, "http", "https", "databricks") and scheme not in plugins:
         fault = f"MLflow knows no scheme {scheme}"
     if fault:
@@ -74,7 +74,8 @@ def _parts(uri: str) -> tuple[str, str, str | None]:
     return scheme, scheme.partition("+")[0], host
 
 
-def _sqlite_fault(file: Path | None) -> str | None:
+def sqlite_fault(file: Path | None) -> str | None:
+    """Why no SQLite database can be at ``file``; None if one can."""
     if file is None:
         return "no file"
     if file.is_dir():

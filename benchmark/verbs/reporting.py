@@ -1,13 +1,12 @@
 """What running verbs say: to the display, to the tracker, on stderr."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-from benchmark.display import Display
 from benchmark.executor import Event, Failed, Finished, Round, Started
 from benchmark.tracking import CellFacts, NoTracker
 
@@ -15,7 +14,7 @@ from benchmark.tracking import CellFacts, NoTracker
 class Watch:
     """Passes events on to the display and to the tracker."""
 
-    def __init__(self, display: Display, tracker: NoTracker, folder: Path):
+    def __init__(self, display: Callable[[Event], None], tracker: NoTracker, folder: Path):
         self.display, self.tracker, self.folder = display, tracker, folder
 
     def __call__(self, event: Event) -> None:

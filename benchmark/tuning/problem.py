@@ -1,0 +1,64 @@
+"""What a study searches, and what a trial of it gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from benchmark.tuning.space import Space
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial gave.
+
+    Attributes:
+        value: to be maximized.
+        constraints: name → amount by which it is missed; feasible if none is above 0.
+        facts: what a report wants to know besides.
+    """
+
+    value: float
+    constraints: dict[str, float]
+    facts: dict[str, Any]
+
+
+class Problem(Protocol):
+    """What a study searches: the attacker's problem, or a defense's."""
+
+    @property
+    def space(self) -> Space:
+        """Where."""
+
+    def describe(self) -> dict[str, Any]:
+        """What makes a study this one, as plain values."""
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Settings to be tried first: name → a trial's parameters."""
+
+    def prepare(self) -> None:
+        """Do what all trials need."""
+
+    def evaluate(self, chosen: Sequence[str]) -> Outcome:
+        """Try a point of the space, given as overrides."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A finished trial.
+
+    Attributes:
+        number: in the study; numbers of trials that were stopped are missing.
+        overrides: the point.
+        outcome: what it gave.
+        known: the known setting that it was, if any.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    outcome: Outcome
+    known: str | None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether all constraints hold."""
+        return all(amount <= 0 for amount in self.outcome.constraints.values())

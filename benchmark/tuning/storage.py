@@ -1,0 +1,100 @@
+"""Where studies are kept: any database that Optuna takes, checked before it is written to.
+
+Importing this module imports Optuna.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from sqlalchemy.exc import SQLAlchemyError
+
+from benchmark.errors import UserError
+from benchmark.tracking.uri import database_file, shown, sqlite_fault
+
+HEARTBEAT_SECONDS = 5
+GRACE_SECONDS = 30
+"""Without a heartbeat, after which a trial is run again; one that was alive after all is told
+that it was given up, and its result is not counted."""
+PATIENCE_SECONDS = 60
+"""For another process that writes to the same SQLite file."""
+VALID = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE"
+
+
+def connect(url: str) -> RDBStorage:
+    """Open a storage; its tables are made where they are not.
+
+    Raises:
+        UserError: no database can be reached or kept there; says why.
+    """
+    options: dict[str, Any] = {}
+    if url.partition(":")[0].partition("+")[0] == "sqlite":
+        file = database_file(url)
+        if (fault := sqlite_fault(file)) is not None:
+            raise _refusal(url, fault)
+        options["connect_args"] = {"timeout": PATIENCE_SECONDS}
+    with faults(url), quiet():
+        _check_free(url)
+        if url.startswith("sqlite") and file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        return RDBStorage(
+            url,
+            engine_kwargs=options,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        )
+
+
+def _check_free(url: str) -> None:
+    """Refuse another program's database that Optuna's tables would clash with."""
+    file = database_file(url) if url.startswith("sqlite") else None
+    if file is not None and not file.exists():
+        return
+    engine = sqlalchemy.create_engine(url)
+    try:
+        tables = sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    if "alembic_version" in tables and "studies" not in tables:
+        raise _refusal(url, "holds another program's tables")
+
+
+@contextmanager
+def faults(url: str) -> Iterator[None]:
+    """What a database says becomes one line."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        cause: BaseException = error
+        while (deeper := cause.__cause__ or cause.__context__) is not None:
+            cause = deeper
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise _refusal(url, lines[0]) from error
+    except RuntimeError as error:
+        # Tables of another version of Optuna.
+        if "table schema" not in str(error) and "alembic" not in str(error):
+            raise
+        raise _refusal(url, str(error).strip().splitlines()[0]) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from saying what its users need not know."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _refusal(url: str, fault: str) -> UserError:
+    return UserError(f"storage {shown(url)}: {fault}; valid: {VALID}")

@@ -1,0 +1,359 @@
+"""Studies: what is tried, what survives a stop, and what is refused."""
+
+import json
+import multiprocessing
+import sqlite3
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
+
+from benchmark.errors import UserError
+from benchmark.tuning import storage, study
+from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.space import Choices, Range, Space
+from benchmark.tuning.study import Study
+
+SPACE = Space(
+    "attack",
+    {
+        "wide": {"x": Range(0.0, 10.0, False, {}), "n": Range(1, 5, False, {})},
+        "narrow": {"x": Range(0.01, 1.0, True, {}), "kind": Choices(("a", None), {})},
+    },
+)
+KNOWN = {
+    "wide": {"attack": "wide", "attack.wide.x": 2.5, "attack.wide.n": 3},
+    "narrow": {"attack": "narrow", "attack.narrow.x": 0.5, "attack.narrow.kind": None},
+}
+
+
+def nothing(number: int) -> None: ...
+
+
+@dataclass
+class Toy:
+    """Maximizes x of ``wide``, up to 4: beyond, the constraint is missed."""
+
+    bound: float = 4.0
+    before: Callable[[int], None] = nothing
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    space: Space = SPACE
+
+    def describe(self) -> dict[str, Any]:
+        return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        return KNOWN
+
+    def prepare(self) -> None: ...
+
+    def evaluate(self, chosen: Sequence[str]) -> Outcome:
+        self.asked.append(tuple(chosen))
+        self.before(len(self.asked))
+        x = float(chosen[1].partition("=")[2])
+        return Outcome(x, {"bound": x - self.bound}, {"x": x})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database of studies."""
+
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.folder / 'tuning.db'}"
+
+    def study(self, problem: Toy | None = None, **other: Any) -> Study:
+        options = {"name": "toy", "sampler": "tpe", "seed": 0} | other
+        made = Study(
+            self.url, options["name"], problem or Toy(), options["sampler"], options["seed"]
+        )
+        made.open()
+        return made
+
+    def run(self, trials: int, problem: Toy | None = None, **other: Any) -> list[Tried]:
+        return self.study(problem, **other).run(trials, lambda trial: None)
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return optuna.load_study(study_name="toy", storage=self.url).trials
+
+    def content(self) -> list[str]:
+        """All rows of all tables."""
+        with closing(sqlite3.connect(self.folder / "tuning.db")) as database:
+            return list(database.iterdump())
+
+    def is_sound(self, count: int) -> None:
+        """As many trials as asked; each that was stopped has exactly one that took its place."""
+        trials = self.trials()
+        assert sum(trial.state == TrialState.COMPLETE for trial in trials) == count
+        assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
+        stopped = [t.number for t in trials if t.state == TrialState.FAIL and t.params]
+        replaced = [t.system_attrs["retry_history"][-1] for t in trials if retried(t)]
+        assert sorted(replaced) == stopped
+        for trial in filter(retried, trials):
+            assert trial.params == trials[trial.system_attrs["retry_history"][-1]].params
+
+
+def retried(trial: optuna.trial.FrozenTrial) -> bool:
+    return "retry_history" in trial.system_attrs
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(storage, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(study, "POLL_SECONDS", 0.05)
+
+
+def fields(trials: Sequence[Tried]) -> list[tuple[str, ...]]:
+    return [trial.overrides for trial in trials]
+
+
+def test_known_settings_come_first_then_the_samplers(place: Place) -> None:
+    problem = Toy()
+    tried = place.run(5, problem)
+    assert [trial.known for trial in tried] == ["wide", "narrow", None, None, None]
+    assert tried[0].overrides == ("attack=wide", "attack.x=2.5", "attack.n=3")
+    assert tried[1].overrides == ("attack=narrow", "attack.x=0.5", "attack.kind=null")
+    assert fields(tried) == problem.asked
+    assert len(set(problem.asked)) == 5
+    for trial in tried:
+        x = trial.outcome.value
+        assert trial.outcome == Outcome(x, {"bound": x - 4}, {"x": x})
+        assert trial.feasible == (x <= 4)
+
+
+def test_the_number_is_of_finished_trials_in_total(place: Place) -> None:
+    assert len(place.run(3)) == 3
+    problem = Toy()
+    assert len(place.run(3, problem)) == 3
+    assert problem.asked == []
+    told: list[Tried] = []
+    five = place.study(problem).run(5, told.append)
+    assert [trial.number for trial in five] == [0, 1, 2, 3, 4]
+    assert told == five[3:]
+    assert len(problem.asked) == 2
+    # A stop in between changes no draw.
+    assert fields(Place(place.folder).run(5, name="at once")) == fields(five)
+    place.is_sound(5)
+
+
+@pytest.mark.parametrize("sampler", study.SAMPLERS)
+def test_draws_follow_from_seed_and_number(place: Place, sampler: str) -> None:
+    one = fields(place.run(6, name="one", sampler=sampler))
+    assert fields(place.run(6, name="again", sampler=sampler)) == one
+    other = fields(place.run(6, name="other", sampler=sampler, seed=1))
+    assert other[:2] == one[:2]
+    assert not set(other[2:]) & set(one[2:])
+    assert len(set(one)) == 6
+
+
+@pytest.mark.slow  # 80 trials
+def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -> None:
+    tpe, random = (place.run(40, name=s, sampler=s)[20:] for s in study.SAMPLERS)
+
+    def good(trials: Sequence[Tried]) -> int:
+        return sum(trial.feasible and trial.outcome.value > 2 for trial in trials)
+
+    assert good(tpe) > 2 * good(random)
+    assert sum(not trial.feasible for trial in tpe) < sum(not trial.feasible for trial in random)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, UserError])
+@pytest.mark.parametrize("at", [1, 4])
+def test_what_stops_a_trial_does_not_lose_it(
+    place: Place, error: type[BaseException], at: int
+) -> None:
+    undisturbed = fields(Place(place.folder).run(6, name="undisturbed"))
+
+    def stop(number: int) -> None:
+        if number == at:
+            raise error
+
+    problem = Toy(before=stop)
+    with pytest.raises(error):
+        place.run(6, problem)
+    tried = place.run(6)
+    place.is_sound(6)
+    assert problem.asked[-1] in fields(tried)
+    assert fields(tried)[: at - 1] == undisturbed[: at - 1]
+    assert sorted(str(trial.known) for trial in tried) == ["None"] * 4 + ["narrow", "wide"]
+
+
+@pytest.mark.parametrize("beat", [True, False])
+def test_a_trial_whose_process_died_is_run_again(place: Place, impatient: None, beat: bool) -> None:
+    """Died before its first heartbeat, or after it."""
+    place.run(3)
+    opened = place.study()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dead = opened._study.ask()
+    chosen = SPACE.suggest(dead)
+    if beat:
+        opened._storage.record_heartbeat(dead._trial_id)
+    tried = place.run(5)
+    place.is_sound(5)
+    assert place.trials()[dead.number].state == TrialState.FAIL
+    assert tuple(chosen) in fields(tried)
+    assert len(set(fields(tried))) == 5
+
+
+def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> None:
+    def give_up(number: int) -> None:
+        if number != 3:
+            return
+        # What another process does that sees no heartbeat.
+        other = optuna.load_study(study_name="toy", storage=place.url)
+        (running,) = other.get_trials(states=(TrialState.RUNNING,))
+        other._storage.set_trial_state_values(running._trial_id, TrialState.FAIL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            RetryHeartbeatStaleTrialCallback()(other, running)
+
+    problem = Toy(before=give_up)
+    tried = place.run(5, problem)
+    place.is_sound(5)
+    assert len(problem.asked) == 6
+    assert problem.asked[2] == problem.asked[3]
+    assert len(set(fields(tried))) == 5
+
+
+def work(folder: Path, trials: int) -> None:
+    Place(folder).run(trials)
+
+
+@pytest.mark.timeout(120)
+def test_two_processes_on_one_study(place: Place) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=work, args=(place.folder, 12)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    place.is_sound(12)
+    tried = place.run(12)
+    assert len(set(fields(tried))) == 12
+    assert sorted(str(trial.known) for trial in tried) == ["None"] * 10 + ["narrow", "wide"]
+
+
+def test_the_last_trial_is_run_by_one(place: Place) -> None:
+    """Another process takes it between the look and the claim."""
+    place.run(3)
+    opened, problem = place.study(late := Toy()), late
+    waiting = iter([place.study()])
+    claimed = partial(next, waiting, None)
+
+    def look(*states: Any) -> list[optuna.trial.FrozenTrial]:
+        found = Study._in(opened, *states)
+        if states == (TrialState.RUNNING,) and (other := claimed()):
+            other.run(4, lambda trial: None)
+        return found
+
+    opened._in = look  # type: ignore[method-assign]
+    assert len(opened.run(4, lambda trial: None)) == 4
+    assert problem.asked == []
+    place.is_sound(4)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"problem": Toy(bound=5.0)}, ["defense.bound is 4.0 there and 5.0 here"]),
+        ({"sampler": "random"}, ["sampler is tpe there and random here"]),
+        ({"seed": 3}, ["sampler_seed is 0 there and 3 here"]),
+        (
+            {"problem": Toy(space=Space("attack", {"narrow": SPACE.families["narrow"]}))},
+            ["space.wide.x.low is 0.0 there and nothing here"],
+        ),
+    ],
+)
+def test_another_study_of_this_name_is_left_alone(
+    place: Place, other: dict[str, Any], words: list[str]
+) -> None:
+    place.run(2)
+    before = place.content()
+    with pytest.raises(UserError) as caught:
+        place.study(**other)
+    for word in ["study toy in sqlite:///", *words, "choose another --name"]:
+        assert word in str(caught.value)
+    assert place.content() == before
+
+
+def test_a_study_of_somebody_else_is_left_alone(place: Place) -> None:
+    theirs = optuna.create_study(study_name="toy", storage=place.url)
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    before = place.content()
+    with pytest.raises(UserError, match="was not made by this program"):
+        place.study()
+    assert place.content() == before
+
+
+def clash(folder: Path) -> str:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        database.execute("create table alembic_version (version_num text)")
+        database.commit()
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def text(folder: Path) -> str:
+    (folder / "thesis.tex").write_text("years of work")
+    return f"sqlite:///{folder}/thesis.tex"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (clash, ["holds another program's tables"]),
+        (text, ["is no SQLite database"]),
+        (lambda folder: f"sqlite:///{folder}", ["is a folder"]),
+        (lambda folder: "sqlite://", ["no file"]),
+        (lambda folder: "nonsense", ["nonsense"]),
+        (lambda folder: "mongodb://me:secret@here/x", ["mongodb", "me:***@here"]),
+        (lambda folder: "postgresql://me:secret@localhost:1/x", ["me:***@localhost"]),
+    ],
+)
+def test_a_storage_that_cannot_be(
+    tmp_path: Path, make: Callable[[Path], str], words: list[str]
+) -> None:
+    url = make(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError) as caught:
+        Study(url, "toy", Toy(), "tpe", 0).open()
+    message = str(caught.value)
+    for word in ["storage ", *words, "valid: sqlite:///FILE.db"]:
+        assert word in message
+    assert "secret" not in message
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_storage_that_goes_away_is_said_in_a_line(place: Place) -> None:
+    def drop(number: int) -> None:
+        with closing(sqlite3.connect(place.folder / "tuning.db")) as database:
+            database.execute("drop table trials")
+            database.commit()
+
+    with pytest.raises(UserError, match="storage sqlite:///.*no such table: trials"):
+        place.run(3, Toy(before=drop))
+
+
+def test_a_description_holds_plain_values(place: Place) -> None:
+    described = place.study().open()
+    assert json.loads(json.dumps(described)) == described
+    assert described["space"]["narrow"]["kind"]["choices"] == ["a", None]
