@@ -349,7 +349,7 @@ def test_a_storage_that_goes_away_is_said_in_a_line(place: Place) -> None:
             database.execute("drop table trials")
             database.commit()
 
-    with pytest.raises(UserError, match="storage sqlite:///.*no such table: trials"):
+    with pytest.raises(UserError, match=r"storage sqlite:///.*no such table: trials"):
         place.run(3, Toy(before=drop))
 
 

@@ -3,6 +3,7 @@
 Importing this module imports Optuna.
 """
 
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from benchmark.errors import UserError
 from benchmark.tracking.uri import database_file, shown, sqlite_fault
@@ -42,6 +43,11 @@ def connect(url: str) -> RDBStorage:
         _check_free(url)
         if url.startswith("sqlite") and file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
+        return _made(url, options)
+
+
+def _made(url: str, options: dict[str, Any], attempts: int = 5) -> RDBStorage:
+    try:
         return RDBStorage(
             url,
             engine_kwargs=options,
@@ -49,6 +55,16 @@ def connect(url: str) -> RDBStorage:
             grace_period=GRACE_SECONDS,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
         )
+    except (ImportError, RuntimeError) as error:
+        # No driver for this database; tables of another version of Optuna.
+        raise _refusal(url, _first_line(error)) from error
+    except SQLAlchemyError as error:
+        # Two processes that start together both make the tables, and one is too late.
+        late = isinstance(error, IntegrityError) or "already exists" in str(error)
+        if not late or attempts == 1:
+            raise
+        time.sleep(1)
+        return _made(url, options, attempts - 1)
 
 
 def _check_free(url: str) -> None:
@@ -56,7 +72,10 @@ def _check_free(url: str) -> None:
     file = database_file(url) if url.startswith("sqlite") else None
     if file is not None and not file.exists():
         return
-    engine = sqlalchemy.create_engine(url)
+    try:
+        engine = sqlalchemy.create_engine(url)
+    except ImportError as error:
+        raise _refusal(url, _first_line(error)) from error
     try:
         tables = sqlalchemy.inspect(engine).get_table_names()
     finally:
@@ -67,20 +86,26 @@ def _check_free(url: str) -> None:
 
 @contextmanager
 def faults(url: str) -> Iterator[None]:
-    """What a database says becomes one line."""
+    """What a database says, or what Optuna makes of it, becomes one line."""
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
-        cause: BaseException = error
-        while (deeper := cause.__cause__ or cause.__context__) is not None:
-            cause = deeper
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        raise _refusal(url, lines[0]) from error
-    except RuntimeError as error:
-        # Tables of another version of Optuna.
-        if "table schema" not in str(error) and "alembic" not in str(error):
-            raise
-        raise _refusal(url, str(error).strip().splitlines()[0]) from error
+    except UserError:
+        raise
+    except Exception as error:
+        chain = list(_causes(error))
+        if any(isinstance(e, SQLAlchemyError | StorageInternalError) for e in chain):
+            raise _refusal(url, _first_line(chain[-1])) from error
+        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

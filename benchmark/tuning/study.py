@@ -78,8 +78,10 @@ class Study:
                 sampler=Seeded(self.sampler, self.seed),
                 load_if_exists=True,
             )
+            # In this order: another process that makes it now describes it before its trials.
+            untouched = not self._study.get_trials(deepcopy=False)
             found = self._study.user_attrs.get(DESCRIPTION)
-            if found is None and not self._study.get_trials(deepcopy=False):
+            if found is None and untouched:
                 self._study.set_user_attr(DESCRIPTION, found := wanted)
             if found != wanted:
                 raise UserError(
