@@ -19,8 +19,8 @@ from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best, reeva
 from benchmark.tuning.report import Report
 from tests.running import TINY, call, files
 
-# So little of each update is taken that no attack can cost main accuracy.
-HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.0001")
+# Nobody learns enough in three rounds for an attack to cost main accuracy.
+HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1", "federation.client_lr=0.001")
 STUDY = Path("results/tuning-attack-on-norm_clip")
 
 
@@ -75,7 +75,7 @@ def test_the_space_is_of_attacks_that_compromise_somebody() -> None:
 
 def test_what_makes_it_another_study(workplace: Path) -> None:
     same = attacker(*HARMLESS).describe()
-    assert json.loads(json.dumps(same))["configuration"]["defense"]["norm_bound"] == 0.0001
+    assert json.loads(json.dumps(same))["configuration"]["defense"]["norm_bound"] == 0.1
     for change in ("engine.workers=2", "federation.checkpoint_every=2", "tracking=mlflow"):
         assert attacker(*HARMLESS, change).describe() == same
     for change in ("defense.norm_bound=1", "federation.rounds=4", "task.num_tasks=3"):
@@ -303,7 +303,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["defense.norm_bound=1"], ["defense.norm_bound is 0.0001 there and 1.0 here"]),
+        (["defense.norm_bound=1"], ["defense.norm_bound is 0.1 there and 1.0 here"]),
         (["federation.rounds=4"], ["federation.rounds is 3 there and 4 here"]),
         (["--seeds", "3"], ["seeds is [0, 1] there and [0, 1, 2] here"]),
         (["--sampler", "random"], ["sampler is tpe there and random here"]),
@@ -317,3 +317,16 @@ def test_another_study_is_refused_and_this_one_is_as_it_was(
     for word in ["study attack-on-norm_clip", *words, "choose another --name"]:
         assert word in fault
     assert {name: (place / name).read_bytes() for name in files(place)} == before
+
+
+def test_a_fixed_attack_outside_of_the_ranges_is_no_trial_but_is_judged(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bound = ("defense=norm_clip", "defense.norm_bound=0.01", "federation.client_lr=0.001")
+    answer = call(capsys, "tune", *TINY, *bound, "--trials", "1", "--name", "far")
+    assert answer.status == 0
+    assert "attack=norm_bounded lies outside of its own search:" in answer.err
+    found = json.loads(Path("results/tuning-far/tuning.json").read_text())
+    assert [trial["known"] for trial in found["trials"]] == ["boosted"]
+    assert [f["found"] is None for f in found["fixed"]] == [False, True]
+    assert all(len(f["backdoor"]) == 3 for f in found["fixed"])

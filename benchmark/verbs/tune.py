@@ -50,6 +50,8 @@ def main(arguments: argparse.Namespace) -> int:
             highlight=False,
             soft_wrap=True,
         )
+        for family in problem.space.families.keys() - problem.known().keys():
+            say(console, [f"attack={family} lies outside of its own search:, so it is no trial"])
         problem.prepare()
         tried = study.run(arguments.trials, progress)
         fresh = range(FRESH_FROM, FRESH_FROM + arguments.fresh)
