@@ -1,4 +1,4 @@
-"""A study that is killed at any moment ends with as many trials as asked, none lost or run twice."""
+"""A study that is killed ends with as many trials as asked, none lost and none run twice."""
 
 import json
 import signal
