@@ -19,6 +19,7 @@ VERBS = (
     "suite",
     "leaderboard",
     "reproduce",
+    "tune",
     "report",
     "track",
     "list",

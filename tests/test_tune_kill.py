@@ -87,8 +87,6 @@ def ended_well(tuner: Tuner) -> None:
     for trial in filter(_is_retry, trials):
         before = trials[trial.system_attrs["retry_history"][-1]].params
         assert before.items() <= trial.params.items()
-    settings = [str(t.params) for t in trials if t.state == TrialState.COMPLETE]
-    assert len(set(settings)) == 6
     found = tuner.result()
     assert len(found["trials"]) == 6  # type: ignore[arg-type]
     # Nothing half-written, nothing running, no checkpoint.

@@ -1,12 +1,8 @@
-"""Studies: what is tried, what survives a stop, and what is refused."""
+"""Studies: what is tried, in what order, and what survives a stop."""
 
-import json
 import multiprocessing
-import sqlite3
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,98 +16,13 @@ from optuna.trial import TrialState
 from benchmark.errors import UserError
 from benchmark.tuning import storage, study
 from benchmark.tuning.problem import Outcome, Tried
-from benchmark.tuning.space import Choices, Range, Space
 from benchmark.tuning.study import Study
-
-SPACE = Space(
-    "attack",
-    {
-        "wide": {"x": Range(0.0, 10.0, False, {}), "n": Range(1, 5, False, {})},
-        "narrow": {"x": Range(0.01, 1.0, True, {}), "kind": Choices(("a", None), {})},
-    },
-)
-KNOWN = {
-    "wide": {"attack": "wide", "attack.wide.x": 2.5, "attack.wide.n": 3},
-    "narrow": {"attack": "narrow", "attack.narrow.x": 0.5, "attack.narrow.kind": None},
-}
-
-
-def nothing(number: int) -> None: ...
-
-
-@dataclass
-class Toy:
-    """Maximizes x of ``wide``, up to 4: beyond, the constraint is missed."""
-
-    bound: float = 4.0
-    before: Callable[[int], None] = nothing
-    asked: list[tuple[str, ...]] = field(default_factory=list)
-    space: Space = SPACE
-
-    def describe(self) -> dict[str, Any]:
-        return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
-
-    def known(self) -> dict[str, dict[str, Any]]:
-        return KNOWN
-
-    def prepare(self) -> None: ...
-
-    def evaluate(self, chosen: Sequence[str]) -> Outcome:
-        self.asked.append(tuple(chosen))
-        self.before(len(self.asked))
-        x = float(chosen[1].partition("=")[2])
-        return Outcome(x, {"bound": x - self.bound}, {"x": x})
-
-
-@dataclass(frozen=True)
-class Place:
-    """A database of studies."""
-
-    folder: Path
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{self.folder / 'tuning.db'}"
-
-    def study(self, problem: Toy | None = None, **other: Any) -> Study:
-        options = {"name": "toy", "sampler": "tpe", "seed": 0} | other
-        made = Study(
-            self.url, options["name"], problem or Toy(), options["sampler"], options["seed"]
-        )
-        made.open()
-        return made
-
-    def run(self, trials: int, problem: Toy | None = None, **other: Any) -> list[Tried]:
-        return self.study(problem, **other).run(trials, lambda trial: None)
-
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        return optuna.load_study(study_name="toy", storage=self.url).trials
-
-    def content(self) -> list[str]:
-        """All rows of all tables."""
-        with closing(sqlite3.connect(self.folder / "tuning.db")) as database:
-            return list(database.iterdump())
-
-    def is_sound(self, count: int) -> None:
-        """As many trials as asked; each that was stopped has exactly one that took its place."""
-        trials = self.trials()
-        assert sum(trial.state == TrialState.COMPLETE for trial in trials) == count
-        assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
-        stopped = [t.number for t in trials if t.state == TrialState.FAIL and t.params]
-        replaced = [t.system_attrs["retry_history"][-1] for t in trials if retried(t)]
-        assert sorted(replaced) == stopped
-        for trial in filter(retried, trials):
-            assert trial.params == trials[trial.system_attrs["retry_history"][-1]].params
-
-
-def retried(trial: optuna.trial.FrozenTrial) -> bool:
-    return "retry_history" in trial.system_attrs
+from tests.tuning_toy import SPACE, Place, Toy, place_in
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return Place(tmp_path)
+    return place_in(tmp_path)
 
 
 @pytest.fixture
@@ -270,90 +181,3 @@ def test_the_last_trial_is_run_by_one(place: Place) -> None:
     assert len(opened.run(4, lambda trial: None)) == 4
     assert problem.asked == []
     place.is_sound(4)
-
-
-@pytest.mark.parametrize(
-    ("other", "words"),
-    [
-        ({"problem": Toy(bound=5.0)}, ["defense.bound is 4.0 there and 5.0 here"]),
-        ({"sampler": "random"}, ["sampler is tpe there and random here"]),
-        ({"seed": 3}, ["sampler_seed is 0 there and 3 here"]),
-        (
-            {"problem": Toy(space=Space("attack", {"narrow": SPACE.families["narrow"]}))},
-            ["space.wide.x.low is 0.0 there and nothing here"],
-        ),
-    ],
-)
-def test_another_study_of_this_name_is_left_alone(
-    place: Place, other: dict[str, Any], words: list[str]
-) -> None:
-    place.run(2)
-    before = place.content()
-    with pytest.raises(UserError) as caught:
-        place.study(**other)
-    for word in ["study toy in sqlite:///", *words, "choose another --name"]:
-        assert word in str(caught.value)
-    assert place.content() == before
-
-
-def test_a_study_of_somebody_else_is_left_alone(place: Place) -> None:
-    theirs = optuna.create_study(study_name="toy", storage=place.url)
-    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    before = place.content()
-    with pytest.raises(UserError, match="was not made by this program"):
-        place.study()
-    assert place.content() == before
-
-
-def clash(folder: Path) -> str:
-    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
-        database.execute("create table alembic_version (version_num text)")
-        database.commit()
-    return f"sqlite:///{folder}/mlflow.db"
-
-
-def text(folder: Path) -> str:
-    (folder / "thesis.tex").write_text("years of work")
-    return f"sqlite:///{folder}/thesis.tex"
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (clash, ["holds another program's tables"]),
-        (text, ["is no SQLite database"]),
-        (lambda folder: f"sqlite:///{folder}", ["is a folder"]),
-        (lambda folder: "sqlite://", ["no file"]),
-        (lambda folder: "nonsense", ["nonsense"]),
-        (lambda folder: "mongodb://me:secret@here/x", ["mongodb", "me:***@here"]),
-        (lambda folder: "postgresql://me:secret@localhost:1/x", ["me:***@localhost"]),
-    ],
-)
-def test_a_storage_that_cannot_be(
-    tmp_path: Path, make: Callable[[Path], str], words: list[str]
-) -> None:
-    url = make(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UserError) as caught:
-        Study(url, "toy", Toy(), "tpe", 0).open()
-    message = str(caught.value)
-    for word in ["storage ", *words, "valid: sqlite:///FILE.db"]:
-        assert word in message
-    assert "secret" not in message
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_a_storage_that_goes_away_is_said_in_a_line(place: Place) -> None:
-    def drop(number: int) -> None:
-        with closing(sqlite3.connect(place.folder / "tuning.db")) as database:
-            database.execute("drop table trials")
-            database.commit()
-
-    with pytest.raises(UserError, match=r"storage sqlite:///.*no such table: trials"):
-        place.run(3, Toy(before=drop))
-
-
-def test_a_description_holds_plain_values(place: Place) -> None:
-    described = place.study().open()
-    assert json.loads(json.dumps(described)) == described
-    assert described["space"]["narrow"]["kind"]["choices"] == ["a", None]

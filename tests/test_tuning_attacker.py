@@ -1,0 +1,98 @@
+"""The attacker's problem: what is maximized, under which constraint, and what makes it another."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark import config
+from benchmark.cell import Cell
+from benchmark.errors import UserError
+from benchmark.record import Record
+from benchmark.tuning.attacker import TOLERANCE, UNATTACKED, Attacker, Score
+from benchmark.tuning.reevaluation import reevaluate
+from tests.running import TINY
+
+HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1")
+
+
+def attacker(*overrides: str, watch: Any = lambda event: None) -> Attacker:
+    return Attacker.against([*TINY, *overrides], [0, 1], Path("results"), watch)
+
+
+def record(*overrides: str) -> Record:
+    cell = Cell.of([*TINY, *overrides])
+    return Record.read(cell.record_path(Path("results")))
+
+
+def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Path) -> None:
+    defense = ("defense=norm_clip", "defense.norm_bound=0.5")
+    problem, attack = attacker(*defense), ["attack=boosted", "attack.epochs=2"]
+    outcome = problem.evaluate(attack)
+    attacked, honest = (
+        [record(*defense, *chosen, f"seed={seed}").summary for seed in (0, 1)]
+        for chosen in (attack, UNATTACKED)
+    )
+
+    def over_seeds(summaries: Any, metric: str) -> float:
+        return statistics.fmean(summary[metric].last_fifth for summary in summaries)
+
+    main = over_seeds(attacked, "main_accuracy")
+    cost = over_seeds(honest, "main_accuracy") - main
+    assert outcome.value == pytest.approx(over_seeds(attacked, "backdoor_in_sample"))
+    assert outcome.constraints == {"main_accuracy": pytest.approx(cost - 0.02)}
+    assert outcome.facts == {"main_accuracy": pytest.approx(main), "diverged": []}
+    assert cost > TOLERANCE
+    assert len(list(Path("results/records").iterdir())) == 4
+
+
+def test_an_attack_that_breaks_the_model_is_worth_nothing(workplace: Path) -> None:
+    failed: list[str] = []
+    problem = attacker(
+        "federation.client_lr=1e30",
+        watch=lambda event: failed.append(getattr(event, "reason", "")),
+    )
+    score = problem.score(["attack=boosted"], [0])
+    assert score == Score({0: 0.0}, {0: 0.0}, [0])
+    assert "not finite" in failed[-1]
+
+
+def test_the_space_is_of_attacks_that_compromise_somebody() -> None:
+    problem = attacker()
+    assert set(problem.space.families) == set(config.names("attack")) - {"none"}
+    assert problem.known().keys() == problem.space.families.keys()
+    # What stands outside of the ranges is no setting of the space.
+    assert "norm_bounded" not in attacker("defense=norm_clip", "defense.norm_bound=99").known()
+
+
+def test_what_makes_it_another_study(workplace: Path) -> None:
+    same = attacker(*HARMLESS).describe()
+    assert json.loads(json.dumps(same))["configuration"]["defense"]["norm_bound"] == 0.1
+    for change in ("engine.workers=2", "federation.checkpoint_every=2", "tracking=mlflow"):
+        assert attacker(*HARMLESS, change).describe() == same
+    for change in ("defense.norm_bound=1", "federation.rounds=4", "task.num_tasks=3"):
+        assert attacker(*HARMLESS, change).describe() != same
+    assert Attacker.against([*TINY, *HARMLESS], [0, 1, 2], Path(), print).describe() != same
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("attack=boosted", ["'attack=boosted': the attack is what is tuned"]),
+        ("attack.epochs=2", ["'attack.epochs=2': the attack is what is tuned"]),
+        ("seed=1", ["'seed=1'", "--seeds"]),
+    ],
+)
+def test_what_the_study_chooses_is_not_given(override: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        attacker(override)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_fresh_seeds_are_fresh(workplace: Path) -> None:
+    problem = attacker(*HARMLESS)
+    with pytest.raises(AssertionError):
+        reevaluate(problem, [], 3, [1, 2, 3])

@@ -1,0 +1,104 @@
+"""A problem that takes no time, and a place for studies of it."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.space import Choices, Range, Space
+from benchmark.tuning.study import Study
+
+SPACE = Space(
+    "attack",
+    {
+        "wide": {"x": Range(0.0, 10.0, False, {}), "n": Range(1, 5, False, {})},
+        "narrow": {"x": Range(0.01, 1.0, True, {}), "kind": Choices(("a", None), {})},
+    },
+)
+KNOWN = {
+    "wide": {"attack": "wide", "attack.wide.x": 2.5, "attack.wide.n": 3},
+    "narrow": {"attack": "narrow", "attack.narrow.x": 0.5, "attack.narrow.kind": None},
+}
+
+
+def nothing(number: int) -> None: ...
+
+
+@dataclass
+class Toy:
+    """Maximizes x of ``wide``, up to 4: beyond, the constraint is missed."""
+
+    bound: float = 4.0
+    before: Callable[[int], None] = nothing
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    space: Space = SPACE
+
+    def describe(self) -> dict[str, Any]:
+        return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        return KNOWN
+
+    def prepare(self) -> None: ...
+
+    def evaluate(self, chosen: Sequence[str]) -> Outcome:
+        self.asked.append(tuple(chosen))
+        self.before(len(self.asked))
+        x = float(chosen[1].partition("=")[2])
+        return Outcome(x, {"bound": x - self.bound}, {"x": x})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database of studies."""
+
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.folder / 'tuning.db'}"
+
+    def study(self, problem: Toy | None = None, **other: Any) -> Study:
+        options = {"name": "toy", "sampler": "tpe", "seed": 0} | other
+        made = Study(
+            self.url, options["name"], problem or Toy(), options["sampler"], options["seed"]
+        )
+        made.open()
+        return made
+
+    def run(self, trials: int, problem: Toy | None = None, **other: Any) -> list[Tried]:
+        return self.study(problem, **other).run(trials, lambda trial: None)
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return optuna.load_study(study_name="toy", storage=self.url).trials
+
+    def content(self) -> list[str]:
+        """All rows of all tables."""
+        with closing(sqlite3.connect(self.folder / "tuning.db")) as database:
+            return list(database.iterdump())
+
+    def is_sound(self, count: int) -> None:
+        """As many trials as asked; each that was stopped has exactly one that took its place."""
+        trials = self.trials()
+        assert sum(trial.state == TrialState.COMPLETE for trial in trials) == count
+        assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
+        stopped = [t.number for t in trials if t.state == TrialState.FAIL and t.params]
+        replaced = [t.system_attrs["retry_history"][-1] for t in trials if retried(t)]
+        assert sorted(replaced) == stopped
+        for trial in filter(retried, trials):
+            assert trial.params == trials[trial.system_attrs["retry_history"][-1]].params
+
+
+def retried(trial: optuna.trial.FrozenTrial) -> bool:
+    return "retry_history" in trial.system_attrs
+
+
+def place_in(folder: Path) -> Place:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return Place(folder)
