@@ -270,6 +270,9 @@ def test_noise_that_makes_the_model_diverge_is_refuted(everything, seeds: int):
     )
     words = {v.claim.name: v.word for v in found.verdicts()}
     assert words["fig4bd_noise_mitigates_further"] == "not decidable"
+    assert found.missing == sorted(gone)
+    assert found.unfinished == []
+    assert replace(found, failures={}).unfinished == sorted(gone)
     assert words["fig4bd_noise_costs_little"] == ("undecided" if seeds == 1 else "does not hold")
     told = {r.name: r.word for r in noise.readings(found, found.verdicts())}
     assert told["variance 0.025 on the sum"] == "does not hold"

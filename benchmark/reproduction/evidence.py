@@ -84,6 +84,11 @@ class Evidence:
         return sorted(cells - self.records.keys())
 
     @property
+    def unfinished(self) -> list[str]:
+        """Cells without a record, but for those whose model diverged: that is a finding."""
+        return [c for c in self.missing if not (c in self.failures and self.failures[c].diverged)]
+
+    @property
     def main(self) -> float | None:
         """Main accuracy over the last fifth of the rounds without attack and defense."""
         runs = [run for run in self.runs("norms") if isinstance(run, Record)]

@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     for path in report.write(evidence, folder):
         if path.suffix in (".md", ".html"):
             print(path)
-    if evidence.missing:
-        count = len(evidence.missing)
+    if evidence.unfinished:
+        count = len(evidence.unfinished)
         print(f"fedbackdoor: {count} federations have no record", file=sys.stderr)
-    return 1 if evidence.missing else 0
+    return 1 if evidence.unfinished else 0
