@@ -12,6 +12,7 @@ TITLES = {
     "fig4a_norm_clipping": ("Figure 4a", "norm clipping"),
     "fig4b_weak_dp": ("Figure 4b", "noise on top of clipping (weak differential privacy)"),
     "lifetime": ("Lifetime", "what is left of a backdoor when the attack stops"),
+    "lifetime_undefended": ("Lifetime, undefended", "what is left of it without a defense"),
     "code_form": ("Code form", "does the code's attack differ from the text's?"),
     "weighting": ("Weighting", "clients weighted by examples, or all alike"),
     "norms": ("Norms", "how long honest updates are"),
