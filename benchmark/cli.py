@@ -18,7 +18,7 @@ overrides are Hydra's: group=name chooses, group.key=value sets. For example
 
 TUNE = """\
 the overrides choose the defense and all else that is not the attacker's, for example
-  python -m benchmark tune defense=norm_clip defense.norm_bound=0.5 --trials 100
+  python -m benchmark tune attack defense=norm_clip defense.norm_bound=0.5 --trials 100
 Attacks and their parameters are searched where their yamls say; `list attacks` shows it. The
 objective is in-sample backdoor accuracy; main accuracy must stay within 2 points of no attack.
 The same command goes on with a study, after a kill too, and two at once share the work. The best
@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "profile", help="the scale: paper (a GPU), qmnist (an hour), quick (minutes)"
             )
+        if name == "tune":
+            sub.add_argument("what", choices=("attack",), help="what is searched")
         if overrides:
             sub.add_argument(
                 "overrides", nargs="*", default=[], metavar="OVERRIDE", help="see below"

@@ -23,7 +23,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, partitioned: Path) -> Path:
     shutil.copytree(partitioned, folder / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["tune", *TINY, *HARMLESS, "--trials", "4", "--best", "2"]) == 0
+        assert main(["tune", "attack", *TINY, *HARMLESS, "--trials", "4", "--best", "2"]) == 0
     return folder
 
 
@@ -45,7 +45,7 @@ def test_a_study_from_the_command_line(place: Path) -> None:
     assert len(found["candidates"]) == 2
     assert [f["overrides"] for f in found["fixed"]] == [["attack=boosted"], ["attack=norm_bounded"]]
     assert found["winner"]["overrides"] == found["candidates"][0]["overrides"]
-    values = {t["number"]: t["outcome"]["value"] for t in found["trials"]}
+    values = {t["number"]: t["outcome"]["values"][0] for t in found["trials"]}
     assert found["winner"]["found"] == values[found["winner"]["trial"]] == max(values.values())
     assert (STUDY / "tuning.md").read_text().startswith("# Tuned attacker: attack-on-norm_clip\n")
     # All of it are ordinary cells, each once: honest ones, trials, candidates and fixed ones.
@@ -70,7 +70,7 @@ def test_the_winner_runs_as_an_ordinary_cell(
 def test_the_same_command_does_nothing_and_more_trials_go_on(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("tune", *TINY, *HARMLESS, "--best", "2")
+    command = ("tune", "attack", *TINY, *HARMLESS, "--best", "2")
     before = {p: p.stat().st_mtime_ns for p in (STUDY / "records").iterdir()}
     content = (STUDY / "tuning.json").read_text()
     answer = call(capsys, *command, "--trials", "4")
@@ -118,7 +118,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
     workplace: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
 ) -> None:
     before = files(workplace)
-    fault = call(capsys, "tune", *TINY, *arguments).fault
+    fault = call(capsys, "tune", "attack", *TINY, *arguments).fault
     for word in words:
         assert word in fault
     assert files(workplace) == before
@@ -138,7 +138,7 @@ def test_another_study_is_refused_and_this_one_is_as_it_was(
     place: Path, capsys: pytest.CaptureFixture[str], change: list[str], words: list[str]
 ) -> None:
     before = {name: (place / name).read_bytes() for name in files(place)}
-    fault = call(capsys, "tune", *TINY, *HARMLESS, "--trials", "9", *change).fault
+    fault = call(capsys, "tune", "attack", *TINY, *HARMLESS, "--trials", "9", *change).fault
     for word in ["study attack-on-norm_clip", *words, "choose another --name"]:
         assert word in fault
     assert {name: (place / name).read_bytes() for name in files(place)} == before
@@ -148,7 +148,7 @@ def test_a_fixed_attack_outside_of_the_ranges_is_no_trial_but_is_judged(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bound = ("defense=norm_clip", "defense.norm_bound=0.01", "federation.client_lr=0.001")
-    answer = call(capsys, "tune", *TINY, *bound, "--trials", "1", "--name", "far")
+    answer = call(capsys, "tune", "attack", *TINY, *bound, "--trials", "1", "--name", "far")
     assert answer.status == 0
     assert "attack=norm_bounded lies outside of its own search:" in answer.err
     found = json.loads(Path("results/tuning-far/tuning.json").read_text())

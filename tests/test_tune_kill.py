@@ -25,6 +25,7 @@ pytestmark = [
 
 COMMAND = [
     "tune",
+    "attack",
     *TINY,
     "federation.rounds=20",
     "federation.client_lr=0.001",

@@ -45,8 +45,8 @@ def test_known_settings_come_first_then_the_samplers(place: Place) -> None:
     assert fields(tried) == problem.asked
     assert len(set(problem.asked)) == 5
     for trial in tried:
-        x = trial.outcome.value
-        assert trial.outcome == Outcome(x, {"bound": x - 4}, {"x": x})
+        x = trial.value
+        assert trial.outcome == Outcome((x,), {"bound": x - 4}, {"x": x})
         assert trial.feasible == (x <= 4)
 
 
@@ -80,7 +80,7 @@ def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -
     tpe, random = (place.run(40, name=s, sampler=s)[20:] for s in study.SAMPLERS)
 
     def good(trials: Sequence[Tried]) -> int:
-        return sum(trial.feasible and trial.outcome.value > 2 for trial in trials)
+        return sum(trial.feasible and trial.value > 2 for trial in trials)
 
     assert good(tpe) > 2 * good(random)
     assert sum(not trial.feasible for trial in tpe) < sum(not trial.feasible for trial in random)

@@ -11,7 +11,8 @@ from benchmark import config
 from benchmark.cell import Cell
 from benchmark.errors import UserError
 from benchmark.record import Record
-from benchmark.tuning.attacker import TOLERANCE, UNATTACKED, Attacker, Score
+from benchmark.tuning.attacker import Attacker
+from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Score, untold
 from benchmark.tuning.reevaluation import reevaluate
 from tests.running import TINY
 
@@ -30,7 +31,7 @@ def record(*overrides: str) -> Record:
 def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Path) -> None:
     defense = ("defense=norm_clip", "defense.norm_bound=0.5")
     problem, attack = attacker(*defense), ["attack=boosted", "attack.epochs=2"]
-    outcome = problem.evaluate(attack)
+    outcome = problem.evaluate(attack, untold)
     attacked, honest = (
         [record(*defense, *chosen, f"seed={seed}").summary for seed in (0, 1)]
         for chosen in (attack, UNATTACKED)
@@ -41,7 +42,7 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
 
     main = over_seeds(attacked, "main_accuracy")
     cost = over_seeds(honest, "main_accuracy") - main
-    assert outcome.value == pytest.approx(over_seeds(attacked, "backdoor_in_sample"))
+    assert outcome.values == (pytest.approx(over_seeds(attacked, "backdoor_in_sample")),)
     assert outcome.constraints == {"main_accuracy": pytest.approx(cost - 0.02)}
     assert outcome.facts == {"main_accuracy": pytest.approx(main), "diverged": []}
     assert cost > TOLERANCE
@@ -54,7 +55,7 @@ def test_an_attack_that_breaks_the_model_is_worth_nothing(workplace: Path) -> No
         "federation.client_lr=1e30",
         watch=lambda event: failed.append(getattr(event, "reason", "")),
     )
-    score = problem.score(["attack=boosted"], [0])
+    score = problem.federations.score(["attack=boosted"], [0])
     assert score == Score({0: 0.0}, {0: 0.0}, [0])
     assert "not finite" in failed[-1]
 

@@ -11,7 +11,7 @@ from benchmark.tuning.report import Report
 
 
 def tried(number: int, value: float, cost: float, name: str, known: str | None = None) -> Tried:
-    return Tried(number, (f"attack={name}",), Outcome(value, {"main_accuracy": cost}, {}), known)
+    return Tried(number, (f"attack={name}",), Outcome((value,), {"main_accuracy": cost}, {}), known)
 
 
 def test_the_best_are_feasible_and_different() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.federations import OnRound
+from benchmark.tuning.problem import Direction, Outcome, Tried
 from benchmark.tuning.space import Choices, Range, Space
 from benchmark.tuning.study import Study
 
@@ -38,6 +39,7 @@ class Toy:
     before: Callable[[int], None] = nothing
     asked: list[tuple[str, ...]] = field(default_factory=list)
     space: Space = SPACE
+    directions: tuple[Direction, ...] = ("maximize",)
 
     def describe(self) -> dict[str, Any]:
         return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
@@ -47,11 +49,11 @@ class Toy:
 
     def prepare(self) -> None: ...
 
-    def evaluate(self, chosen: Sequence[str]) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
         self.asked.append(tuple(chosen))
         self.before(len(self.asked))
         x = float(chosen[1].partition("=")[2])
-        return Outcome(x, {"bound": x - self.bound}, {"x": x})
+        return Outcome((x,), {"bound": x - self.bound}, {"x": x})
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from benchmark.tuning.federations import OnRound
 from benchmark.tuning.space import Space
+
+Direction = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True)
@@ -12,12 +15,12 @@ class Outcome:
     """What a trial gave.
 
     Attributes:
-        value: to be maximized.
+        values: one for each direction of the problem.
         constraints: name → amount by which it is missed; feasible if none is above 0.
         facts: what a report wants to know besides.
     """
 
-    value: float
+    values: tuple[float, ...]
     constraints: dict[str, float]
     facts: dict[str, Any]
 
@@ -29,6 +32,10 @@ class Problem(Protocol):
     def space(self) -> Space:
         """Where."""
 
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """What is better, for each value of an outcome; more than one give a Pareto front."""
+
     def describe(self) -> dict[str, Any]:
         """What makes a study this one, as plain values."""
 
@@ -38,7 +45,7 @@ class Problem(Protocol):
     def prepare(self) -> None:
         """Do what all trials need."""
 
-    def evaluate(self, chosen: Sequence[str]) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
         """Try a point of the space, given as overrides."""
 
 
@@ -57,6 +64,12 @@ class Tried:
     overrides: tuple[str, ...]
     outcome: Outcome
     known: str | None
+
+    @property
+    def value(self) -> float:
+        """What it gave, where that is one value."""
+        (value,) = self.outcome.values
+        return value
 
     @property
     def feasible(self) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
-from benchmark.tuning.attacker import TOLERANCE, UNATTACKED, Attacker, Score, mean
+from benchmark.tuning.attacker import Attacker
+from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Score, mean
 from benchmark.tuning.problem import Tried
 
 FRESH_FROM = 1000
@@ -72,7 +73,7 @@ class Reevaluation:
 def best(tried: Sequence[Tried], count: int) -> list[Tried]:
     """The best feasible trials, each setting once; of equal ones the earlier."""
     kept: dict[tuple[str, ...], Tried] = {}
-    for trial in sorted(tried, key=lambda t: (-t.outcome.value, t.number)):
+    for trial in sorted(tried, key=lambda t: (-t.value, t.number)):
         if trial.feasible:
             kept.setdefault(trial.overrides, trial)
     return list(kept.values())[:count]
@@ -90,14 +91,14 @@ def reevaluate(
         seeds: disjoint from the problem's.
     """
     assert not set(seeds) & set(problem.seeds)
-    honest = problem.score(UNATTACKED, seeds)
+    honest = problem.federations.score(UNATTACKED, seeds)
 
     def again(attack: Sequence[str], trial: int | None, found: float | None) -> Reevaluated:
-        score: Score = problem.score(attack, seeds)
+        score: Score = problem.federations.score(attack, seeds)
         cost = difference(honest.main, score.main)
         return Reevaluated(tuple(attack), trial, found, score.backdoor, cost)
 
-    known = {trial.known: trial.outcome.value for trial in tried if trial.known}
+    known = {trial.known: trial.value for trial in tried if trial.known}
     fixed = [again(a, None, known.get(a[0].partition("=")[2])) for a in problem.fixed()]
-    found = [again(t.overrides, t.number, t.outcome.value) for t in best(tried, count)]
+    found = [again(t.overrides, t.number, t.value) for t in best(tried, count)]
     return Reevaluation(list(seeds), fixed, found)

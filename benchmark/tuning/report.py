@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.files import atomic_file, write_json
 from benchmark.leaderboard.statistics import Estimate, estimate
-from benchmark.tuning.attacker import TOLERANCE
+from benchmark.tuning.federations import TOLERANCE
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.tracking.uri import shown
+from benchmark.tuning.federations import untold
 from benchmark.tuning.problem import Outcome, Problem, Tried
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Study:
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=self.name,
-                direction="maximize",
+                directions=self.problem.directions,
                 sampler=Seeded(self.sampler, self.seed),
                 load_if_exists=True,
             )
@@ -147,7 +148,7 @@ class Study:
 
         stopped: list[int] = []
 
-        def objective(trial: "optuna.Trial") -> float:
+        def objective(trial: "optuna.Trial") -> tuple[float, ...]:
             if self._is_surplus(trial, trials):
                 raise _SurplusError
             try:
@@ -183,22 +184,21 @@ class Study:
             known is not None and t.user_attrs.get(KNOWN) == known for t in earlier
         )
 
-    def _evaluate(self, trial: "optuna.Trial") -> float:
+    def _evaluate(self, trial: "optuna.Trial") -> tuple[float, ...]:
         chosen = self.problem.space.suggest(trial)
         trial.set_user_attr(OVERRIDES, chosen)
-        outcome = self.problem.evaluate(chosen)
+        outcome = self.problem.evaluate(chosen, untold)
         for name, amount in outcome.constraints.items():
             if name not in trial.constraints:
                 trial.set_constraint(name, amount)
         for name, fact in outcome.facts.items():
             trial.set_user_attr(name, fact)
-        return outcome.value
+        return outcome.values
 
 
 def _tried(trial: "FrozenTrial") -> Tried:
-    assert trial.value is not None
     facts = {k: v for k, v in trial.user_attrs.items() if k not in (OVERRIDES, KNOWN)}
-    outcome = Outcome(trial.value, dict(trial.constraints), facts)
+    outcome = Outcome(tuple(trial.values), dict(trial.constraints), facts)
     overrides = tuple(trial.user_attrs[OVERRIDES])
     return Tried(trial.number, overrides, outcome, trial.user_attrs.get(KNOWN))
 

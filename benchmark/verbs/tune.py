@@ -89,14 +89,14 @@ class Progress:
 
     def __init__(self, console: Console, trials: int, before: list[Tried]):
         self.console, self.trials, self.finished = console, trials, len(before)
-        self.best = max((t.outcome.value for t in before if t.feasible), default=None)
+        self.best = max((t.value for t in before if t.feasible), default=None)
         self.own, self.started = 0, time.monotonic()
 
     def __call__(self, trial: Tried) -> None:
         """Show one."""
         self.finished += 1
         self.own += 1
-        value = trial.outcome.value
+        value = trial.value
         if trial.feasible:
             self.best = max(value, value if self.best is None else self.best)
         seconds = int((time.monotonic() - self.started) / self.own)
