@@ -1,7 +1,6 @@
 """The federation: one training step of this Lightning module is one round."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.attacks.base import Attack, AttackContext, Knowledge
 from benchmark.client import ClientModule
+from benchmark.cohort import Cohort, draw
 from benchmark.data.dataset import FederatedDataset
 from benchmark.defenses.base import Aggregation, Defense, DefenseContext, norms
 from benchmark.engine.base import Engine
@@ -20,23 +20,6 @@ from benchmark.participation import Participation
 from benchmark.protocol import Protocol
 from benchmark.randomness import generator
 from benchmark.tasks.base import Task
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Who takes part in a round.
-
-    Attributes:
-        clients: ``(K,)`` users.
-        compromised: ``(K,)`` bool.
-        weights: ``(K,)`` float64, sum 1.
-        boosts: ``(M,)`` float64, β_j of each compromised client.
-    """
-
-    clients: Tensor
-    compromised: Tensor
-    weights: Tensor
-    boosts: Tensor
 
 
 class Federation(pl.LightningModule):
@@ -101,6 +84,7 @@ class Federation(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Bring the data to where the model is."""
+        self.ahead: tuple[Cohort, Plan] | None = None
         self.dataset = self.dataset.to(self.device)
         self.evaluator = Evaluator(self.dataset, self.task, self.theta.dtype)
         train, self.backdoor = self.task.plant(self.dataset)
@@ -112,10 +96,11 @@ class Federation(pl.LightningModule):
     def training_step(self, batch: object, batch_idx: int) -> dict[str, float]:
         """One round; returns its metrics, which are also in ``trainer.callback_metrics``."""
         round, start = self.current_epoch, self.theta.detach()
-        cohort = self.sample_cohort(round)
-        plan = self.plan(round, cohort)
+        cohort, plan = self.ahead if self.ahead else self.prepare(round)
         trained = self.engine.train(start, plan)
         updates = self.craft(round, start, cohort, trained.updates)
+        # A GPU is still training: nothing so far has waited for it.
+        self.ahead = self.prepare(round + 1) if round + 1 < self.protocol.rounds else None
         aggregation = self.aggregate(round, start, cohort, updates)
         self.server_step(aggregation)
         metrics = self.observe(cohort, trained.losses, updates, aggregation)
@@ -124,21 +109,17 @@ class Federation(pl.LightningModule):
         self.trainer.callback_metrics.update({k: torch.tensor(v) for k, v in metrics.items()})
         return metrics
 
+    def prepare(self, round: int) -> tuple[Cohort, Plan]:
+        """All of a round that does not depend on the global model."""
+        cohort = self.sample_cohort(round)
+        return cohort, self.plan(round, cohort)
+
     def sample_cohort(self, round: int) -> Cohort:
         """Draw K clients from everybody; the participation says which are compromised."""
-        K, N = self.protocol.clients_per_round, self.dataset.num_users
-        source = generator(self.seed, round, "cohort")
-        if self.protocol.replacement:
-            clients = torch.randint(N, (K,), generator=source)
-        else:
-            clients = torch.randperm(N, generator=source)[:K]
+        sizes, source = self.dataset.train.offsets.diff(), generator(self.seed, round, "cohort")
+        clients = draw(self.protocol, self.dataset.num_users, source)
         compromised = self.participation.compromised(round, clients) & self.attack.active
-        weights = torch.ones(K, dtype=torch.float64)
-        if self.protocol.weighting == "examples":
-            weights = self.dataset.train.offsets.diff()[clients].double()
-        weights /= weights.sum()
-        boosts = 1 / (self.protocol.server_lr * weights[compromised] * compromised.sum())
-        return Cohort(clients, compromised, weights, boosts)
+        return Cohort.of(self.protocol, clients, compromised, sizes)
 
     def plan(self, round: int, cohort: Cohort) -> Plan:
         """The lanes: one for each client in order, then what attacks train besides."""

@@ -66,6 +66,27 @@ def test_it_trains_with_what_was_fastest(
     assert len(asked) == 1
 
 
+def test_what_an_engine_settled_on_while_it_was_measured_is_forgotten(
+    fresh_choices: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that is short beside the other candidates is not short when they are gone."""
+    answer(monkeypatch, "cuda")
+    train = CudaEngine._train
+    failures = iter([True])
+
+    def exhausted_once(self: CudaEngine, *given: object) -> None:
+        if next(failures, False):
+            raise RuntimeError("CUDA out of memory")
+        train(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CudaEngine, "_train", exhausted_once)
+    engine = AutoEngine(1)
+    found = trained(engine)
+    assert engine.state()["lanes"] == 16
+    monkeypatch.setattr(CudaEngine, "_train", train)
+    assert torch.equal(found, trained(CudaEngine(convolution="grouped")))
+
+
 def test_its_workers_are_the_cores_that_it_was_made_with(fresh_choices: None) -> None:
     before = torch.get_num_threads()
     try:

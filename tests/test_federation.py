@@ -219,3 +219,28 @@ def test_parts_that_do_not_fit_the_data_are_refused():
     few_classes = replace(make_dataset(), num_classes=5)
     with pytest.raises(ValueError, match="source_class must be 0 to 4"):
         make_federation(few_classes)
+
+
+def test_a_round_is_planned_before_the_server_waits_for_the_one_before() -> None:
+    """So that a GPU, which nobody has waited for yet, trains meanwhile; each round once."""
+    done: list[tuple[str, int]] = []
+    federation = make_federation(rounds=3)
+
+    def noted(name: str) -> None:
+        work = getattr(federation, name)
+
+        def wrapper(round: int, *rest: Any) -> Any:
+            done.append((name, round))
+            return work(round, *rest)
+
+        setattr(federation, name, wrapper)
+
+    for name in ("prepare", "craft", "aggregate", "evaluate"):
+        noted(name)
+    fit(federation)
+    assert done == [
+        ("prepare", 0),
+        *(("craft", 0), ("prepare", 1), ("aggregate", 0), ("evaluate", 0)),
+        *(("craft", 1), ("prepare", 2), ("aggregate", 1), ("evaluate", 1)),
+        *(("craft", 2), ("aggregate", 2), ("evaluate", 2)),
+    ]

@@ -59,6 +59,8 @@ class Attack(nn.Module):
     def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
         """What a compromised client trains on, and by what rule: L lanes, always as many.
 
+        A round is planned while the one before still trains, so this changes no state.
+
         Args:
             client: whose place it takes, with the local data, correctly labelled.
             backdoor: D_mal, the adversary's own images with the label that it wants.

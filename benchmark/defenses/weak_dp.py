@@ -24,10 +24,12 @@ class GaussianNoise(After):
         self.noise_on = one_of("noise_on", NoiseOn, noise_on)
 
     def forward(self, update: Tensor, num_clients: int, context: DefenseContext) -> Tensor:
-        """Noise drawn from (seed, round) alone."""
+        """Noise drawn from (seed, round) alone, where the update is: a GPU draws other bits."""
         std = self.noise_std if self.noise_on == "average" else self.noise_std / num_clients
-        source = generator(context.seed, context.round, "defense noise")
-        noise = torch.randn(len(update), generator=source, dtype=torch.float32)
+        source = generator(context.seed, context.round, "defense noise", update.device)
+        noise = torch.randn(
+            len(update), generator=source, dtype=torch.float32, device=update.device
+        )
         return update + noise.to(update) * std
 
 

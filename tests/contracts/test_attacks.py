@@ -91,7 +91,10 @@ class TestAttack(PluginContract):
     def test_lanes_are_the_same_when_planned_again_and_leave_the_data_alone(self, name: str):
         local, malicious = client(), backdoor()
         before = [t.clone() for t in (local.local.indices, local.local.labels, malicious.indices)]
-        plans = [build("attack", name).lanes(local, malicious, 3.0) for _ in range(2)]
+        attack = build("attack", name)
+        state = {key: value.clone() for key, value in attack.state_dict().items()}
+        plans = [attack.lanes(local, malicious, 3.0) for _ in range(2)]
+        assert all(torch.equal(state[key], value) for key, value in attack.state_dict().items())
         for one, other in zip(*plans, strict=True):
             assert torch.equal(one.indices, other.indices)
             assert torch.equal(one.labels, other.labels)
