@@ -96,4 +96,4 @@ def test_what_the_study_chooses_is_not_given(override: str, words: list[str]) ->
 def test_fresh_seeds_are_fresh(workplace: Path) -> None:
     problem = attacker(*HARMLESS)
     with pytest.raises(AssertionError):
-        reevaluate(problem, [], 3, [1, 2, 3])
+        reevaluate(problem, [], [], [1, 2, 3])

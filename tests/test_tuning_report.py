@@ -32,7 +32,7 @@ def again(
     name: str, backdoor: list[float], cost: list[float], trial: int | None = None
 ) -> Reevaluated:
     by_seed = [dict(zip((1000, 1001, 1002), x, strict=True)) for x in (backdoor, cost)]
-    return Reevaluated((f"attack={name}",), trial, 1.0, *by_seed)
+    return Reevaluated(*by_seed, (), (f"attack={name}",), trial, 1.0)
 
 
 FREE, DEAR = [0.0, 0.01, -0.01], [0.05, 0.02, 0.01]

@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import config
-from benchmark.cell import NOT_IN_THE_RESULT
 from benchmark.errors import UserError
+from benchmark.leaderboard.statistics import difference
 from benchmark.suite import Watch
-from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Federations, OnRound, mean
+from benchmark.tuning.federations import (
+    TOLERANCE,
+    UNATTACKED,
+    Federations,
+    OnRound,
+    given,
+    mean,
+)
 from benchmark.tuning.problem import Direction, Outcome
+from benchmark.tuning.reevaluation import Judged
 from benchmark.tuning.space import Space
 
 
@@ -68,13 +76,6 @@ class Attacker:
     def describe(self) -> dict[str, Any]:
         """What makes a study this one: other values make another study."""
         unattacked = self.federations.cell(UNATTACKED, self.seeds[0])
-        given = {k: v for k, v in unattacked.config.items() if k not in ("attack", "seed")}
-        for key in NOT_IN_THE_RESULT:
-            group, _, name = key.partition(".")
-            if name:
-                given[group] = {k: v for k, v in given[group].items() if k != name}
-            else:
-                del given[group]
         code = {
             a[0]: self.federations.cell(a, self.seeds[0]).fingerprint
             for a in [UNATTACKED, *self.fixed()]
@@ -82,7 +83,7 @@ class Attacker:
         return {
             "problem": "attacker",
             "space": self.space.describe(),
-            "configuration": given,
+            "configuration": given(unattacked, "attack"),
             "data": unattacked.data_hash,
             "code": code,
             "seeds": list(self.seeds),
@@ -112,6 +113,12 @@ class Attacker:
         cost = mean(honest.main) - mean(score.main)
         facts = {"main_accuracy": mean(score.main), "diverged": score.diverged}
         return Outcome((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
+
+    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
+        """Run an attack on fresh seeds."""
+        score = self.federations.score(chosen, seeds)
+        honest = self.federations.score(UNATTACKED, seeds)
+        return Judged(score.backdoor, difference(honest.main, score.main))
 
 
 def families() -> list[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmark.cell import Cell, is_done, run
+from benchmark.cell import NOT_IN_THE_RESULT, Cell, is_done, run
 from benchmark.executor import Failed, Finished, Round, Started
 from benchmark.record import Record
 from benchmark.suite import Watch
@@ -95,6 +96,21 @@ class Federations:
             self.watch(Failed(cell, str(error), ""))
             return None
         return record
+
+
+def given(cell: Cell, searched: str) -> dict[str, Any]:
+    """What a study is given: a cell's configuration without the seed and the searched group.
+
+    What changes no number is left out too.
+    """
+    kept = {k: v for k, v in cell.config.items() if k not in (searched, "seed")}
+    for key in NOT_IN_THE_RESULT:
+        group, _, name = key.partition(".")
+        if name:
+            kept[group] = {k: v for k, v in kept[group].items() if k != name}
+        else:
+            del kept[group]
+    return kept
 
 
 def mean(by_seed: dict[int, float]) -> float:

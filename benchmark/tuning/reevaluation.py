@@ -1,34 +1,64 @@
-"""The best trials of a study on seeds that it never saw, beside the attacks that nobody tuned."""
+"""The best trials of a study on seeds that it never saw, beside the settings that nobody tuned."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
-from benchmark.tuning.attacker import Attacker
-from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Score, mean
-from benchmark.tuning.problem import Tried
+from benchmark.tuning.federations import TOLERANCE, mean
+from benchmark.tuning.problem import Direction, Tried
 
 FRESH_FROM = 1000
 """The first seed of the re-evaluation; tuning counts from 0."""
 
 
 @dataclass(frozen=True)
-class Reevaluated:
-    """An attack on fresh seeds.
+class Judged:
+    """A setting on fresh seeds.
 
     Attributes:
-        overrides: the attack.
-        trial: the number of the trial that found it; None for a fixed attack.
-        found: its value on the tuning seeds, for a trial the largest of many: optimistic.
-        backdoor: by seed.
-        cost: by seed, main accuracy without attack less that under it.
+        backdoor: by seed; of a defense under the attack that is the worst case.
+        cost: by seed, what it costs main accuracy: an attack beside no attack, a defense, where
+            it costs most, beside the undefended, unattacked model.
+        against: of a defense, the attack that is the worst case.
     """
 
-    overrides: tuple[str, ...]
-    trial: int | None
-    found: float | None
     backdoor: dict[int, float]
     cost: dict[int, float]
+    against: tuple[str, ...] = ()
+
+
+class Judges(Protocol):
+    """A problem whose settings can be judged on fresh seeds."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those of tuning."""
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """What is better; first of backdoor accuracy."""
+
+    def fixed(self) -> list[list[str]]:
+        """Every choice as its yaml has it."""
+
+    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
+        """Run a setting on fresh seeds."""
+
+
+@dataclass(frozen=True)
+class Reevaluated(Judged):
+    """A setting on fresh seeds, and where it comes from.
+
+    Attributes:
+        overrides: the setting.
+        trial: the number of the trial that found it; None for a fixed one.
+        found: its value on the tuning seeds, for a trial the best of many: optimistic.
+    """
+
+    overrides: tuple[str, ...] = ()
+    trial: int | None = None
+    found: float | None = None
 
     @property
     def feasible(self) -> bool:
@@ -42,63 +72,65 @@ class Reevaluation:
 
     Attributes:
         seeds: fresh ones.
-        fixed: every attack as its yaml has it.
+        fixed: every choice as its yaml has it.
         candidates: the best feasible trials, by found value; the winner is the first of them
             that is feasible on fresh seeds too. It is not the best of them there: that would be
             a maximum again.
+        direction: of backdoor accuracy.
     """
 
     seeds: list[int]
     fixed: list[Reevaluated]
     candidates: list[Reevaluated]
+    direction: Direction = "maximize"
 
     @property
     def winner(self) -> Reevaluated | None:
-        """The tuned attack."""
+        """The tuned setting."""
         return next((c for c in self.candidates if c.feasible), None)
 
     @property
     def strongest_fixed(self) -> Reevaluated | None:
-        """The fixed attack to compare with: the best on the fresh seeds, in its favor."""
+        """The fixed setting to compare with: the best on the fresh seeds, in its favor."""
+        better = max if self.direction == "maximize" else min
         feasible = [f for f in self.fixed if f.feasible]
-        return max(feasible, key=lambda f: mean(f.backdoor)) if feasible else None
+        return better(feasible, key=lambda f: mean(f.backdoor)) if feasible else None
 
     def gain(self) -> Estimate | None:
-        """What tuning gained over the strongest fixed attack, paired by seed."""
+        """The tuned setting less the strongest fixed one, paired by seed."""
         if self.winner is None or self.strongest_fixed is None:
             return None
         return estimate(difference(self.winner.backdoor, self.strongest_fixed.backdoor))
 
 
-def best(tried: Sequence[Tried], count: int) -> list[Tried]:
+def best(tried: Sequence[Tried], count: int, direction: Direction = "maximize") -> list[Tried]:
     """The best feasible trials, each setting once; of equal ones the earlier."""
+    sign = -1 if direction == "maximize" else 1
     kept: dict[tuple[str, ...], Tried] = {}
-    for trial in sorted(tried, key=lambda t: (-t.value, t.number)):
+    for trial in sorted(tried, key=lambda t: (sign * t.value, t.number)):
         if trial.feasible:
             kept.setdefault(trial.overrides, trial)
     return list(kept.values())[:count]
 
 
 def reevaluate(
-    problem: Attacker, tried: Sequence[Tried], count: int, seeds: Sequence[int]
+    problem: Judges, tried: Sequence[Tried], candidates: Sequence[Tried], seeds: Sequence[int]
 ) -> Reevaluation:
-    """Run the best ``count`` trials and the fixed attacks on fresh seeds.
+    """Run candidates and the fixed settings on fresh seeds.
 
     Args:
         problem: what was searched.
         tried: all finished trials.
-        count: of candidates.
+        candidates: the best of them.
         seeds: disjoint from the problem's.
     """
     assert not set(seeds) & set(problem.seeds)
-    honest = problem.federations.score(UNATTACKED, seeds)
 
-    def again(attack: Sequence[str], trial: int | None, found: float | None) -> Reevaluated:
-        score: Score = problem.federations.score(attack, seeds)
-        cost = difference(honest.main, score.main)
-        return Reevaluated(tuple(attack), trial, found, score.backdoor, cost)
+    def again(setting: Sequence[str], trial: int | None, found: float | None) -> Reevaluated:
+        judged = problem.judge(setting, seeds)
+        return Reevaluated(**vars(judged), overrides=tuple(setting), trial=trial, found=found)
 
-    known = {trial.known: trial.value for trial in tried if trial.known}
-    fixed = [again(a, None, known.get(a[0].partition("=")[2])) for a in problem.fixed()]
-    found = [again(t.overrides, t.number, t.value) for t in best(tried, count)]
-    return Reevaluation(list(seeds), fixed, found)
+    known = {trial.known: trial.outcome.values[0] for trial in tried if trial.known}
+    fixed = [again(f, None, known.get(f[0].partition("=")[2])) for f in problem.fixed()]
+    found = [again(t.overrides, t.number, t.outcome.values[0]) for t in candidates]
+    return Reevaluation(list(seeds), fixed, found, problem.directions[0])

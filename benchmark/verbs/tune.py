@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.tuning.attacker import Attacker
-    from benchmark.tuning.reevaluation import FRESH_FROM, reevaluate
+    from benchmark.tuning.reevaluation import FRESH_FROM, best, reevaluate
     from benchmark.tuning.report import Report
 
     tracker = make("tracking", resolved["tracking"])
@@ -56,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
         tried = study.run(arguments.trials, progress)
         fresh = range(FRESH_FROM, FRESH_FROM + arguments.fresh)
         console.print(f"the best {arguments.best} and the fixed attacks on {len(fresh)} new seeds")
-        reevaluation = reevaluate(problem, tried, arguments.best, fresh)
+        reevaluation = reevaluate(problem, tried, best(tried, arguments.best), fresh)
     finally:
         say(console, tracker.close())
     overrides = tuple(arguments.overrides)
