@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench import engines, figure, gpu, memory, neighbor, overhead, publish, scaling
+from bench import choosing, engines, figure, gpu, memory, neighbor, overhead, publish, scaling
 from bench.measure import Spread, Variant, interleave, training_flops
 from bench.report import RESULTS, Result, Table, markdown, read, shown
 from bench.variants import ENGINES, NAIVE, NAIVE_ONE, TRAINER, ready
 from bench.workload import Workload, naive, named, paper_shaped, trainer_each
+from benchmark.engine import auto
 from benchmark.models.cnn import PaperCNN, SmallCNN
 
 pytestmark = pytest.mark.usefixtures("workplace")
@@ -49,8 +50,26 @@ def test_engines_are_timed_beside_the_naive_loop(capsys: pytest.CaptureFixture[s
         assert row["speed"] == pytest.approx(base / middle)
         rate = row["flops"] / middle / 1e9
         assert row["peak_fraction"] == pytest.approx(rate / max(data["gemm_gflops"]))
+        best = row["best_fraction"] * min(row["seconds"])
+        assert best == pytest.approx(row["peak_fraction"] * middle)
     assert len(data["gemm_gflops"]) == 3
     assert NAIVE in capsys.readouterr().out
+
+
+def test_the_choice_of_auto_is_timed_with_nothing_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[set[str]] = []
+    fastest = auto.fastest
+    monkeypatch.setattr(auto, "fastest", lambda works: asked.append(set(works)) or fastest(works))
+    monkeypatch.chdir(tmp_path)
+    toy(choosing)
+    # By now the answer is known, and is asked for all the same.
+    del asked[:]
+    (((took, chose),),) = toy(choosing).values()
+    assert took > 0
+    assert len(asked) == 1
+    assert chose in asked[0]
 
 
 def small_flops() -> int:

@@ -89,16 +89,20 @@ class AutoEngine(Engine):
                 f"the checkpoint was trained with engine {name}, which does not run here; remove "
                 "the cell's folder in work/ to start it anew"
             )
-        self._choose(name)
+        self._take(name)
         self._engine().restore(state)
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         """Choose, if that is still to be done, and train; see :class:`Engine`."""
         if self.chosen is None:
-            self._choose(self._fastest(theta, plan))
-            # What it settled on while it was measured is another plan's.
-            self._engine().setup(self.client, self.data)
+            self.choose(theta, plan)
         return self._engine().train(theta, plan)
+
+    def choose(self, theta: Tensor, plan: Plan) -> None:
+        """Take the fastest for such plans, as was remembered or is measured now."""
+        self._take(self._fastest(theta, plan))
+        # What it settled on while it was measured is another plan's.
+        self._engine().setup(self.client, self.data)
 
     def predictor(self, theta: Tensor) -> Predict:
         """The chosen engine's."""
@@ -108,7 +112,7 @@ class AutoEngine(Engine):
         assert self.chosen
         return self.chosen
 
-    def _choose(self, name: str) -> None:
+    def _take(self, name: str) -> None:
         self.name, self.chosen = name, self.candidates[name]
         self.candidates = {name: self.chosen}
 
