@@ -26,6 +26,10 @@ NOT_IN_THE_RESULT = (
 )
 
 
+class StoppedError(Exception):
+    """Raised by who is told of a round, to give a cell up; says why in a line."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A federation to run.
@@ -128,6 +132,7 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
     Raises:
         UserError: parts that do not fit each other or the data.
         FloatingPointError: the training diverged.
+        StoppedError: ``on_round`` gave the cell up; nothing of it is left.
     """
     path, work = cell.record_path(folder), cell.work_path(folder)
     with locked(cell.lock_path(folder)):
@@ -141,7 +146,11 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
         from benchmark.training import train
 
         work.mkdir(parents=True, exist_ok=True)
-        record = train(cell, folder, on_round)
+        try:
+            record = train(cell, folder, on_round)
+        except StoppedError:
+            shutil.rmtree(work)
+            raise
         record.write(path)
         shutil.rmtree(work)
     return record

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from benchmark.cell import Cell
-from benchmark.executor import Event, Failed, Finished, Round, Started
+from benchmark.executor import Event, Failed, Finished, Round, Started, Stopped
 
 
 class Display:
@@ -80,13 +80,14 @@ class Display:
             self._report(event)
         self._refresh()
 
-    def _report(self, event: Finished | Failed) -> None:
+    def _report(self, event: Finished | Failed | Stopped) -> None:
         count = f"[{self.already + self.finished + self.failed}/{self.total}]"
         if isinstance(event, Finished):
             final = {name: s.final for name, s in event.record.summary.items()}
             line = f"{count} {event.cell.id}  {_brief(final)}  {event.record.cost.seconds:.1f} s"
         else:
-            line = f"{count} {event.cell.id}  FAILED: {event.reason}"
+            how = "FAILED" if isinstance(event, Failed) else "stopped"
+            line = f"{count} {event.cell.id}  {how}: {event.reason}"
         if not self.console.is_terminal:
             line += f"  ({self._left()} left)"
         self._print(line, style="red" if isinstance(event, Failed) else None)

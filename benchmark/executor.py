@@ -49,7 +49,15 @@ class Failed:
     details: str
 
 
-Event = Started | Round | Finished | Failed
+@dataclass(frozen=True)
+class Stopped:
+    """A cell was given up on purpose and left nothing: one line why."""
+
+    cell: Cell
+    reason: str
+
+
+Event = Started | Round | Finished | Failed | Stopped
 
 
 class Executor(ABC):

@@ -62,6 +62,8 @@ class Federation(pl.LightningModule):
         K, N = protocol.clients_per_round, dataset.num_users
         if K > N and not protocol.replacement:
             raise ValueError(f"clients_per_round must be 1 to {N}, the number of users; got {K}")
+        if protocol.measured_on != "all":
+            dataset = dataset.measuring(protocol.measured_on)
         task.setup(dataset, seed)
         participation.setup(N, seed)
         self.theta = nn.Parameter(client.flat())

@@ -25,6 +25,8 @@ class Evaluator:
       target users and of all users read as what they show: what the backdoor costs honest
       people.
 
+    Where a half of the users is measured (``dataset.measured``), "all users" are that half.
+
     Args:
         dataset: what it is measured on.
         task: the backdoor.
@@ -41,7 +43,9 @@ class Evaluator:
     ):
         self.dataset, self.task, self.dtype, self.batch = dataset, task, dtype, batch
         test = dataset.test
-        everything = Examples(torch.arange(len(test)), test.labels.cpu())
+        counted = torch.arange(len(test))
+        counted = counted[dataset.counts(test, counted)]
+        everything = Examples(counted, test.labels.cpu()[counted])
         source_of_targets, source_of_all = task.source_examples(dataset)
         self._main = {
             "main_accuracy": everything,
@@ -55,7 +59,8 @@ class Evaluator:
         """Main accuracy and the source-class accuracies, from one pass over the test set."""
         test = self.dataset.test
         everything = self._main["main_accuracy"]
-        correct = self._hits(predict, test, everything, lambda images: images)
+        correct = torch.zeros(len(test), dtype=torch.bool)
+        correct[everything.indices] = self._hits(predict, test, everything, lambda images: images)
         return {
             name: correct[examples.indices].double().mean().item()
             for name, examples in self._main.items()

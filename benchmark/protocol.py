@@ -6,6 +6,7 @@ from typing import Literal
 from benchmark.checks import at_least, one_of, positive
 
 Weighting = Literal["uniform", "examples"]
+MeasuredOn = Literal["all", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Protocol:
         evaluate_every: rounds between evaluations on the test set; the last is always
             evaluated, and backdoor accuracy in every round.
         checkpoint_every: rounds between checkpoints.
+        measured_on: whose target users and test images count: ``all`` users', or those of one of
+            two fixed halves, ``validation`` or ``test``, for searches. Everybody takes part.
 
     Raises:
         ValueError: a number out of its range.
@@ -39,6 +42,7 @@ class Protocol:
     server_lr: float
     evaluate_every: int
     checkpoint_every: int
+    measured_on: MeasuredOn
 
     def __post_init__(self) -> None:
         for name in (
@@ -53,3 +57,4 @@ class Protocol:
         for name in ("client_lr", "server_lr"):
             positive(name, getattr(self, name))
         one_of("weighting", Weighting, self.weighting)
+        one_of("measured_on", MeasuredOn, self.measured_on)

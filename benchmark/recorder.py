@@ -15,6 +15,9 @@ from benchmark.record import Curve, Summary
 
 log = logging.getLogger("benchmark")
 
+CHECKPOINT = "last.ckpt"
+"""Its name in a cell's work folder."""
+
 OnRound = Callable[[int, dict[str, float]], None]
 """Told of every finished round: its number from 0, and its metrics."""
 
@@ -93,6 +96,20 @@ class Checkpoint(pl.Callback):
             log.warning("%s: damaged (%s); starting at round 0", aside, reason)
             return None
         return str(self.path)
+
+
+def recorded(work: Path) -> dict[str, Curve]:
+    """The curves of an unfinished run as its checkpoint has them; none without a usable one.
+
+    Args:
+        work: folder of the checkpoint.
+    """
+    try:
+        saved = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
+        curves = saved["callbacks"][Recorder.__qualname__]["curves"]
+    except Exception:  # torch.load raises whatever a damage makes of the pickle
+        return {}
+    return {name: Curve(*curve) for name, curve in curves.items()}
 
 
 def summarize(curve: Curve, attacked: Curve, rounds: int) -> Summary:

@@ -18,7 +18,7 @@ from benchmark.federation import Federation
 from benchmark.files import atomic_file
 from benchmark.machine import environment, one_thread
 from benchmark.record import Cost, Record
-from benchmark.recorder import Checkpoint, OnRound, Recorder, summarize
+from benchmark.recorder import CHECKPOINT, Checkpoint, OnRound, Recorder, summarize
 
 
 def check(cell: Cell) -> None:
@@ -46,7 +46,7 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     federation = build(cell.config, dataset)
     device = choose_device(cell.config["device"], federation.engine)
     recorder = Recorder(on_round)
-    path = cell.work_path(folder) / "last.ckpt"
+    path = cell.work_path(folder) / CHECKPOINT
     checkpoint = Checkpoint(path, federation.protocol.checkpoint_every)
     trainer = trainer_of(cell.rounds, device, [recorder, checkpoint])
     # Sums split over threads round differently; the engine brings its own threads.

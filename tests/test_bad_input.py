@@ -60,6 +60,11 @@ Words = list[str]
         (["run", "federation.rounds=1.5"], ["expected a whole number, got 1.5"]),
         (["run", "federation.client_lr=fast"], ["expected a number, got 'fast'"]),
         (["run", "federation.weighting=size"], ["expected one of uniform, examples"]),
+        (["run", "federation.measured_on=train"], ["expected one of all, validation, test"]),
+        (
+            [*RUN, "federation.measured_on=test", "task.num_tasks=51"],
+            ["num_tasks must be 1 to 50", "of class 7 in the half that is measured; got 51"],
+        ),
         (["run", "participation.window=4"], ["expected a list like [1,2] or null"]),
         # ranges: every constructor's
         ([*RUN, "federation.rounds=0"], ["federation: rounds must be at least 1, got 0"]),

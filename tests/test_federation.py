@@ -17,6 +17,7 @@ from benchmark.engine.plan import Plan
 from benchmark.participation import RandomSampling
 from benchmark.protocol import Protocol
 from benchmark.recorder import Recorder
+from benchmark.tasks.writer_backdoor import WriterBackdoor
 from tests.toys import fit, make_dataset, make_federation, protocol
 
 # Aggregation, weights and the server's step
@@ -205,12 +206,27 @@ def test_a_cohort_larger_than_the_users_is_refused():
         ("client_lr", 0.0, "client_lr must be positive"),
         ("server_lr", float("nan"), "server_lr must be positive"),
         ("weighting", "size", "weighting must be one of uniform, examples; got size"),
+        ("measured_on", "train", "measured_on must be one of all, validation, test; got train"),
     ],
 )
 def test_a_protocol_out_of_range_is_refused(name: str, value: object, message: str):
     with pytest.raises(ValueError, match=message):
         protocol(**{name: value})
     assert isinstance(protocol(), Protocol)
+
+
+def test_everybody_takes_part_whoever_is_measured():
+    federations = [
+        make_federation(measured_on=who, task=WriterBackdoor(num_tasks=1))
+        for who in ("all", "validation", "test")
+    ]
+    for federation in federations:
+        fit(federation)
+    one, *others = (federation.theta for federation in federations)
+    assert all(torch.equal(one, other) for other in others)
+    _, validation, test = (set(f.task.target_users.tolist()) for f in federations)
+    assert validation <= set(make_dataset().measuring("validation").measured.tolist())
+    assert test <= set(make_dataset().measuring("test").measured.tolist())
 
 
 def test_parts_that_do_not_fit_the_data_are_refused():

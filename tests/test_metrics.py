@@ -1,5 +1,7 @@
 """Metrics against counts by hand."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.metrics import Evaluator
 from benchmark.tasks.writer_backdoor import WriterBackdoor
 from tests.test_tasks import Corner
+from tests.toys import make_dataset
 
 # Pixel (0, 0) is what the model of these tests reads; two users, user 0 is the target.
 TRAIN = [(7, 1), (7, 1), (7, 7), (3, 3)], [(1, 1), (5, 5)]  # (label, read as)
@@ -85,3 +88,27 @@ def test_images_come_in_the_models_precision(dataset: FederatedDataset):
     measured = Evaluator(dataset, task, torch.float64)
     assert 0 <= measured.main(model)["main_accuracy"] <= 1
     assert 0 <= measured.backdoor(model)["backdoor_in_sample"] <= 1
+
+
+@pytest.mark.parametrize("half", ["validation", "test"])
+def test_a_half_of_the_users_is_measured_on_its_own_test_images(
+    half: Literal["validation", "test"],
+):
+    both = split(([*TRAIN[0]], [*TRAIN[0]]))
+    measured = FederatedDataset(both, split(TEST), 10, {}).measuring(half)
+    assert measured.measured is not None
+    (user,) = measured.measured.tolist()
+    counted = evaluator(measured).main(read)
+    assert counted["main_accuracy"] == pytest.approx([3 / 4, 2 / 4][user])
+    assert counted["source_accuracy_all"] == counted["source_accuracy_targets"] == 1 / 2
+
+
+def test_halves_are_disjoint_and_need_test_images():
+    dataset = make_dataset([12] * 7)
+    one, other = (set(dataset.measuring(h).measured.tolist()) for h in ("validation", "test"))
+    assert not one & other
+    assert one | other == set(range(7))
+    assert len(one) == 3
+    nothing = split(([], []))
+    with pytest.raises(ValueError, match="measured_on=test: its 1 users have no test image"):
+        FederatedDataset(nothing, nothing, 10, {}).measuring("test")

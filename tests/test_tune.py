@@ -110,7 +110,8 @@ def test_the_same_command_does_nothing_and_more_trials_go_on(
         (["seed=3"], ["'seed=3'", "--seeds"]),
         (["defense=norm_clp"], ["no defense 'norm_clp'", "did you mean 'norm_clip'?"]),
         (["defense=norm_clip", "defense.norm_bound=-1"], ["norm_bound must be positive"]),
-        (["task.num_tasks=101"], ["num_tasks must be 1 to 100", "got 101"]),
+        (["task.num_tasks=51"], ["num_tasks must be 1 to 50", "in the half", "got 51"]),
+        (["federation.measured_on=test"], ["a search is on the validation half"]),
         (["tracking=mlflow", "tracking.uri=ftp://x"], ["no scheme ftp"]),
     ],
 )

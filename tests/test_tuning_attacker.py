@@ -1,6 +1,7 @@
 """The attacker's problem: what is maximized, under which constraint, and what makes it another."""
 
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 
 from benchmark import config
-from benchmark.cell import Cell
+from benchmark.cell import Cell, StoppedError
 from benchmark.errors import UserError
+from benchmark.executor import Event, Stopped
 from benchmark.record import Record
 from benchmark.tuning.attacker import Attacker
-from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Score, untold
+from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Federations, Score, untold
 from benchmark.tuning.reevaluation import reevaluate
-from tests.running import TINY
+from tests.running import TINY, files
 
 HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1")
 
@@ -24,7 +26,7 @@ def attacker(*overrides: str, watch: Any = lambda event: None) -> Attacker:
 
 
 def record(*overrides: str) -> Record:
-    cell = Cell.of([*TINY, *overrides])
+    cell = Cell.of([*TINY, "federation.measured_on=validation", *overrides])
     return Record.read(cell.record_path(Path("results")))
 
 
@@ -56,8 +58,12 @@ def test_an_attack_that_breaks_the_model_is_worth_nothing(workplace: Path) -> No
         watch=lambda event: failed.append(getattr(event, "reason", "")),
     )
     score = problem.federations.score(["attack=boosted"], [0])
-    assert score == Score({0: 0.0}, {0: 0.0}, [0])
+    assert score == Score({0: 0.0}, {0: 0.0}, {0: 0.0}, [0])
     assert "not finite" in failed[-1]
+    # It diverges again, so it is not run again.
+    told = len(failed)
+    assert problem.federations.score(["attack=boosted"], [0]) == score
+    assert len(failed) == told
 
 
 def test_the_space_is_of_attacks_that_compromise_somebody() -> None:
@@ -84,6 +90,7 @@ def test_what_makes_it_another_study(workplace: Path) -> None:
         ("attack=boosted", ["'attack=boosted': the attack is what is tuned"]),
         ("attack.epochs=2", ["'attack.epochs=2': the attack is what is tuned"]),
         ("seed=1", ["'seed=1'", "--seeds"]),
+        ("federation.measured_on=test", ["a search is on the validation half of the users"]),
     ],
 )
 def test_what_the_study_chooses_is_not_given(override: str, words: list[str]) -> None:
@@ -91,6 +98,66 @@ def test_what_the_study_chooses_is_not_given(override: str, words: list[str]) ->
         attacker(override)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_reevaluation_is_on_the_other_half_of_the_users(workplace: Path) -> None:
+    problem = attacker(*HARMLESS)
+    again = reevaluate(problem, [], [], [1000, 1001])
+    records = [Record.read(path) for path in Path("results/records").iterdir()]
+    assert {r.config["federation"]["measured_on"] for r in records} == {"test"}
+    assert {r.seed for r in records} == {1000, 1001}
+    boosted = again.fixed[0]
+    expected = {
+        r.seed: r.summary["backdoor_held_out"].last_fifth
+        for r in records
+        if r.config["attack"]["name"] == "boosted"
+    }
+    assert boosted.held_out == expected
+
+
+def curve(federations: Federations, attack: list[str]) -> list[tuple[int, float]]:
+    told: list[tuple[int, float]] = []
+
+    def tell(round: int, metrics: dict[str, float]) -> None:
+        told.append((round, metrics["backdoor_in_sample"]))
+
+    federations.score(attack, [0, 1], tell)
+    return told
+
+
+def test_rounds_are_told_whether_they_run_or_were_run(workplace: Path) -> None:
+    federations, attack = attacker("federation.rounds=5").federations, ["attack=boosted"]
+    told: list[int] = []
+
+    def stop_at_seven(round: int, metrics: dict[str, float]) -> None:
+        told.append(round)
+        if round == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        federations.score(attack, [0, 1], stop_at_seven)
+    assert told == list(range(8))
+    resumed = curve(federations, attack)
+    assert [round for round, _ in resumed] == list(range(10))
+    assert curve(federations, attack) == resumed
+    other = attacker("federation.rounds=5").federations
+    shutil.rmtree("results")
+    assert curve(other, attack) == resumed
+
+
+def test_a_federation_that_is_given_up_leaves_nothing(workplace: Path) -> None:
+    events: list[Event] = []
+    federations = attacker("federation.rounds=5", watch=events.append).federations
+
+    def give_up(round: int, metrics: dict[str, float]) -> None:
+        if round == 2:
+            raise StoppedError("enough")
+
+    with pytest.raises(StoppedError):
+        federations.score(["attack=boosted"], [0, 1], give_up)
+    assert files(Path("results")) == set()
+    (stopped,) = (event for event in events if isinstance(event, Stopped))
+    assert stopped.reason == "enough"
 
 
 def test_fresh_seeds_are_fresh(workplace: Path) -> None:

@@ -31,8 +31,11 @@ def test_the_best_are_feasible_and_different() -> None:
 def again(
     name: str, backdoor: list[float], cost: list[float], trial: int | None = None
 ) -> Reevaluated:
-    by_seed = [dict(zip((1000, 1001, 1002), x, strict=True)) for x in (backdoor, cost)]
-    return Reevaluated(*by_seed, (), (f"attack={name}",), trial, 1.0)
+    backdoor_by, held_out, cost_by = (
+        dict(zip((1000, 1001, 1002), x, strict=True))
+        for x in (backdoor, [x / 2 for x in backdoor], cost)
+    )
+    return Reevaluated(backdoor_by, cost_by, (), held_out, (f"attack={name}",), trial, 1.0)
 
 
 FREE, DEAR = [0.0, 0.01, -0.01], [0.05, 0.02, 0.01]
@@ -73,9 +76,17 @@ def test_a_report_never_gives_the_maximum_as_the_result() -> None:
     )
     text = made.markdown()
     assert "5 trials (tpe) of 2 federations each" in text
-    assert "| **trial 2**: `attack=tuned` | 100.0 | 60.0 ± 24.8 | +0.0 ± 2.5 | yes |" in text
-    assert "| fixed: `attack=fixed` | 100.0 | 30.0 ± 43.0 | +0.0 ± 2.5 | yes |" in text
-    command = "python -m benchmark run defense=mean 'data.path=a b' attack=tuned seed=1000"
+    assert (
+        "| **trial 2**: `attack=tuned` | 100.0 | 60.0 ± 24.8 | 30.0 ± 12.4 | +0.0 ± 2.5 | yes |"
+        in text
+    )
+    assert (
+        "| fixed: `attack=fixed` | 100.0 | 30.0 ± 43.0 | 15.0 ± 21.5 | +0.0 ± 2.5 | yes |" in text
+    )
+    command = (
+        "python -m benchmark run defense=mean 'data.path=a b' federation.measured_on=test "
+        "attack=tuned seed=1000"
+    )
     assert command in text
     assert made.plain()["command"] == command
     assert json.loads(json.dumps(made.plain()))["gain"]["n"] == 3

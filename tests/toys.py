@@ -86,6 +86,7 @@ def protocol(**changes: Any) -> Protocol:
         "server_lr": 1.0,
         "evaluate_every": 1,
         "checkpoint_every": 1,
+        "measured_on": "all",
     }
     return Protocol(**chosen | changes)
 

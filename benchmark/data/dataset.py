@@ -1,9 +1,12 @@
 """The partitioned data in memory: pixels and labels once, users as index ranges."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from benchmark.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,15 @@ class FederatedDataset:
         num_classes: number of classes that labels may take.
         facts: what the manifest says (``name``, ``hash``, ``users``, ``user_kind``,
             ``train_images``, ``test_images``, ``license``).
+        measured: the users whose test images count and who may be target users, sorted; None for
+            all.
     """
 
     train: Split
     test: Split
     num_classes: int
     facts: dict[str, str | int]
+    measured: Tensor | None = None
 
     @property
     def num_users(self) -> int:
@@ -69,3 +75,26 @@ class FederatedDataset:
     def to(self, device: torch.device | str) -> "FederatedDataset":
         """Both splits on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    def measuring(self, half: Literal["validation", "test"]) -> "FederatedDataset":
+        """The same users and images, of which one half's users count.
+
+        The halves are the same in every run: no seed of a run enters.
+
+        Raises:
+            ValueError: the half's users have no test image.
+        """
+        source = generator(0, 0, "validation users")
+        order = torch.randperm(self.num_users, generator=source)
+        validation, test = order.tensor_split([self.num_users // 2])
+        users = (validation if half == "validation" else test).sort().values
+        measured = replace(self, measured=users)
+        if not measured.counts(self.test, torch.arange(len(self.test))).any():
+            raise ValueError(f"measured_on={half}: its {len(users)} users have no test image")
+        return measured
+
+    def counts(self, split: Split, indices: Tensor) -> Tensor:
+        """Whether each of ``indices`` into a split is of a user who counts: bool."""
+        if self.measured is None:
+            return torch.ones(len(indices), dtype=torch.bool)
+        return torch.isin(split.users_of(indices), self.measured)

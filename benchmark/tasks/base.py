@@ -24,6 +24,8 @@ class Task(ABC):
     def setup(self, dataset: FederatedDataset, seed: int) -> None:
         """Choose what the task needs to choose from the data.
 
+        Only users who count (``dataset.measured``) may be target users.
+
         Raises:
             ValueError: the data cannot carry the task as configured.
         """

@@ -45,11 +45,13 @@ class WriterBackdoor(Task):
                 raise ValueError(
                     f"{name} must be 0 to {dataset.num_classes - 1}, got {getattr(self, name)}"
                 )
-        users = dataset.train.users_of(self._source_indices(dataset.train)).unique()
+        indices = self._source_indices(dataset.train)
+        users = dataset.train.users_of(indices[dataset.counts(dataset.train, indices)]).unique()
         if self.num_tasks > len(users):
+            half = "" if dataset.measured is None else " in the half that is measured"
             raise ValueError(
                 f"num_tasks must be 1 to {len(users)}, the number of users with a training "
-                f"image of class {self.source_class}; got {self.num_tasks}"
+                f"image of class {self.source_class}{half}; got {self.num_tasks}"
             )
         order = torch.randperm(len(users), generator=generator(seed, 0, "target users"))
         self.target_users = users[order[: self.num_tasks]]
@@ -63,6 +65,7 @@ class WriterBackdoor(Task):
         """The target users' and everybody's source-class test images, labelled correctly."""
         targets = self._target_indices(dataset.test)
         everybody = self._source_indices(dataset.test)
+        everybody = everybody[dataset.counts(dataset.test, everybody)]
         return (
             Examples(targets, torch.full_like(targets, self.source_class)),
             Examples(everybody, torch.full_like(everybody, self.source_class)),

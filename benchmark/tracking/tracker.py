@@ -56,6 +56,9 @@ class NoTracker:
     def fail(self, cell: str, reason: str) -> None:
         """A cell stopped without a record."""
 
+    def stop(self, cell: str, reason: str) -> None:
+        """A cell was given up on purpose."""
+
     def close(self) -> list[str]:
         """All is said; returns what the user must know, nothing if all is tracked."""
         return []
@@ -142,6 +145,11 @@ class Tracker(NoTracker):
         self._failed = True
         self._running.discard(cell)
         self._submit(lambda runs: runs.end(cell, "FAILED", reason))
+
+    def stop(self, cell: str, reason: str) -> None:
+        """End the cell's run as killed, with the reason as tag ``failure``."""
+        self._running.discard(cell)
+        self._submit(lambda runs: runs.end(cell, "KILLED", reason))
 
     def close(self) -> list[str]:
         """Send the rest, end the suite's run and stop; a store that hangs is left to itself.

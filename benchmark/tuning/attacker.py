@@ -47,8 +47,8 @@ class Attacker:
         """The problem that overrides describe.
 
         Raises:
-            UserError: they choose the attack or the seed, which is the study's part, or a yaml
-                declares no valid space.
+            UserError: they choose the attack, the seed or the half of the users, which is the
+                study's part, or a yaml declares no valid space.
         """
         for override in config.parse(overrides):
             if override.key_or_group.partition(".")[0] == "attack":
@@ -56,8 +56,6 @@ class Attacker:
                     f"'{override.input_line}': the attack is what is tuned; its ranges are the "
                     f"search: of {config.CONF.name}/attack/NAME.yaml"
                 )
-            if override.key_or_group == "seed":
-                raise UserError(f"'{override.input_line}': --seeds says how many are tuned on")
         space = Space.of("attack", families())
         return Attacker(Federations(tuple(overrides), folder, watch), tuple(seeds), space)
 
@@ -71,7 +69,8 @@ class Attacker:
         from benchmark.training import check
 
         for attack in [UNATTACKED, *self.fixed()]:
-            check(self.federations.cell(attack, self.seeds[0]))
+            for federations in (self.federations, self.federations.on_test()):
+                check(federations.cell(attack, self.seeds[0]))
 
     def describe(self) -> dict[str, Any]:
         """What makes a study this one: other values make another study."""
@@ -96,9 +95,7 @@ class Attacker:
 
     def known(self) -> dict[str, dict[str, Any]]:
         """The fixed attacks that lie in the space, as trials' parameters."""
-        sections = [
-            config.compose([*self.federations.overrides, *a])["attack"] for a in self.fixed()
-        ]
+        sections = [config.compose([*self.federations.common, *a])["attack"] for a in self.fixed()]
         points = {section["name"]: self.space.point(section) for section in sections}
         return {name: point for name, point in points.items() if point is not None}
 
@@ -115,10 +112,12 @@ class Attacker:
         return Outcome((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
 
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
-        """Run an attack on fresh seeds."""
-        score = self.federations.score(chosen, seeds)
-        honest = self.federations.score(UNATTACKED, seeds)
-        return Judged(score.backdoor, difference(honest.main, score.main))
+        """Run an attack on fresh seeds and the test half of the users."""
+        federations = self.federations.on_test()
+        score = federations.score(chosen, seeds)
+        honest = federations.score(UNATTACKED, seeds)
+        cost = difference(honest.main, score.main)
+        return Judged(score.backdoor, cost, held_out=score.held_out)
 
 
 def families() -> list[str]:

@@ -1,18 +1,27 @@
 """The federations behind a trial: run where that is not done yet, and scored seed by seed."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.cell import NOT_IN_THE_RESULT, Cell, is_done, run
-from benchmark.executor import Failed, Finished, Round, Started
-from benchmark.record import Record
-from benchmark.suite import Watch
+from benchmark import config
+from benchmark.cell import NOT_IN_THE_RESULT, Cell, StoppedError, is_done, run
+from benchmark.errors import UserError
+from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started, Stopped
+from benchmark.files import atomic_file
+from benchmark.protocol import MeasuredOn
+from benchmark.record import Curve, Record
+from benchmark.recorder import recorded
+from benchmark.suite import Watch, failure_path
 
 OnRound = Callable[[int, dict[str, float]], None]
-"""Told of every round of a trial, counted over its federations, with the round's metrics."""
+"""Told of every round of a trial, counted over its federations, with the round's metrics; of
+those that a record or a checkpoint holds, too."""
 
+MEASURED_ON = "federation.measured_on"
+DIVERGED = FloatingPointError.__name__
 UNATTACKED = ["attack=none"]
 UNDEFENDED = ["defense=mean"]
 TOLERANCE = 0.02
@@ -25,15 +34,18 @@ def untold(round: int, metrics: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Score:
-    """What an attack did to a defense, seed by seed; a federation that diverged has 0 of both.
+    """What an attack did to a defense, seed by seed; a federation that diverged has 0 of each.
 
     Attributes:
         backdoor: in-sample backdoor accuracy over the last fifth of the rounds.
+        held_out: held-out backdoor accuracy over the last fifth of the rounds; without seeds
+            whose target users have no unseen image.
         main: main accuracy over the last fifth of the rounds.
         diverged: seeds whose global model stopped being finite.
     """
 
     backdoor: dict[int, float]
+    held_out: dict[int, float]
     main: dict[int, float]
     diverged: list[int]
 
@@ -46,11 +58,52 @@ class Federations:
         overrides: all else.
         folder: where their records go.
         watch: told of every federation.
+        measured_on: the half of the users whose target users and test images count.
+
+    Raises:
+        UserError: the overrides choose what is a search's own to choose.
     """
 
     overrides: tuple[str, ...]
     folder: Path
     watch: Watch
+    measured_on: MeasuredOn = "validation"
+
+    def __post_init__(self) -> None:
+        for override in config.parse(self.overrides):
+            if override.key_or_group == "seed":
+                raise UserError(f"'{override.input_line}': --seeds says how many are tuned on")
+            if override.key_or_group == MEASURED_ON:
+                raise UserError(
+                    f"'{override.input_line}': a search is on the validation half of the users "
+                    "and is judged on the test half"
+                )
+
+    def on_test(self) -> "Federations":
+        """The same on the other half of the users."""
+        return replace(self, measured_on="test")
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """The overrides that all of them have."""
+        return (*self.overrides, f"{MEASURED_ON}={self.measured_on}")
+
+    def run_ahead(
+        self, choices: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
+    ) -> None:
+        """Run federations beside each other, so that :meth:`score` finds them done.
+
+        Args:
+            choices: overrides, of one or several choices of attack and defense.
+            seeds: for each choice.
+            workers: processes; with one, nothing is run ahead.
+        """
+        cells = {cell.id: cell for c in choices for s in seeds for cell in [self.cell(c, s)]}
+        waiting = [cell for cell in cells.values() if not self._is_over(cell)]
+        if workers == 1 or not waiting:
+            return
+        for event in LocalExecutor(workers).run(waiting, self.folder):
+            self._tell(event)
 
     def score(
         self, chosen: Sequence[str], seeds: Sequence[int], on_round: OnRound = untold
@@ -65,37 +118,86 @@ class Federations:
         records = {
             seed: self._run(self.cell(chosen, seed), i, on_round) for i, seed in enumerate(seeds)
         }
+        held_out = {seed: _last_fifth(r, "backdoor_held_out") for seed, r in records.items()}
         return Score(
-            {seed: _last_fifth(record, "backdoor_in_sample") for seed, record in records.items()},
-            {seed: _last_fifth(record, "main_accuracy") for seed, record in records.items()},
+            {seed: _last_fifth(r, "backdoor_in_sample") or 0.0 for seed, r in records.items()},
+            {seed: value for seed, value in held_out.items() if value is not None},
+            {seed: _last_fifth(r, "main_accuracy") or 0.0 for seed, r in records.items()},
             [seed for seed, record in records.items() if record is None],
         )
 
     def cell(self, chosen: Sequence[str], seed: int) -> Cell:
         """One federation."""
-        return Cell.of([*self.overrides, *chosen, f"seed={seed}"])
+        return Cell.of([*self.common, *chosen, f"seed={seed}"])
 
     def _run(self, cell: Cell, before: int, on_round: OnRound) -> Record | None:
         """Its record; None if it diverged. ``before``: federations of the trial before it."""
-
-        def watch(round: int, metrics: dict[str, float]) -> None:
-            self.watch(Round(cell, round, metrics))
-            on_round(before * cell.rounds + round, metrics)
-
-        try:
-            if is_done(cell, self.folder):
-                record = Record.read(cell.record_path(self.folder))
-                if record.mlflow_run_id is None:
-                    # A kill may have come between a record and its run.
-                    self.watch(Finished(cell, record))
-            else:
-                self.watch(Started(cell))
-                record = run(cell, self.folder, watch)
-                self.watch(Finished(cell, record))
-        except FloatingPointError as error:
-            self.watch(Failed(cell, str(error), ""))
+        told = _Told(on_round, before * cell.rounds)
+        if self._diverged(cell):
             return None
+        if is_done(cell, self.folder):
+            record = Record.read(cell.record_path(self.folder))
+            if record.mlflow_run_id is None:
+                # A kill may have come between a record and its run.
+                self._tell(Finished(cell, record))
+        else:
+            saved = recorded(cell.work_path(self.folder))
+
+            def watch(round: int, metrics: dict[str, float]) -> None:
+                told.earlier(saved, round)
+                self._tell(Round(cell, round, metrics))
+                told.now(round, metrics)
+
+            self._tell(Started(cell))
+            try:
+                record = run(cell, self.folder, watch)
+            except FloatingPointError as error:
+                self._tell(Failed(cell, f"{DIVERGED}: {error}", ""))
+                return None
+            except StoppedError as stop:
+                self._tell(Stopped(cell, str(stop)))
+                raise
+            self._tell(Finished(cell, record))
+        told.earlier(record.curves, cell.rounds)
         return record
+
+    def _tell(self, event: Event) -> None:
+        self.watch(event)
+        path = failure_path(event.cell, self.folder)
+        if isinstance(event, Failed):
+            with atomic_file(path) as beside:
+                beside.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
+        elif isinstance(event, Finished):
+            path.unlink(missing_ok=True)
+
+    def _is_over(self, cell: Cell) -> bool:
+        return self._diverged(cell) or is_done(cell, self.folder)
+
+    def _diverged(self, cell: Cell) -> bool:
+        # The same bits diverge again.
+        path = failure_path(cell, self.folder)
+        return path.exists() and path.read_text(encoding="utf-8").startswith(DIVERGED)
+
+
+@dataclass
+class _Told:
+    """Tells of a federation's rounds in order, each once, whether they run now or ran before."""
+
+    on_round: OnRound
+    first: int
+    next: int = 0
+
+    def now(self, round: int, metrics: dict[str, float]) -> None:
+        self.next = round + 1
+        self.on_round(self.first + round, metrics)
+
+    def earlier(self, curves: Mapping[str, Curve], until: int) -> None:
+        metrics = defaultdict[int, dict[str, float]](dict)
+        for name, curve in curves.items():
+            for round, value in zip(curve.rounds, curve.values, strict=True):
+                metrics[round][name] = value
+        for round in range(self.next, until):
+            self.now(round, metrics[round])
 
 
 def given(cell: Cell, searched: str) -> dict[str, Any]:
@@ -118,6 +220,7 @@ def mean(by_seed: dict[int, float]) -> float:
     return sum(by_seed.values()) / len(by_seed)
 
 
-def _last_fifth(record: Record | None, metric: str) -> float:
-    value = record.summary[metric].last_fifth if record else None
-    return 0.0 if value is None else value
+def _last_fifth(record: Record | None, metric: str) -> float | None:
+    if record is None:
+        return 0.0
+    return record.summary[metric].last_fifth if metric in record.summary else None

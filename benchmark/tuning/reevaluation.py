@@ -1,7 +1,7 @@
-"""The best trials of a study on seeds that it never saw, beside the settings that nobody tuned."""
+"""The best trials of a study on seeds and users that it never saw, beside untuned settings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
@@ -14,18 +14,20 @@ FRESH_FROM = 1000
 
 @dataclass(frozen=True)
 class Judged:
-    """A setting on fresh seeds.
+    """A setting on fresh seeds and the test half of the users.
 
     Attributes:
-        backdoor: by seed; of a defense under the attack that is the worst case.
+        backdoor: in-sample, by seed; of a defense under the attack that is the worst case.
         cost: by seed, what it costs main accuracy: an attack beside no attack, a defense, where
             it costs most, beside the undefended, unattacked model.
         against: of a defense, the attack that is the worst case.
+        held_out: held-out backdoor accuracy, by seed; without seeds that have none.
     """
 
     backdoor: dict[int, float]
     cost: dict[int, float]
     against: tuple[str, ...] = ()
+    held_out: dict[int, float] = field(default_factory=dict)
 
 
 class Judges(Protocol):
@@ -43,7 +45,7 @@ class Judges(Protocol):
         """Every choice as its yaml has it."""
 
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
-        """Run a setting on fresh seeds."""
+        """Run a setting on fresh seeds and the test half of the users."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.files import atomic_file, write_json
 from benchmark.leaderboard.statistics import Estimate, estimate
-from benchmark.tuning.federations import TOLERANCE
+from benchmark.tuning.federations import MEASURED_ON, TOLERANCE
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
 
@@ -38,12 +38,12 @@ class Report:
 
     @property
     def command(self) -> str | None:
-        """One federation under the winning attack, on the first fresh seed."""
+        """One federation under the winning attack, on the test users and the first fresh seed."""
         winner = self.reevaluation.winner
         if winner is None:
             return None
         seed = f"seed={self.reevaluation.seeds[0]}"
-        words = [*self.overrides, *winner.overrides, seed]
+        words = [*self.overrides, f"{MEASURED_ON}=test", *winner.overrides, seed]
         return "python -m benchmark run " + shlex.join(words)
 
     def write(self, folder: Path) -> list[Path]:
@@ -79,19 +79,21 @@ class Report:
         title = f"# Tuned attacker: {self.study}"
         budget = (
             f"{len(self.tried)} trials ({told['sampler']}) of {len(told['seeds'])} federations "
-            f"each against `{shlex.join(self.overrides)}`; {feasible} kept main accuracy within "
-            f"{100 * TOLERANCE:g} points of no attack. The best were run again on fresh seeds "
+            f"each against `{shlex.join(self.overrides)}`, on the validation half of the users; "
+            f"{feasible} kept main accuracy within {100 * TOLERANCE:g} points of no attack. The "
+            f"best were run again on the test half with fresh seeds "
             f"({', '.join(map(str, again.seeds))}) beside the fixed attacks."
         )
         rows = [
-            "| attack | found (optimistic) | re-evaluated | main accuracy lost | feasible |",
-            "|---|---|---|---|---|",
+            "| attack | found (optimistic) | re-evaluated | held-out | main accuracy lost "
+            "| feasible |",
+            "|---|---|---|---|---|---|",
             *(_row(r, again) for r in [*again.candidates, *again.fixed]),
         ]
         measure = (
-            "In-sample backdoor accuracy over the last fifth of the rounds, in %, mean and 95 % "
-            "interval over seeds; the found value is the largest of many and only says where to "
-            "look."
+            "In-sample backdoor accuracy, and beside it held-out, over the last fifth of the "
+            "rounds, in %, mean and 95 % interval over seeds; the found value is the largest of "
+            "many and only says where to look."
         )
         return "\n\n".join([title, budget, self.verdict(), "\n".join(rows), measure, *self._how()])
 
@@ -117,7 +119,11 @@ class Report:
 
 
 def _plain(attack: Reevaluated) -> dict[str, Any]:
-    summary = {"backdoor_accuracy": attack.backdoor, "main_accuracy_lost": attack.cost}
+    summary = {
+        "backdoor_accuracy": attack.backdoor,
+        "backdoor_held_out": attack.held_out,
+        "main_accuracy_lost": attack.cost,
+    }
     estimates = {f"{k}_estimate": asdict(e) for k, v in summary.items() if (e := estimate(v))}
     return asdict(attack) | {"feasible": attack.feasible} | estimates
 
@@ -130,6 +136,7 @@ def _row(attack: Reevaluated, again: Reevaluation) -> str:
         f"{mark}{origin}{mark}: `{shlex.join(attack.overrides)}`",
         found,
         _percent(estimate(attack.backdoor)),
+        _percent(estimate(attack.held_out)),
         _percent(estimate(attack.cost), sign=True),
         "yes" if attack.feasible else "no",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
-from benchmark.executor import Event, Failed, Finished, Round, Started
+from benchmark.executor import Event, Failed, Finished, Round, Started, Stopped
 from benchmark.tracking import CellFacts, NoTracker
 
 
@@ -33,6 +33,8 @@ class Watch:
                 self.tracker.finish(cell.record_path(self.folder), cell.data)
             case Failed():
                 self.tracker.fail(cell.id, event.reason)
+            case Stopped():
+                self.tracker.stop(cell.id, event.reason)
 
 
 def own_console() -> Console:

@@ -1,5 +1,7 @@
 """Every task in conf/task/."""
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -73,3 +75,18 @@ class TestTask(PluginContract):
         assert torch.equal(backdoor.labels, task.examples(users, "train").labels)
         stamped = task.transform(users.train.pixels(task.examples(users, "train").indices))
         assert (planted.pixels(backdoor.indices) - stamped).abs().max() <= 0.5 / 255
+
+    @pytest.mark.parametrize("half", ["validation", "test"])
+    def test_only_users_of_the_measured_half_count(
+        self, name: str, users: FederatedDataset, half: Literal["validation", "test"]
+    ):
+        measured = users.measuring(half)
+        assert measured.measured is not None
+        task = set_up(name, measured)
+        sources = task.source_examples(measured)
+        splits = [(users.train, task.examples(measured, "train").indices)]
+        splits += [(users.test, task.examples(measured, "test").indices)]
+        splits += [(users.test, examples.indices) for examples in sources]
+        for split, indices in splits:
+            assert len(indices) > 0
+            assert set(split.users_of(indices).tolist()) <= set(measured.measured.tolist())
