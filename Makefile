@@ -64,7 +64,7 @@ test-slow: setup ## the tests marked slow: science, kill-and-resume, browser
 	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile
 
 .PHONY: bench
-bench: setup ## time the engines, and what a round costs around them: about 15 minutes on 2 cores
+bench: setup ## time the engines, and what a round costs around them: about half an hour on 2 cores
 	python -m bench
 
 PEERS := bench/peers/.venv

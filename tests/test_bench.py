@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench import choosing, engines, figure, gpu, memory, neighbor, overhead, publish, scaling
+from bench import (
+    choosing,
+    engines,
+    figure,
+    gpu,
+    memory,
+    neighbor,
+    overhead,
+    publish,
+    samplers,
+    scaling,
+)
 from bench.measure import Spread, Variant, interleave, training_flops
 from bench.report import RESULTS, Result, Table, markdown, read, shown
 from bench.variants import ENGINES, NAIVE, NAIVE_ONE, TRAINER, ready
@@ -230,3 +241,16 @@ def test_the_readme_quotes_the_results_that_are_there():
 )
 def test_numbers_are_shown_to_three_digits(value: Any, text: str):
     assert shown(value) == text
+
+
+@pytest.mark.slow  # two studies, each in a process of its own
+def test_samplers_are_compared_on_what_their_studies_found(workplace: Path):
+    found = toy(samplers, "--results", "studies")["found"]
+    assert [row["sampler"] for row in found] == ["tpe", "random"]
+    for row in found:
+        name = f"tuning-norm_clip-{row['sampler']}-0"
+        study = json.loads(Path("studies", name, "tuning.json").read_text())
+        assert study["description"]["sampler"] == row["sampler"]
+        assert len(study["trials"]) == 3
+        winner = study["winner"]
+        assert row["backdoor"] == (statistics.fmean(winner["backdoor"].values()) if winner else 0)

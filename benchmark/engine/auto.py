@@ -22,7 +22,7 @@ from benchmark.errors import UserError
 
 log = logging.getLogger("benchmark")
 
-_LANES = _STEPS = 4
+_LANES, _STEPS = 2, 4
 """Of the first round's plan tell engines apart in less than two seconds; a single step would not,
 since what a lane costs at its start and end weighs little in a real one."""
 

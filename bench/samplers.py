@@ -1,0 +1,143 @@
+"""Optuna's tree-structured Parzen estimator beside random search, at the same budget.
+
+    python -m bench.samplers
+
+Each is given the same attacker studies against the same defenses, once for every seed of the
+sampler, through the command line that users have. What counts is what the found attacks do on
+fresh seeds and users, where both samplers' attacks meet the same federations.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.measure import facts, say
+from bench.report import Result, Table, Value, arguments
+from benchmark.files import cache_folder
+from benchmark.leaderboard.statistics import Estimate, difference, estimate
+
+SAMPLERS = ("tpe", "random")
+DEFENSES = {
+    "norm_clip, M = 1": ["defense=norm_clip", "defense.norm_bound=1.0"],
+    "weak_dp, M = 0.5": [
+        *("defense=weak_dp", "defense.norm_bound=0.5"),
+        "defense.noise_std=0.002",
+    ],
+}
+SETTING = ["data=digits5k", "task.num_tasks=10", "federation.rounds=20", "tracking=none"]
+TOY = ["data=digits5k", "task.num_tasks=2", "federation.rounds=2", "federation.local_epochs=1"]
+TOY += ["federation.clients_per_round=3", "tracking=none"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one study found.
+
+    Attributes:
+        defense, sampler, seed: which study; ``seed`` is the sampler's.
+        attack: overrides of the winner, None where no attack kept main accuracy.
+        backdoor: in-sample backdoor accuracy of it on fresh seeds, mean; 0 without a winner.
+        gain: over the strongest fixed attack on the same seeds.
+    """
+
+    defense: str
+    sampler: str
+    seed: int
+    attack: str | None
+    backdoor: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """The studies and the budget of each."""
+
+    setting: list[str]
+    defenses: list[str]
+    trials: int
+    fresh: int
+    seeds: int
+
+
+def study(size: Size, defense: str, sampler: str, seed: int, results: Path) -> Found:
+    """Run one, or take it from ``results`` where it is done."""
+    name = f"{defense.partition(',')[0]}-{sampler}-{seed}"
+    command = [sys.executable, "-m", "benchmark", "tune", "attack"]
+    command += [*size.setting, *DEFENSES[defense]]
+    command += [f"--sampler={sampler}", f"--sampler-seed={seed}", f"--name={name}"]
+    command += [f"--trials={size.trials}", f"--fresh={size.fresh}", f"--results={results}"]
+    say(f"{defense}, {sampler}, sampler seed {seed}")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    path = results / f"tuning-{name}" / "tuning.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    winner, gain = found["winner"], found["gain"]
+    return Found(
+        *(defense, sampler, seed),
+        attack=" ".join(winner["overrides"]) if winner else None,
+        backdoor=winner["backdoor_accuracy_estimate"]["mean"] if winner else 0.0,
+        gain=gain["mean"] if gain else 0.0,
+    )
+
+
+def main(given: Sequence[str] | None = None) -> Path:
+    """Search, print, store."""
+    parser = arguments(__doc__)
+    parser.add_argument("--trials", type=int, default=25, help="of each study (25)")
+    parser.add_argument("--seeds", type=int, default=3, help="of each sampler (3)")
+    parser.add_argument(
+        "--results", type=Path, default=cache_folder() / "samplers", help="where studies are kept"
+    )
+    asked = parser.parse_args(given)
+    about = facts("bench.samplers", sys.argv[1:] if given is None else given)
+    size = Size(SETTING, list(DEFENSES), asked.trials, 5, asked.seeds)
+    if asked.toy:
+        size = Size(TOY, list(DEFENSES)[:1], 3, 3, 1)
+    found = [
+        study(size, defense, sampler, seed, asked.results)
+        for seed in range(size.seeds)
+        for defense in size.defenses
+        for sampler in SAMPLERS
+    ]
+    tables = [_table(found, defense) for defense in size.defenses]
+    notes = (
+        f"Studies of {size.trials} trials; the value of a study is the in-sample backdoor accuracy "
+        f"in % of the attack that it found, mean over {size.fresh} fresh seeds; gain: over the "
+        f"strongest fixed attack. Mean and 95 % interval over {size.seeds} seeds of the sampler. "
+        f"Setting: `{' '.join(size.setting)}`.",
+    )
+    data = {"found": [asdict(f) for f in found]}
+    Result("samplers", about, data, tables, notes).publish(asked.out)
+    return asked.out / "samplers.json"
+
+
+def _table(found: Sequence[Found], defense: str) -> Table:
+    values = {
+        sampler: {f.seed: f.backdoor for f in found if (f.defense, f.sampler) == (defense, sampler)}
+        for sampler in SAMPLERS
+    }
+    gains = {
+        sampler: {f.seed: f.gain for f in found if (f.defense, f.sampler) == (defense, sampler)}
+        for sampler in SAMPLERS
+    }
+    rows: list[list[Value]] = [
+        [sampler, *_percent(estimate(values[sampler])), *_percent(estimate(gains[sampler]))]
+        for sampler in SAMPLERS
+    ]
+    tpe, random = SAMPLERS
+    apart = estimate(difference(values[tpe], values[random]))
+    rows.append([f"{tpe} less {random}", *_percent(apart), None, None])
+    return Table(defense, ("sampler", "backdoor %", "± %", "gain %", "± gain %"), rows)
+
+
+def _percent(value: Estimate | None) -> list[Value]:
+    if value is None:
+        return [None, None]
+    width = value.half_width
+    return [100 * value.mean, None if width is None else 100 * width]
+
+
+if __name__ == "__main__":
+    main()
