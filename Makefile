@@ -8,6 +8,13 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
+# Whatever the stages came to, what is recorded is ranked.
+define repro
+status=0; dvc repro $(1) || status=$$?; suite=$$(sed -n 's/^  name: //p' params.yaml | head -1); \
+if [ -e results/$$suite/suite.json ]; then python -m benchmark leaderboard $$suite || status=$$?; fi; \
+exit $$status
+endef
+
 .PHONY: help
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -25,9 +32,11 @@ setup: .venv/installed ## install into .venv, versions as in constraints.txt
 
 .PHONY: benchmark
 benchmark: setup ## partition, run the default suite, rank: resumes where it stopped
-	@status=0; dvc repro || status=$$?; suite=$$(sed -n 's/^  name: //p' params.yaml | head -1); \
-	if [ -e results/$$suite/suite.json ]; then python -m benchmark leaderboard $$suite || status=$$?; fi; \
-	exit $$status
+	@$(call repro,leaderboard)
+
+.PHONY: tune
+tune: setup ## tune the attacker against the defenses of params.yaml, rank again: resumes too
+	@$(call repro,tune leaderboard)
 
 .PHONY: partition
 partition: setup ## divide the data of params.yaml among users, as a DVC stage

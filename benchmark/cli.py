@@ -23,7 +23,12 @@ Attacks and their parameters are searched where their yamls say; `list attacks` 
 objective is in-sample backdoor accuracy; main accuracy must stay within 2 points of no attack.
 The same command goes on with a study, after a kill too, and two at once share the work. The best
 trials are then run on seeds that the search never saw, beside the attacks that nobody tuned:
-RESULTS/tuning-NAME/tuning.md says how they compare."""
+RESULTS/tuning-NAME/tuning.md says how they compare. `leaderboard` shows the winner beside the fixed
+attacks in every suite that has this defense in this setting.
+
+With --params, all studies of that file are made one after another, or with --name only that one,
+in the setting of the file's suite: `make tune` does so, and DVC. Another setting is another study
+then, by itself."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,7 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--trials", type=int, default=50, metavar="N", help="finished ones in total (50)"
     )
-    sub.add_argument("--name", help="of the study; by default attack-on-DEFENSE")
+    sub.add_argument(
+        "--name", help="of the study; by default attack-on-DEFENSE with what its parameters change"
+    )
+    sub.add_argument(
+        "--params", type=Path, metavar="FILE", help="the studies and the budget of a params.yaml"
+    )
     sub.add_argument(
         "--storage", metavar="URL", help="database of studies; by default RESULTS/tuning.db"
     )

@@ -19,6 +19,7 @@ KINDS = {
     "federations": "federation",
     "engines": "engine",
     "suites": "suite",
+    "tunings": "tuning",
     "profiles": "profile",
     "reproductions": "reproduction",
     "claims": "claim",
@@ -55,7 +56,7 @@ def _entry(group: str, name: str) -> Entry:
     if group == "suite":
         grid = Suite.read(name)
         return Entry(name, grid.description, {"axes": grid.axes}, {})
-    if group in ("profile", "reproduction"):
+    if group in ("tuning", "profile", "reproduction"):
         return Entry(name, content.pop("description"), content, {})
     if group == "claim":
         return Entry(name, content.pop("text"), {}, {"paper": content["source"]})

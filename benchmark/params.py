@@ -1,6 +1,7 @@
 """``params.yaml``: what DVC follows, written from ``conf/`` and read back as overrides."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from benchmark import config
 from benchmark.errors import UserError
 from benchmark.files import atomic_file
 from benchmark.suite import Suite, literal
+from benchmark.tuning.settings import Settings
 
 _HEADER = """\
 # Written by `make params` from conf/; DVC runs the pipeline with what stands here.
@@ -18,7 +20,7 @@ _HEADER = """\
 
 
 def of(suite: str) -> dict[str, Any]:
-    """The suite's grid, and the configuration that its cells have in common."""
+    """The suite's grid, the studies that complete its leaderboard, and what its cells share."""
     grid = Suite.read(suite)
     resolved = config.compose(grid.overrides)
     # The axes choose these for each cell, so what stands in one cell says nothing.
@@ -30,7 +32,7 @@ def of(suite: str) -> dict[str, Any]:
     for section in resolved.values():
         if isinstance(section, dict):
             section.pop("_target_")
-    return {"suite": shape, **resolved}
+    return {"suite": shape, "tuning": asdict(Settings.read(suite)), **resolved}
 
 
 def write(suite: str, path: Path) -> None:
@@ -46,16 +48,14 @@ def read(path: Path) -> tuple[Suite, list[str]]:
     Raises:
         UserError: no such file, not a parameter file, or keys that ``conf/`` does not have.
     """
+    params = _content(path)
     try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
         edited = params.pop("suite")
+        params.pop("tuning", None)
         suite = Suite.read(edited["name"])
         groups = [f"{key}={params[key]['name']}" for key in params if key in config.GROUPS]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; make params writes it") from None
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
-        fault = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path}: not a parameter file ({fault}); make params writes one") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _no_parameters(path, error) from None
     base = dict(_flat(config.compose([*suite.overrides, *groups])))
     values = [
         f"{key}={literal(value)}"
@@ -68,6 +68,31 @@ def read(path: Path) -> tuple[Suite, list[str]]:
         choices += more
     shape = {"description": suite.description, "overrides": suite.overrides, **edited}
     return Suite.of(shape), choices + values
+
+
+def read_tuning(path: Path) -> tuple[Settings, list[str]]:
+    """The studies that a parameter file describes, and what their federations share.
+
+    Raises:
+        UserError: as :func:`read`, or the studies are not valid.
+    """
+    suite, edits = read(path)
+    settings = Settings.of(_content(path).get("tuning"), f"{path}: tuning")
+    return settings, [*suite.overrides, *edits]
+
+
+def _content(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make params writes it") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise _no_parameters(path, error) from None
+
+
+def _no_parameters(path: Path, error: Exception) -> UserError:
+    fault = f"{type(error).__name__}: {error}"
+    return UserError(f"{path}: not a parameter file ({fault}); make params writes one")
 
 
 def _differing(choices: list[str], resolved: dict[str, Any]) -> list[str]:

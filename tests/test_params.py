@@ -9,6 +9,7 @@ import yaml
 from benchmark import config, params
 from benchmark.errors import UserError
 from benchmark.suite import Suite
+from benchmark.tuning.settings import Settings
 from tests.running import ROOT, Answer, call
 
 
@@ -51,7 +52,7 @@ def test_a_file_that_nobody_edited_is_the_suite(name: str, tmp_path: Path) -> No
 def test_everything_that_changes_a_result_stands_in_it_or_is_an_axis() -> None:
     content = params.of("smoke")
     groups = {"attack", "defense", "seed", "tracking"}
-    assert content.keys() | groups == {"suite", "device", "seed", *config.GROUPS}
+    assert content.keys() | groups == {"suite", "tuning", "device", "seed", *config.GROUPS}
     assert "_target_" not in str(content)
     resolved = config.compose(Suite.read("smoke").overrides)
     for group in content.keys() & set(config.GROUPS):
@@ -163,6 +164,23 @@ def test_what_is_wrong_in_it_is_refused_by_the_suite(
     for word in words:
         assert word in answer.fault
     assert not (workplace / "results").exists()
+
+
+def test_the_tuning_that_completes_a_suite(file: Path) -> None:
+    settings, shared = params.read_tuning(file)
+    assert settings == Settings.read("smoke")
+    assert shared == Suite.read("smoke").overrides
+    edit(file, tuning__trials=7, federation__rounds=9)
+    settings, shared = params.read_tuning(file)
+    assert settings.trials == 7
+    assert shared == [*Suite.read("smoke").overrides, "federation.rounds=9"]
+    edit(file, tuning=3)
+    with pytest.raises(UserError, match="tuning: must be a mapping, got 3"):
+        params.read_tuning(file)
+
+
+def test_a_suite_without_a_tuning_of_its_own_has_the_default() -> None:
+    assert Settings.read("smoke") != Settings.read("default") == Settings.read("another")
 
 
 def test_the_verb_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

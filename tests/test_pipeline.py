@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,6 +33,7 @@ class Opposite(Attack):
         """Turn it around."""
         return -updates[:, 0]
 '''
+STUDY = "attack-on-norm_clip-norm_bound-0.5"
 NEW_YAML = """\
 # The opposite of the honest update.
 _target_: benchmark.attacks.opposite.Opposite
@@ -143,7 +145,7 @@ def test_right_after_everything_is_there_and_up_to_date(reproduced: Path) -> Non
     assert (reproduced / "data" / "partitioned" / "card.png").is_file()
     assert "Data and pipelines are up to date." in dvc(reproduced, "status")
     said = dvc(reproduced, "repro")
-    for stage in ("partition", "suite", "leaderboard"):
+    for stage in ("partition", "suite", "leaderboard", f"tune@{STUDY}"):
         assert f"Stage '{stage}' didn't change, skipping" in said
     assert "Running stage" not in said
     assert records(reproduced) == before
@@ -166,7 +168,7 @@ def test_an_edited_parameter_is_seen_and_runs(repository: Path) -> None:
     diff = json.loads(dvc(repository, "params", "diff", "--json"))
     assert diff["params.yaml"]["federation.rounds"] == {"old": 2, "new": 3, "diff": 1}
     assert "suite" in dvc(repository, "status")
-    dvc(repository, "repro")
+    dvc(repository, "repro", "leaderboard")
     after = records(repository)
     new = after.keys() - before.keys()
     assert len(new) == len(before)
@@ -177,7 +179,7 @@ def test_an_edited_parameter_is_seen_and_runs(repository: Path) -> None:
     assert {entry["cell"] for entry in listed} == new
     # Back again: nothing is left to run.
     path.write_text(path.read_text().replace("rounds: 3\n", "rounds: 2\n"))
-    dvc(repository, "repro")
+    dvc(repository, "repro", "leaderboard")
     assert records(repository) == after
 
 
@@ -188,7 +190,7 @@ def test_a_new_attack_runs_only_its_own_cells_and_appears_everywhere(repository:
     # One that is explained better is not run again.
     path = repository / "benchmark" / "attacks" / "boosted.py"
     path.write_text("# Explained at last.\n" + path.read_text())
-    said = dvc(repository, "repro")
+    said = dvc(repository, "repro", "leaderboard")
     assert "Running stage 'suite'" in said
     assert "Stage 'partition' didn't change" in said
     assert "4 cells, 3 done before" in said
@@ -211,7 +213,7 @@ def test_an_edited_attack_runs_its_own_cells(repository: Path) -> None:
     before = records(repository)
     path = repository / "benchmark" / "attacks" / "boosted.py"
     path.write_text(path.read_text() + "\nEDITED = True\n")
-    dvc(repository, "repro")
+    dvc(repository, "repro", "leaderboard")
     after = records(repository)
     (new,) = after.keys() - before.keys()
     assert new.startswith("boosted-mean-s0-")
@@ -236,14 +238,46 @@ def test_push_and_pull_bring_back_every_byte(repository: Path) -> None:
     for name, content in figures.items():
         assert (repository / "results" / "smoke" / name).read_bytes() == content
     # And nothing is to be run for it.
-    said = dvc(repository, "repro")
+    said = dvc(repository, "repro", "leaderboard")
     assert "Running stage 'suite'" not in said
     assert "Running stage 'partition'" not in said
 
 
+def tuning(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "results" / f"tuning-{STUDY}" / "tuning.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_ranking_starts_no_tuning(repository: Path) -> None:
+    shutil.rmtree(repository / "results")
+    path = repository / "benchmark" / "tuning" / "study.py"
+    path.write_text(path.read_text() + "\nEDITED = True\n")
+    said = dvc(repository, "repro", "leaderboard")
+    assert "tune" not in said
+    assert not (repository / "results" / f"tuning-{STUDY}").exists()
+
+
+def test_an_experiment_goes_on_with_a_study(repository: Path) -> None:
+    before = tuning(repository)
+    assert len(before["trials"]) == 3
+    dvc(repository, "exp", "run", "--set-param", "tuning.trials=4", "--name", "more", "tune")
+    after = tuning(repository)
+    assert after["study"] == before["study"]
+    assert after["trials"][:3] == before["trials"]
+    assert len(after["trials"]) == 4
+    # Another protocol is another study, and back it is the old one.
+    dvc(repository, "exp", "run", "--set-param", "federation.rounds=3", "--name", "longer", "tune")
+    assert tuning(repository)["study"] != before["study"]
+    git(repository, "checkout", "--", "params.yaml", "dvc.lock")
+    dvc(repository, "repro", "tune")
+    assert tuning(repository)["study"] == before["study"]
+
+
 def test_experiments(repository: Path) -> None:
     before = records(repository)
-    dvc(repository, "exp", "run", "--set-param", "federation.rounds=3", "--name", "longer")
+    changed = ("--set-param", "federation.rounds=3", "--name", "longer")
+    dvc(repository, "exp", "run", *changed, "leaderboard")
     shown = json.loads(dvc(repository, "exp", "show", "--json").split("\n", 1)[0] or "[]")
     assert "longer" in json.dumps(shown)
     new = records(repository).keys() - before.keys()

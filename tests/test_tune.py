@@ -6,14 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benchmark import config, params
 from benchmark.cli import main
 from benchmark.record import Record
+from benchmark.tuning.settings import Settings, study_name
 from tests.running import TINY, call, files
 
 # Nobody learns enough in three rounds for an attack to cost main accuracy.
 HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1", "federation.client_lr=0.001")
-STUDY = Path("results/tuning-attack-on-norm_clip")
+NAME = "attack-on-norm_clip-norm_bound-0.1"
+STUDY = Path(f"results/tuning-{NAME}")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def place(workplace: Path, tuned: Path) -> Path:
 
 def test_a_study_from_the_command_line(place: Path) -> None:
     found = json.loads((STUDY / "tuning.json").read_text())
-    assert found["study"] == "attack-on-norm_clip"
+    assert found["study"] == NAME
     assert found["storage"] == "sqlite:///results/tuning.db"
     assert [trial["number"] for trial in found["trials"]] == [0, 1, 2, 3]
     assert [trial["known"] for trial in found["trials"]] == ["boosted", "norm_bounded", None, None]
@@ -47,7 +51,7 @@ def test_a_study_from_the_command_line(place: Path) -> None:
     assert found["winner"]["overrides"] == found["candidates"][0]["overrides"]
     values = {t["number"]: t["outcome"]["values"][0] for t in found["trials"]}
     assert found["winner"]["found"] == values[found["winner"]["trial"]] == max(values.values())
-    assert (STUDY / "tuning.md").read_text().startswith("# Tuned attacker: attack-on-norm_clip\n")
+    assert (STUDY / "tuning.md").read_text().startswith(f"# Tuned attacker: {NAME}\n")
     # All of it are ordinary cells, each once: honest ones, trials, candidates and fixed ones.
     seeds = [Record.read(path).seed for path in (STUDY / "records").iterdir()]
     assert seeds.count(0) == seeds.count(1) == 5
@@ -139,8 +143,9 @@ def test_another_study_is_refused_and_this_one_is_as_it_was(
     place: Path, capsys: pytest.CaptureFixture[str], change: list[str], words: list[str]
 ) -> None:
     before = {name: (place / name).read_bytes() for name in files(place)}
-    fault = call(capsys, "tune", "attack", *TINY, *HARMLESS, "--trials", "9", *change).fault
-    for word in ["study attack-on-norm_clip", *words, "choose another --name"]:
+    command = ("tune", "attack", *TINY, *HARMLESS, "--trials", "9", "--name", NAME)
+    fault = call(capsys, *command, *change).fault
+    for word in [f"study {NAME}", *words, "choose another --name"]:
         assert word in fault
     assert {name: (place / name).read_bytes() for name in files(place)} == before
 
@@ -156,3 +161,88 @@ def test_a_fixed_attack_outside_of_the_ranges_is_no_trial_but_is_judged(
     assert [trial["known"] for trial in found["trials"]] == ["boosted"]
     assert [f["found"] is None for f in found["fixed"]] == [False, True]
     assert all(len(f["backdoor"]) == 3 for f in found["fixed"])
+
+
+def params_file(place: Path, **tuning: object) -> Path:
+    """A params.yaml of tiny federations, and of studies of two bounds."""
+    content = params.of("smoke")
+    content["task"]["num_tasks"] = 2
+    content["federation"] |= {"rounds": 3, "clients_per_round": 3, "evaluate_every": 1}
+    content["federation"]["client_lr"] = 0.001
+    studies = {f"bound-{b}": ["defense=norm_clip", f"defense.norm_bound={b}"] for b in (0.1, 0.2)}
+    content["tuning"] = content["tuning"] | {"studies": studies, "trials": 2} | tuning
+    (place / "params.yaml").write_text(yaml.safe_dump(content))
+    return place / "params.yaml"
+
+
+def test_the_studies_of_a_parameter_file(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("tune", "attack", "--params", params_file(workplace), "tracking=none")
+    assert call(capsys, *command, "--name", "bound-0.2").status == 0
+    assert not Path("results/tuning-bound-0.1").exists()
+    content = Path("results/tuning-bound-0.2/tuning.json").read_text()
+    again = call(capsys, *command)
+    assert again.err.count("] trial ") == 2
+    assert Path("results/tuning-bound-0.2/tuning.json").read_text() == content
+    found = json.loads(Path("results/tuning-bound-0.1/tuning.json").read_text())
+    assert len(found["trials"]) == 2
+    assert found["description"]["configuration"]["defense"]["norm_bound"] == 0.1
+    # As in the cells of the suite.
+    suite = config.compose(["data=digits5k", "task.num_tasks=2", "federation.rounds=3"])
+    assert found["description"]["configuration"]["task"] == suite["task"]
+    assert found["fresh_seeds"] == [1000, 1001, 1002]
+
+    # An edit is another study in the same place, and undone it is the first one again.
+    params_file(workplace, seeds=3)
+    other = call(capsys, *command, "--name", "bound-0.2")
+    assert "0 of 2 trials are finished" in other.err
+    assert (
+        json.loads(Path("results/tuning-bound-0.2/tuning.json").read_text())["study"]
+        != (json.loads(content)["study"])
+    )
+    params_file(workplace)
+    assert "2 of 2 trials are finished" in call(capsys, *command, "--name", "bound-0.2").err
+    assert Path("results/tuning-bound-0.2/tuning.json").read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("tuning", "arguments", "words"),
+    [
+        ({}, ["--name", "bound"], ["no study 'bound'", "valid: bound-0.1, bound-0.2"]),
+        ({"trials": 0}, [], ["--trials must be at least 1, got 0"]),
+        ({"trials": "many"}, [], ["tuning: trials: expected a whole number, got 'many'"]),
+        ({"sampler": "grid"}, [], ["no sampler 'grid'", "random"]),
+        ({"trails": 3}, [], ["no key 'trails'", "did you mean 'trials'?"]),
+        ({"studies": {}}, [], ["studies must map names to lists of overrides"]),
+        ({"studies": {"a": ["defense=norm_clp"]}}, [], ["did you mean 'norm_clip'?"]),
+        ({"studies": {"../a": ["defense=mean"]}}, [], ["--name: letters, digits"]),
+        ({"studies": {"a": ["attack=boosted"]}}, [], ["the attack is what is tuned"]),
+    ],
+)
+def test_what_is_wrong_in_a_parameter_file_is_said_in_a_line(
+    workplace: Path,
+    capsys: pytest.CaptureFixture[str],
+    tuning: dict[str, object],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    file = params_file(workplace, **tuning)
+    fault = call(capsys, "tune", "attack", "--params", file, "tracking=none", *arguments).fault
+    for word in words:
+        assert word in fault
+    assert not (workplace / "results").exists()
+
+
+def test_a_study_is_named_after_what_differs() -> None:
+    assert study_name(["defense=norm_clip"]) == "attack-on-norm_clip"
+    assert study_name(["defense=norm_clip", "defense.norm_bound=3"]) == "attack-on-norm_clip"
+    chosen = ["defense=weak_dp", "defense.noise_std=0.002", "defense.noise_on=sum"]
+    assert study_name(chosen) == "attack-on-weak_dp-noise_std-0.002-noise_on-sum"
+
+
+@pytest.mark.parametrize("name", config.names("tuning"))
+def test_the_studies_in_conf_are_named_as_if_nobody_had(name: str) -> None:
+    settings = Settings.read(name)
+    for study, defense in settings.studies.items():
+        assert study == study_name(defense)

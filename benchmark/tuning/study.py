@@ -68,8 +68,7 @@ class Study:
         from benchmark.tuning.sampling import Seeded
         from benchmark.tuning.storage import connect, faults, quiet
 
-        wanted = self.problem.describe() | {"sampler": self.sampler, "sampler_seed": self.seed}
-        wanted = json.loads(json.dumps(wanted))
+        wanted = self.describe()
         self._storage = connect(self.url)
         with faults(self.url), quiet():
             self._study = optuna.create_study(
@@ -92,6 +91,12 @@ class Study:
             for known, point in self.problem.known().items():
                 self._study.enqueue_trial(point, {KNOWN: known}, skip_if_exists=True)
         return wanted
+
+    def describe(self) -> dict[str, Any]:
+        """What makes it this study, as plain values."""
+        own = {"sampler": self.sampler, "sampler_seed": self.seed}
+        described: dict[str, Any] = json.loads(json.dumps(self.problem.describe() | own))
+        return described
 
     def run(self, trials: int, tell: Callable[[Tried], None]) -> list[Tried]:
         """Go on until ``trials`` are finished in total, by whatever process.

@@ -12,6 +12,7 @@ from benchmark.suite import literal
 
 USE = {
     "suite": "python -m benchmark suite NAME",
+    "tuning": "make params SUITE=NAME && make tune",
     "profile": "python -m benchmark reproduce NAME",
     "reproduction": "python -m benchmark reproduce PROFILE --only NAME",
     "claim": "conf/claim/NAME.yaml",

@@ -4,15 +4,18 @@ import argparse
 import re
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 
 from rich.console import Console
 
-from benchmark import config
+from benchmark import config, params
 from benchmark.construction import make
 from benchmark.errors import UserError
 from benchmark.tracking.uri import shown
 from benchmark.tuning.problem import Tried
-from benchmark.tuning.study import Study
+from benchmark.tuning.settings import digest, study_name
+from benchmark.tuning.study import SAMPLERS, Study
 from benchmark.verbs.reporting import Watch, own_console, say
 
 LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0}
@@ -20,9 +23,29 @@ LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0}
 
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    _check(arguments)
+    studies = [arguments] if arguments.params is None else list(_of_params(arguments))
+    for study in studies:
+        _check(study)
+        config.compose(study.overrides)
+    return max(_tune(study) for study in studies)
+
+
+def _of_params(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """The studies of a parameter file, as if they had been asked for one by one."""
+    settings, shared = params.read_tuning(arguments.params)
+    if arguments.name is not None and arguments.name not in settings.studies:
+        raise config.unknown("study", arguments.name, settings.studies, str(arguments.params))
+    budget = {k: v for k, v in asdict(settings).items() if k != "studies"}
+    for name, defense in settings.studies.items():
+        if arguments.name in (None, name):
+            overrides = [*shared, *defense, *arguments.overrides]
+            given = {**vars(arguments), **budget, "name": name, "overrides": overrides}
+            yield argparse.Namespace(**given)
+
+
+def _tune(arguments: argparse.Namespace) -> int:
     resolved = config.compose(arguments.overrides)
-    name = arguments.name or f"attack-on-{resolved['defense']['name']}"
+    name = arguments.name or study_name(arguments.overrides)
     folder = arguments.results / f"tuning-{name}"
     url = arguments.storage or f"sqlite:///{arguments.results / 'tuning.db'}"
     console = own_console()
@@ -38,13 +61,16 @@ def main(arguments: argparse.Namespace) -> int:
     problem = Attacker.against(arguments.overrides, range(arguments.seeds), folder, watch)
     problem.check()
     study = Study(url, name, problem, arguments.sampler, arguments.sampler_seed)
+    if arguments.params is not None:
+        # What a pipeline finds changed is run anew, and what it finds changed back is there still.
+        study.name = f"{name}-{digest(study.describe())}"
     description = study.open()
     folder.mkdir(parents=True, exist_ok=True)
     tracker.open_suite(folder.name, {"overrides": arguments.overrides, "trials": arguments.trials})
     try:
         progress = Progress(console, arguments.trials, study.tried())
         console.print(
-            f"study {name} in {shown(url)}: {progress.finished} of {arguments.trials} trials "
+            f"study {study.name} in {shown(url)}: {progress.finished} of {arguments.trials} trials "
             "are finished",
             markup=False,
             highlight=False,
@@ -60,7 +86,7 @@ def main(arguments: argparse.Namespace) -> int:
     finally:
         say(console, tracker.close())
     overrides = tuple(arguments.overrides)
-    report = Report(name, shown(url), overrides, description, tried, reevaluation)
+    report = Report(study.name, shown(url), overrides, description, tried, reevaluation)
     paths = report.write(folder)
     console.print(report.verdict(), markup=False, highlight=False, soft_wrap=True)
     print(*paths, *filter(None, [report.command]), sep="\n")
@@ -72,6 +98,8 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value < least:
             raise UserError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
+    if arguments.sampler not in SAMPLERS:
+        raise config.unknown("sampler", arguments.sampler, SAMPLERS)
     if arguments.name is not None and not re.fullmatch(r"\w[\w.-]*", arguments.name):
         raise UserError(
             f"--name: letters, digits, '.', '_' and '-' make a name, got {arguments.name!r}"

@@ -1,0 +1,93 @@
+"""Which studies complete a suite's leaderboard: ``conf/tuning``, and their part of params.yaml."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from benchmark import config
+from benchmark.errors import UserError
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Studies of attackers with one budget.
+
+    Attributes:
+        studies: name → overrides that choose a defense; all else is the suite's.
+        trials, seeds, fresh, best, sampler: of each, as the options of ``tune`` have them.
+    """
+
+    studies: dict[str, list[str]]
+    trials: int
+    seeds: int
+    fresh: int
+    best: int
+    sampler: str
+
+    @staticmethod
+    def read(suite: str) -> "Settings":
+        """Those of ``conf/tuning/SUITE.yaml``, and of ``default.yaml`` where there is none.
+
+        Raises:
+            UserError: they are none.
+        """
+        name = suite if suite in config.names("tuning") else DEFAULT
+        content = {k: v for k, v in config.read_yaml("tuning", name).items() if k != "description"}
+        return Settings.of(content, f"tuning {name}")
+
+    @staticmethod
+    def of(raw: Any, where: str) -> "Settings":
+        """Check the parts.
+
+        Raises:
+            UserError: a part is missing, not of its type, or another.
+        """
+        if not isinstance(raw, dict):
+            raise UserError(f"{where}: must be a mapping, got {raw!r}")
+        known = [field.name for field in fields(Settings)]
+        for key in raw.keys() - set(known):
+            raise config.unknown("key", str(key), known, where)
+        for key in known:
+            if key not in raw:
+                raise UserError(f"{where}: {key} is missing")
+        studies = raw["studies"]
+        if not (isinstance(studies, dict) and studies and all(map(_is_texts, studies.values()))):
+            raise UserError(
+                f"{where}: studies must map names to lists of overrides such as "
+                f"[defense=norm_clip, defense.norm_bound=1.0], got {studies!r}"
+            )
+        numbers = {key: config.convert(f"{where}: {key}", raw[key], int) for key in NUMBERS}
+        sampler = config.convert(f"{where}: sampler", raw["sampler"], str)
+        return Settings({str(k): v for k, v in studies.items()}, sampler=sampler, **numbers)
+
+
+NUMBERS = ("trials", "seeds", "fresh", "best")
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
+
+
+def study_name(overrides: Sequence[str]) -> str:
+    """Of a study that nobody named: ``attack-on-DEFENSE``, then each parameter that differs.
+
+    So the same defense with another parameter is another study:
+    ``attack-on-norm_clip-norm_bound-1.0``.
+    """
+    chosen = config.compose(overrides)["defense"]
+    plain = config.compose([f"defense={chosen['name']}"])["defense"]
+    words = ["attack-on", chosen["name"]]
+    for key, value in chosen.items():
+        if value != plain[key]:
+            words += [key, "".join(c if c.isalnum() or c in "._-" else "_" for c in str(value))]
+    return "-".join(words)
+
+
+def digest(description: Any) -> str:
+    """Eight digits that differ where descriptions do."""
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
