@@ -4,8 +4,10 @@ from benchmark.leaderboard.board import COLLAPSE, GATE, SUCCESS, Leaderboard
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.output import write
 from benchmark.leaderboard.page import to_html
+from benchmark.leaderboard.plain import to_json
 from benchmark.leaderboard.terminal import to_terminal
-from benchmark.leaderboard.text import to_json, to_markdown
+from benchmark.leaderboard.text import to_markdown
+from benchmark.leaderboard.tuned import read as searches
 
 __all__ = [
     "COLLAPSE",
@@ -13,6 +15,7 @@ __all__ = [
     "SUCCESS",
     "Leaderboard",
     "build",
+    "searches",
     "to_html",
     "to_json",
     "to_markdown",

@@ -82,6 +82,57 @@ def score(cell: Cell | None, metric: str) -> Estimate | None:
 
 
 @dataclass(frozen=True)
+class Winner:
+    """The attacker that a search found, on seeds and users that the search never saw.
+
+    Attributes:
+        attack: its label.
+        overrides, command: of the attack; of one of its runs, an ordinary cell.
+        in_sample: backdoor accuracy on the adversary's own images.
+        cost: main accuracy that it costs beside no attack, paired by seed.
+        fixed_attack, fixed: the strongest attack that nobody tuned on the same seeds and users,
+            and its in-sample backdoor accuracy; None if none keeps main accuracy.
+        gain: ``in_sample`` minus ``fixed``, paired by seed.
+    """
+
+    attack: str
+    overrides: list[str]
+    command: str
+    in_sample: Estimate
+    cost: Estimate
+    fixed_attack: str | None
+    fixed: Estimate | None
+    gain: Estimate | None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A search for the strongest attacker against a defense.
+
+    Attributes:
+        study: its name.
+        report: file that tells of it, relative to the leaderboard.
+        trials, seeds, sampler: the budget: attackers tried, federations of each, and by whom they
+            were chosen.
+        fresh_seeds: that the winner was run on.
+        winner: None if no attacker kept main accuracy.
+    """
+
+    study: str
+    report: str
+    trials: int
+    seeds: int
+    sampler: str
+    fresh_seeds: list[int]
+    winner: Winner | None
+
+    @property
+    def reached(self) -> float:
+        """The winner's mean in-sample backdoor accuracy, −1 without one."""
+        return -1.0 if self.winner is None else self.winner.in_sample.mean
+
+
+@dataclass(frozen=True)
 class DefenseRow:
     """A defense at its worst: numbers belong to the attack that got most in.
 
@@ -95,6 +146,7 @@ class DefenseRow:
         missing: number of its runs that other defenses have.
         seconds: median seconds a round, over all its runs.
         seeds: the fewest seeds among its cells.
+        tuned: the attacker that was tuned against it; None if nobody did.
     """
 
     rank: int | None
@@ -108,6 +160,7 @@ class DefenseRow:
     missing: int
     seconds: float | None
     seeds: int
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +225,11 @@ class Section:
     def position(self, attack: str) -> int:
         """Of an attack in figures and legends: from 1; 0 is the unattacked run's."""
         return self.attacks.index(attack) + (self.unattacked is None)
+
+    @property
+    def tuned(self) -> list[tuple[str, Tuned]]:
+        """The defenses that an attacker was tuned against, and how."""
+        return [(row.defense, row.tuned) for row in self.defense_rows if row.tuned]
 
     @property
     def num_missing(self) -> int:

@@ -2,25 +2,30 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from statistics import median
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.board import GATE, Cell, Leaderboard, Run, Section
+from benchmark.leaderboard.board import GATE, Cell, Leaderboard, Run, Section, Tuned
 from benchmark.leaderboard.ranking import rank_attacks, rank_defenses
 from benchmark.leaderboard.settings import Setting, choice, split_by_setting, unique_choices
 from benchmark.leaderboard.statistics import difference, estimate
+from benchmark.leaderboard.tuned import Search, find
 from benchmark.record import Record
 
 Pair = tuple[str, str]
 Matrix = dict[Pair, dict[int, Record]]
 
 
-def build(records: list[Record], name: str = "leaderboard") -> Leaderboard:
+def build(
+    records: list[Record], name: str = "leaderboard", searches: Sequence[Search] = ()
+) -> Leaderboard:
     """Rank defenses and attacks.
 
     Args:
         records: results of cells, in any order; runs of different settings may be mixed.
         name: of the suite; the title of what is written.
+        searches: for attackers; those against other defenses or in other settings are left out.
 
     Raises:
         UserError: there are no records, or two of them are the same run.
@@ -30,10 +35,10 @@ def build(records: list[Record], name: str = "leaderboard") -> Leaderboard:
             f"{name}: no records to make a leaderboard of; "
             f"`python -m benchmark suite {name}` makes them"
         )
-    return Leaderboard(name, [_section(*part) for part in split_by_setting(records)])
+    return Leaderboard(name, [_section(*part, searches) for part in split_by_setting(records)])
 
 
-def _section(setting: Setting, records: list[Record]) -> Section:
+def _section(setting: Setting, records: list[Record], searches: Sequence[Search]) -> Section:
     records = sorted(records, key=lambda r: r.cell)
     matrix, names = _matrix(records)
     attacks = _first("none", sorted({attack for attack, _ in matrix}), names["attack"])
@@ -51,6 +56,7 @@ def _section(setting: Setting, records: list[Record]) -> Section:
         return _cell((attack, defense), runs, plain, sound, seeds, floor)
 
     cells = [cell(attack, defense) for defense in defenses for attack in attacks]
+    tuned = {d: found for (_, d), runs in matrix.items() if (found := _tuned(searches, runs))}
     return Section(
         setting=setting,
         unattacked=unattacked,
@@ -60,7 +66,7 @@ def _section(setting: Setting, records: list[Record]) -> Section:
         seeds=seeds,
         attacks=attacks,
         defenses=defenses,
-        defense_rows=rank_defenses(cells, unattacked, reference),
+        defense_rows=rank_defenses(cells, unattacked, reference, tuned),
         attack_rows=rank_attacks(cells, unattacked, undefended, floor),
         cells=cells,
         environment={
@@ -69,6 +75,10 @@ def _section(setting: Setting, records: list[Record]) -> Section:
         },
         notes=_notes(records),
     )
+
+
+def _tuned(searches: Sequence[Search], runs: dict[int, Record]) -> Tuned | None:
+    return find(searches, next(iter(runs.values())))
 
 
 def _matrix(records: list[Record]) -> tuple[Matrix, dict[str, dict[str, str]]]:

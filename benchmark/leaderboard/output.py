@@ -1,5 +1,6 @@
 """Everything a leaderboard is written to."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.files import atomic_file
@@ -7,12 +8,16 @@ from benchmark.leaderboard import curves, drawing
 from benchmark.leaderboard.board import Leaderboard
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.page import to_html
-from benchmark.leaderboard.text import to_json, to_markdown
+from benchmark.leaderboard.plain import to_json
+from benchmark.leaderboard.text import to_markdown
 from benchmark.leaderboard.tradeoff import tradeoff
+from benchmark.leaderboard.tuned import Search
 from benchmark.record import Record
 
 
-def write(name: str, records: list[Record], folder: Path) -> Leaderboard:
+def write(
+    name: str, records: list[Record], folder: Path, searches: Sequence[Search] = ()
+) -> Leaderboard:
     """Write ``leaderboard.{json,md,html}``, ``tradeoff.png`` and ``curves.png`` to ``folder``.
 
     The same records give the same bytes, whatever their order. Each file is whole or not there.
@@ -21,11 +26,12 @@ def write(name: str, records: list[Record], folder: Path) -> Leaderboard:
         name: of the suite.
         records: of its cells; the page links to them as ``records/<cell>.json`` beside it.
         folder: made if it does not exist.
+        searches: for attackers; the page links to their reports beside the folder.
 
     Raises:
         UserError: there are no records, or two of them are the same run.
     """
-    leaderboard = build(records, name)
+    leaderboard = build(records, name, searches)
     texts = {
         "leaderboard.json": to_json(leaderboard),
         "leaderboard.md": to_markdown(leaderboard),

@@ -1,11 +1,12 @@
 """The order of defenses and of attacks.
 
-A defense is judged by the attack that gets most into it. Three kinds never get a rank: one whose
-model has collapsed or fallen below the gate (a broken model keeps any backdoor out), and one that
-lacks runs which others have (its worst case would be unearned).
+A defense is judged by the attack that gets most into it, tuned or not. Three kinds never get a
+rank: one whose model has collapsed or fallen below the gate (a broken model keeps any backdoor
+out), and one that lacks runs which others have (its worst case would be unearned).
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from math import fsum
 from statistics import median
@@ -19,6 +20,7 @@ from benchmark.leaderboard.board import (
     Cell,
     DefenseRow,
     Status,
+    Tuned,
 )
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
 
@@ -26,14 +28,20 @@ _ORDER: tuple[Status, ...] = ("ranked", "incomplete", "below the gate", "collaps
 
 
 def rank_defenses(
-    cells: list[Cell], unattacked: str | None, reference: Estimate | None
+    cells: list[Cell],
+    unattacked: str | None,
+    reference: Estimate | None,
+    tuned: Mapping[str, Tuned],
 ) -> list[DefenseRow]:
     """Lowest worst case first; below it the incomplete, those below the gate, the collapsed.
+
+    The worst case is over the attacks of the cells and the attacker tuned against the defense.
 
     Ties: lower held-out backdoor accuracy under that attack, then higher main accuracy without
     attack, then the name.
     """
     rows = [_defense_row(own, unattacked, reference) for own in _grouped(cells, "defense")]
+    rows = [replace(row, tuned=tuned.get(row.defense)) for row in rows]
     rows.sort(key=_defense_key)
     ranked = sum(row.status == "ranked" for row in rows)
     return [replace(r, rank=i + 1) if i < ranked else r for i, r in enumerate(rows)]
@@ -141,7 +149,7 @@ def _defense_key(row: DefenseRow) -> tuple[Any, ...]:
     worst, plain = row.worst, row.unattacked
     return (
         _ORDER.index(row.status),
-        _mean(worst.in_sample if worst else None, 2),
+        max(_mean(worst.in_sample if worst else None, 2), row.tuned.reached if row.tuned else -1),
         _mean(worst.held_out if worst else None, 2),
         -_mean(plain.main if plain else None, 0),
         row.defense,

@@ -46,7 +46,7 @@ class _Tables:
         yield Text()
         yield _table(
             f"{self.title}: defenses, lowest worst-case backdoor accuracy first",
-            DEFENSES,
+            TUNED_DEFENSES if section.tuned else DEFENSES,
             section.defense_rows,
             room,
         )
@@ -54,6 +54,7 @@ class _Tables:
             f"{self.title}: attacks, highest mean lift first", ATTACKS, section.attack_rows, room
         )
         for told in (
+            *_tuned(section),
             words.missing_told(section),
             words.gate_told(section),
             f"{words.WINDOW} {words.seeds_told(section)}",
@@ -62,6 +63,16 @@ class _Tables:
         ):
             if told:
                 yield Text(told, style="dim")
+
+
+def _tuned(section: Section) -> list[str]:
+    """A line for each search, and what they mean for the order."""
+    lines = []
+    for defense, tuned in section.tuned:
+        found = tuned.winner
+        told = f"{found.attack}; run it: {found.command}" if found else words.NONE_FOUND
+        lines.append(f"Tuned against {defense}: {told}")
+    return [*lines, words.TUNED, words.TUNED_ORDER] if section.tuned else []
 
 
 def _table(
@@ -113,6 +124,14 @@ def _backdoor(value: Estimate | None) -> Text:
     return Text(interval(value), style="bold red" if alarming else "")
 
 
+def _tuned_score(row: DefenseRow) -> Text:
+    if row.tuned is None:
+        return Text(words.NOT_TUNED, style="yellow")
+    if row.tuned.winner is None:
+        return Text("none\nfound")
+    return _backdoor(row.tuned.winner.in_sample)
+
+
 def _number(value: Estimate | None, signed: bool = False) -> Text:
     return Text(interval(value, signed))
 
@@ -136,6 +155,15 @@ DEFENSES = [
     _Column("honest cost\npoints", lambda row: _number(score(row.worst, "cost"), True), 135),
     _Column("s/round", lambda row: Text(words.seconds(row.seconds)), 135),
     _Column("seeds", lambda row: Text(str(row.seeds)), 120),
+]
+
+TUNED_DEFENSES = [
+    *DEFENSES[:2],
+    _Column("fixed\n%", DEFENSES[2].content),
+    _Column("tuned\n%", _tuned_score),
+    _Column("gain\npoints", lambda row: Text(words.gain(row)), 110),
+    _Column("budget", lambda row: Text(words.budget(row), style="dim"), 135, number=False),
+    *DEFENSES[3:],
 ]
 
 ATTACKS = [

@@ -1,15 +1,9 @@
-"""The leaderboard as JSON, for programs, and as Markdown, for repositories."""
+"""The leaderboard as Markdown, for repositories."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from benchmark.leaderboard import words
 from benchmark.leaderboard.board import (
-    COLLAPSE,
-    GATE,
-    SUCCESS,
     AttackRow,
     Cell,
     DefenseRow,
@@ -18,49 +12,6 @@ from benchmark.leaderboard.board import (
     score,
 )
 from benchmark.leaderboard.words import interval, number
-
-SCHEMA_VERSION = 1
-
-
-def to_json(leaderboard: Leaderboard) -> str:
-    """All numbers, to six decimals; rows name their cells' records in full."""
-    value = {
-        "schema_version": SCHEMA_VERSION,
-        "gate": GATE,
-        "collapse": COLLAPSE,
-        "success": SUCCESS,
-        "confidence": 0.95,
-        **asdict(leaderboard),
-    }
-    for raw, section in zip(value["sections"], leaderboard.sections, strict=True):
-        for row in raw["defense_rows"]:
-            row["runs"] = _records(c for c in section.cells if c.defense == row["defense"])
-            _strip(row, "worst", "unattacked")
-        for row in raw["attack_rows"]:
-            row["runs"] = _records(c for c in section.cells if c.attack == row["attack"])
-            _strip(row, "undefended", "best_defense", "worst_defense")
-    return json.dumps(_rounded(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _records(cells: Iterable[Cell]) -> list[str]:
-    return [run.record for cell in cells for run in cell.runs]
-
-
-def _strip(row: dict[str, Any], *names: str) -> None:
-    """Leave out of a row's cells what the matrix says already."""
-    for name in names:
-        if row[name]:
-            row[name] = {k: v for k, v in row[name].items() if k not in ("runs", "missing")}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6) + 0.0
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    return value
 
 
 def to_markdown(leaderboard: Leaderboard) -> str:
@@ -84,6 +35,8 @@ def _section(section: Section) -> list[str]:
     if words.missing_told(section):
         lines += [f"**{words.missing_told(section)}**", ""]
     lines += ["### Defenses", "", *_defenses(section), ""]
+    if section.tuned:
+        lines += ["### Tuned attackers", "", *_tuned(section), ""]
     lines += ["### Attacks", "", *_attacks(section), ""]
     for heading, metric in (
         ("In-sample backdoor accuracy", "in_sample"),
@@ -98,11 +51,22 @@ def _section(section: Section) -> list[str]:
     return [*lines, "", "### Runs", "", *_runs(section), ""]
 
 
+_TUNED_HEAD = {
+    False: ["backdoor in-sample, worst case (%)"],
+    True: [
+        "backdoor in-sample, worst case, fixed (%)",
+        "worst case, tuned (%)",
+        "gain by tuning (points)",
+        "budget of tuning",
+    ],
+}
+
+
 def _defenses(section: Section) -> list[str]:
     head = [
         "rank",
         "defense",
-        "backdoor in-sample, worst case (%)",
+        *_TUNED_HEAD[bool(section.tuned)],
         "held-out (%)",
         "lift (points)",
         "worst attack",
@@ -114,10 +78,10 @@ def _defenses(section: Section) -> list[str]:
         "seeds",
         "status",
     ]
-    return _table(head, [_defense(row) for row in section.defense_rows])
+    return _table(head, [_defense(row, section) for row in section.defense_rows])
 
 
-def _defense(row: DefenseRow) -> list[str]:
+def _defense(row: DefenseRow, section: Section) -> list[str]:
     worst = row.worst
     status = f"{row.status}: {row.reason}" if row.reason else row.status
     if row.flagged:
@@ -126,6 +90,7 @@ def _defense(row: DefenseRow) -> list[str]:
         words.NOTHING if row.rank is None else str(row.rank),
         row.defense,
         interval(score(worst, "in_sample")),
+        *([words.tuned(row), words.gain(row), words.budget(row)] if section.tuned else []),
         interval(score(worst, "held_out")),
         interval(score(worst, "lift"), signed=True),
         row.worst_attack or words.NOTHING,
@@ -137,6 +102,32 @@ def _defense(row: DefenseRow) -> list[str]:
         str(row.seeds),
         status,
     ]
+
+
+def _tuned(section: Section) -> list[str]:
+    head = [
+        "defense",
+        "study",
+        "attacker",
+        "in-sample (%)",
+        "strongest fixed attack on the same seeds and users (%)",
+        "gain (points)",
+        "main accuracy lost (points)",
+        "command",
+    ]
+    rows = []
+    for defense, tuned in section.tuned:
+        found = tuned.winner
+        if found is None:
+            rows.append([defense, tuned.report, words.NONE_FOUND, *[words.NOTHING] * 5])
+            continue
+        beside = words.NOTHING
+        if found.fixed is not None:
+            beside = f"{found.fixed_attack}: {interval(found.fixed)}"
+        scores = [interval(found.in_sample), beside]
+        scores += [interval(found.gain, signed=True), interval(found.cost, signed=True)]
+        rows.append([defense, tuned.report, found.attack, *scores, found.command])
+    return _table(head, rows)
 
 
 def _final(cell: Cell | None) -> str:

@@ -12,7 +12,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
     folder = arguments.results / arguments.name
     records, missing = suite.records(folder)
-    board = leaderboard.write(arguments.name, records, folder)
+    searches = leaderboard.searches(arguments.results)
+    board = leaderboard.write(arguments.name, records, folder, searches)
     console = Console()
     console.print(leaderboard.to_terminal(board))
     for file in ("leaderboard.html", "leaderboard.md", "leaderboard.json"):

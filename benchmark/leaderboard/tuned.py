@@ -1,0 +1,139 @@
+"""What searches found against defenses: the ``tuning.json`` of each study, and whose it is."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmark.cell import NOT_IN_THE_RESULT
+from benchmark.errors import UserError
+from benchmark.leaderboard.board import Tuned, Winner
+from benchmark.leaderboard.settings import GROUPS
+from benchmark.leaderboard.statistics import difference, estimate
+from benchmark.record import Record
+
+SCHEMA_VERSION = 1
+"""Of the files that are read here."""
+
+IGNORED = (*NOT_IN_THE_RESULT, "federation.measured_on")
+"""Keys that may differ between a search and the runs that it completes: a search is on one half
+of the users and is judged on the other, a leaderboard's runs are measured on all."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for the strongest attacker.
+
+    Attributes:
+        setting: what it has in common with the runs that it completes, see :func:`setting`.
+        tuned: what it found.
+    """
+
+    setting: str
+    tuned: Tuned
+
+
+def setting(config: Mapping[str, Any], data_hash: Any) -> str:
+    """Everything but attack and seed that a result depends on, the defense included."""
+    groups = {
+        group: {k: v for k, v in config[group].items() if f"{group}.{k}" not in IGNORED}
+        for group in (*GROUPS, "defense")
+    }
+    return json.dumps([groups, data_hash], sort_keys=True, default=str)
+
+
+def find(searches: Iterable[Search], record: Record) -> Tuned | None:
+    """The search that got most through the defense of a record, in its setting."""
+    wanted = setting(record.config, record.data.get("hash"))
+    found = [search.tuned for search in searches if search.setting == wanted]
+    return max(found, key=lambda t: (t.reached, t.trials, t.study), default=None)
+
+
+def read(results: Path) -> list[Search]:
+    """All searches for attackers among results.
+
+    Raises:
+        UserError: a ``tuning.json`` is damaged, or of another schema.
+    """
+    found = []
+    for path in sorted(results.glob("tuning-*/tuning.json")):
+        raw = _json(path)
+        if raw.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"{path}: of schema version {raw.get('schema_version')}, this program reads "
+                f"version {SCHEMA_VERSION}; {MEND}"
+            )
+        try:
+            told = raw["description"]
+            if told["problem"] == "attacker":
+                found.append(
+                    Search(setting(told["configuration"], told["data"]), _tuned(raw, path))
+                )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from None
+    return found
+
+
+MEND = "the same `tune` command writes it again, and without it the leaderboard does without"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except ValueError as error:
+        raise _damaged(path, error) from None
+    if not isinstance(raw, dict):
+        raise _damaged(path, TypeError("not an object"))
+    return raw
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: no result of a study ({type(error).__name__}: {error}); {MEND}")
+
+
+def _tuned(raw: dict[str, Any], path: Path) -> Tuned:
+    told = raw["description"]
+    return Tuned(
+        study=str(raw["study"]),
+        report=f"../{path.parent.name}/tuning.md",
+        trials=len(raw["trials"]),
+        seeds=len(told["seeds"]),
+        sampler=str(told["sampler"]),
+        fresh_seeds=[int(seed) for seed in raw["fresh_seeds"]],
+        winner=_winner(raw),
+    )
+
+
+def _winner(raw: dict[str, Any]) -> Winner | None:
+    found, beside = raw["winner"], raw["strongest_fixed"]
+    if found is None:
+        return None
+    in_sample = _by_seed(found["backdoor"])
+    fixed = {} if beside is None else _by_seed(beside["backdoor"])
+    mean, cost = estimate(in_sample), estimate(_by_seed(found["cost"]))
+    if mean is None or cost is None:
+        raise ValueError("a winner that was not run again")
+    return Winner(
+        attack=_label(found["overrides"]),
+        overrides=[str(override) for override in found["overrides"]],
+        command=str(raw["command"]),
+        in_sample=mean,
+        cost=cost,
+        fixed_attack=None if beside is None else _label(beside["overrides"]),
+        fixed=estimate(fixed),
+        gain=estimate(difference(in_sample, fixed)),
+    )
+
+
+def _by_seed(raw: dict[str, Any]) -> dict[int, float]:
+    return {int(seed): float(value) for seed, value in raw.items()}
+
+
+def _label(overrides: Sequence[str]) -> str:
+    """As a leaderboard names attacks: ``attack=a attack.b=1`` is ``a (b=1)``."""
+    (name, *parameters) = (override.removeprefix("attack").lstrip(".=") for override in overrides)
+    return f"{name} ({', '.join(sorted(parameters))})" if parameters else name
