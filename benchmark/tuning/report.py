@@ -107,10 +107,10 @@ class Report:
                 f"None of the best {len(again.candidates)} trials kept main accuracy on fresh "
                 "seeds: no attack was found that goes unnoticed."
             )
-        result = f"The tuned attack reaches {_percent(estimate(again.winner.backdoor))} %"
+        result = f"The tuned attack reaches {percent(estimate(again.winner.backdoor))} %"
         if gain is None:
             return f"{result}; no fixed attack keeps main accuracy, so there is no comparison."
-        return f"{result}, {_percent(gain, sign=True)} points beside the strongest fixed attack."
+        return f"{result}, {percent(gain, sign=True)} points beside the strongest fixed attack."
 
     def _how(self) -> list[str]:
         if self.command is None:
@@ -135,15 +135,16 @@ def _row(attack: Reevaluated, again: Reevaluation) -> str:
     cells = [
         f"{mark}{origin}{mark}: `{shlex.join(attack.overrides)}`",
         found,
-        _percent(estimate(attack.backdoor)),
-        _percent(estimate(attack.held_out)),
-        _percent(estimate(attack.cost), sign=True),
+        percent(estimate(attack.backdoor)),
+        percent(estimate(attack.held_out)),
+        percent(estimate(attack.cost), sign=True),
         "yes" if attack.feasible else "no",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _percent(value: Estimate | None, sign: bool = False) -> str:
+def percent(value: Estimate | None, sign: bool = False) -> str:
+    """An estimate of a share in [0, 1], with its interval."""
     if value is None:
         return "-"
     spread = "" if value.half_width is None else f" ± {100 * value.half_width:.1f}"

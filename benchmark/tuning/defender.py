@@ -1,0 +1,218 @@
+"""The defender's problem: the least backdoor in the worst of several attacks, at little cost."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark import config
+from benchmark.errors import UserError
+from benchmark.leaderboard.statistics import difference
+from benchmark.suite import Watch
+from benchmark.tuning.attacker import families
+from benchmark.tuning.federations import (
+    TOLERANCE,
+    UNATTACKED,
+    UNDEFENDED,
+    Federations,
+    OnRound,
+    Score,
+    given,
+    mean,
+)
+from benchmark.tuning.game import Strategy
+from benchmark.tuning.problem import Direction, Outcome
+from benchmark.tuning.reevaluation import Judged
+from benchmark.tuning.space import Space
+
+
+@dataclass(frozen=True)
+class Defender:
+    """Chooses a defense and its parameters; all else is given, the attacks too.
+
+    Minimizes the worst case, max over attacks of the mean over seeds of in-sample backdoor
+    accuracy, subject to a mean main accuracy, without attack and under every one of them, within
+    :data:`TOLERANCE` of the undefended, unattacked federations. As a Pareto problem it maximizes
+    the lowest of these main accuracies instead of bounding it.
+
+    An attack may follow the defense, as ``norm_bounded`` does where its bound is not given: the
+    adversary knows the defense.
+
+    Attributes:
+        federations: of all that is neither attack nor defense.
+        seeds: to tune on.
+        space: over defenses.
+        attacks: those to withstand.
+        directions: (minimize,), or (minimize, maximize) for a Pareto front.
+    """
+
+    federations: Federations
+    seeds: tuple[int, ...]
+    space: Space
+    attacks: tuple[Strategy, ...]
+    directions: tuple[Direction, ...] = ("minimize",)
+
+    @staticmethod
+    def against(
+        attacks: Sequence[Strategy],
+        overrides: Sequence[str],
+        seeds: Sequence[int],
+        folder: Path,
+        watch: Watch,
+    ) -> "Defender":
+        """The problem that overrides describe; ``defense=NAME`` searches no other than those named.
+
+        Raises:
+            UserError: they set a defense's parameter or choose an attack, which is the study's
+                part, or a yaml declares no valid space.
+        """
+        names, others = list[str](), list[str]()
+        for override in config.parse(overrides):
+            key, line = override.key_or_group, str(override.input_line)
+            if key == "defense":
+                names.append(str(override.value()))
+            elif key.partition(".")[0] == "defense":
+                raise UserError(
+                    f"'{line}': the defense is what is tuned; its ranges are the search: of "
+                    f"{config.CONF.name}/defense/NAME.yaml, and defense=NAME searches NAME alone"
+                )
+            elif key.partition(".")[0] == "attack":
+                raise UserError(f"'{line}': --against '{line}' says which attacks to withstand")
+            else:
+                others.append(line)
+        space = Space.of("defense", list(dict.fromkeys(names)) or config.names("defense"))
+        federations = Federations(tuple(others), folder, watch)
+        return Defender(federations, tuple(seeds), space, tuple(attacks))
+
+    def check(self) -> None:
+        """Refuse what would refuse in a trial: parts that do not fit each other or the data.
+
+        Raises:
+            UserError: says which part.
+        """
+        # Imported late: Lightning takes seconds, and a wrong name needs none of it.
+        from benchmark.training import check
+
+        for chosen in self._chosen():
+            check(self.federations.cell(chosen, self.seeds[0]))
+
+    def describe(self) -> dict[str, Any]:
+        """What makes a study this one: other values make another study."""
+        honest = self.federations.cell([*UNDEFENDED, *UNATTACKED], self.seeds[0])
+        code = {
+            " ".join(chosen): self.federations.cell(chosen, self.seeds[0]).fingerprint
+            for chosen in self._chosen()
+        }
+        return {
+            "problem": "defender",
+            "space": self.space.describe(),
+            "configuration": given(honest, "defense"),
+            "data": honest.data_hash,
+            "code": code,
+            "attacks": {
+                shlex.join(attack): self.federations.cell(attack, self.seeds[0]).config["attack"]
+                for attack in self.attacks
+            },
+            "seeds": list(self.seeds),
+            "tolerance": TOLERANCE,
+            "directions": list(self.directions),
+        }
+
+    def fixed(self) -> list[list[str]]:
+        """Every defense as its yaml has it."""
+        return [[f"defense={family}"] for family in self.space.families]
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """The fixed defenses that lie in the space, as trials' parameters."""
+        points = {f[0].partition("=")[2]: self.point(f) for f in self.fixed()}
+        return {name: point for name, point in points.items() if point is not None}
+
+    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
+        """A defense as a trial's parameters, None if outside of the space."""
+        resolved = config.compose([*self.federations.overrides, *chosen])
+        return self.space.point(resolved["defense"])
+
+    def prepare(self) -> None:
+        """Run the undefended federations without attack that trials are held against."""
+        self._honest(self.seeds)
+
+    def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
+        """Run a defense without attack and under every attack on the seeds.
+
+        Nobody is told of rounds: what counts is the worst of several federations, which none of
+        them shows alone.
+        """
+        scores = self._scores(chosen, self.seeds)
+        worst, backdoor = _worst(scores)
+        main = min(mean(score.main) for score in scores.values())
+        diverged = sorted({seed for score in scores.values() for seed in score.diverged})
+        facts = {"main_accuracy": main, "diverged": diverged, "against": shlex.join(worst)}
+        if len(self.directions) > 1:
+            # Nothing reaches a backdoor's label where there is no model.
+            return Outcome((backdoor, main), {"diverged": float(len(diverged))}, facts)
+        cost = mean(self._honest(self.seeds).main) - main
+        return Outcome((backdoor,), {"main_accuracy": cost - TOLERANCE}, facts)
+
+    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
+        """Run a defense on fresh seeds; the worst case there may be another attack than before."""
+        scores = self._scores(chosen, seeds)
+        honest = self._honest(seeds)
+        worst, _ = _worst(scores)
+        costs = [difference(honest.main, score.main) for score in scores.values()]
+        return Judged(scores[worst].backdoor, max(costs, key=mean), worst)
+
+    def _chosen(self) -> list[list[str]]:
+        """Every defense, and none, with every attack, and none."""
+        attacks = [UNATTACKED, *map(list, self.attacks)]
+        defended = [[*defense, *attack] for defense in self.fixed() for attack in attacks]
+        honest = [*UNDEFENDED, *UNATTACKED]
+        return defended if honest in defended else [honest, *defended]
+
+    def _honest(self, seeds: Sequence[int]) -> Score:
+        return self.federations.score([*UNDEFENDED, *UNATTACKED], seeds)
+
+    def _scores(self, chosen: Sequence[str], seeds: Sequence[int]) -> dict[Strategy, Score]:
+        """By attack, without any first."""
+        return {
+            tuple(attack): self.federations.score([*chosen, *attack], seeds)
+            for attack in [UNATTACKED, *self.attacks]
+        }
+
+
+def _worst(scores: dict[Strategy, Score]) -> tuple[Strategy, float]:
+    """The attack that gets most through, and how much; of equal ones the first."""
+    attacks = [attack for attack in scores if attack != tuple(UNATTACKED)]
+    worst = max(attacks, key=lambda attack: mean(scores[attack].backdoor))
+    return worst, mean(scores[worst].backdoor)
+
+
+def fixed_attacks() -> list[Strategy]:
+    """Every attack that compromises anybody, as its yaml has it."""
+    return [(f"attack={family}",) for family in families()]
+
+
+def read_attack(text: str) -> Strategy:
+    """An attack as a user writes it, ``"attack=boosted attack.epochs=2"``.
+
+    Raises:
+        UserError: it is none, or chooses something else too.
+    """
+    where = f"--against '{text}'"
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"{where}: {str(error).lower()}") from None
+    overrides = config.parse(words)
+    for override in overrides:
+        if override.key_or_group.partition(".")[0] != "attack":
+            raise UserError(f"{where}: '{override.input_line}' is not of the attack")
+    chosen = [str(o.value()) for o in overrides if o.key_or_group == "attack"]
+    if len(chosen) != 1:
+        raise UserError(f"{where}: must choose one attack, such as 'attack=boosted'")
+    if chosen[0] not in families():
+        raise UserError(
+            f"{where}: compromises nobody; valid: attack={', attack='.join(families())}"
+        )
+    config.compose(words)
+    return tuple(str(o.input_line) for o in overrides)
