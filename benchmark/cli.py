@@ -17,7 +17,7 @@ overrides are Hydra's: group=name chooses, group.key=value sets. For example
 `python -m benchmark list` shows the groups' choices and their parameters."""
 
 TUNE = """\
-the overrides choose the defense and all else that is not the attacker's, for example
+`tune attack`: the overrides choose the defense and all else that is not the attacker's, for example
   python -m benchmark tune attack defense=norm_clip defense.norm_bound=0.5 --trials 100
 Attacks and their parameters are searched where their yamls say; `list attacks` shows it. The
 objective is in-sample backdoor accuracy; main accuracy must stay within 2 points of no attack.
@@ -25,6 +25,17 @@ The same command goes on with a study, after a kill too, and two at once share t
 trials are then run on seeds that the search never saw, beside the attacks that nobody tuned:
 RESULTS/tuning-NAME/tuning.md says how they compare. `leaderboard` shows the winner beside the fixed
 attacks in every suite that has this defense in this setting.
+
+`tune defense` searches the defense whose worst case over several attacks is the least, at no more
+than 2 points of main accuracy, such as
+  python -m benchmark tune defense --against attack=boosted --against "attack=norm_bounded
+    attack.rounds=10" --trials 50
+By default these are all attacks as their yamls have them. defense=NAME, repeatable, searches that
+one alone. With --pareto main accuracy is no bound but searched too, and the result is a front.
+
+`tune race` has both answer each other, from no defense or the one that the overrides choose, until
+neither gains more than the noise, and says how far that is from an equilibrium: what a fresh
+attacker and a fresh defender still gain. All of its studies are kept: the same command goes on.
 
 With --params, all studies of that file are made one after another, or with --name only that one,
 in the setting of the file's suite: `make tune` does so, and DVC. Another setting is another study
@@ -62,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
                 "profile", help="the scale: paper (a GPU), qmnist (an hour), quick (minutes)"
             )
         if name == "tune":
-            sub.add_argument("what", choices=("attack",), help="what is searched")
+            sub.add_argument("what", choices=("attack", "defense", "race"), help="what is searched")
         if overrides:
             sub.add_argument(
                 "overrides", nargs="*", default=[], metavar="OVERRIDE", help="see below"
@@ -92,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--workers", type=int, help="federations at a time; by default one per core")
     results(sub)
-    sub = verb("tune", "search for the strongest attack against a defense (Optuna)", True)
+    sub = verb("tune", "search for the strongest attack, the best defense, or both (Optuna)", True)
     sub.epilog = TUNE
     sub.add_argument(
         "--trials", type=int, default=50, metavar="N", help="finished ones in total (50)"
@@ -111,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, default=2, metavar="N", help="to tune on (2)")
     sub.add_argument("--fresh", type=int, default=3, metavar="N", help="to judge on (3)")
     sub.add_argument("--best", type=int, default=3, metavar="N", help="trials to judge (3)")
+    sub.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="ATTACK",
+        help='defense, race: an attack to withstand, "attack=NAME attack.key=value"; repeatable',
+    )
+    sub.add_argument("--pareto", action="store_true", help="defense: a front, not one winner")
+    sub.add_argument("--moves", type=int, metavar="N", help="race: searches at most (4)")
+    sub.add_argument("--minutes", type=float, metavar="M", help="race: no move is begun after")
     results(sub)
     sub = verb("report", "write the report of a reproduction from the evidence that it left")
     sub.add_argument("evidence", type=Path, help="the evidence.json.gz of a reproduction")

@@ -1,0 +1,149 @@
+"""What all kinds of tuning share: where a study is kept, who is told of it, its budget."""
+
+import argparse
+import re
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from benchmark import config
+from benchmark.construction import make
+from benchmark.errors import UserError
+from benchmark.tracking.uri import shown
+from benchmark.tuning.problem import Direction, Problem, Tried
+from benchmark.tuning.study import SAMPLERS, Study
+from benchmark.verbs.reporting import Watch, own_console, say
+
+LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0}
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse a budget or a name that is none."""
+    for option, least in LEAST.items():
+        value = getattr(arguments, option)
+        if value < least:
+            raise UserError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
+    if arguments.sampler not in SAMPLERS:
+        raise config.unknown("sampler", arguments.sampler, SAMPLERS)
+    if arguments.name is not None and not re.fullmatch(r"\w[\w.-]*", arguments.name):
+        raise UserError(
+            f"--name: letters, digits, '.', '_' and '-' make a name, got {arguments.name!r}"
+        )
+
+
+class Session:
+    """A command that tunes.
+
+    Args:
+        arguments: its options and overrides.
+        name: of its study, or of what its studies belong to.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, name: str):
+        resolved = config.compose(arguments.overrides)
+        self.arguments, self.name = arguments, name
+        self.folder = arguments.results / f"tuning-{name}"
+        self.url = arguments.storage or f"sqlite:///{arguments.results / 'tuning.db'}"
+        self.console = own_console()
+        # An end from outside is that of Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self.tracker = make("tracking", resolved["tracking"])
+        self.watch = Watch(lambda event: None, self.tracker, self.folder)
+        self.seeds = range(arguments.seeds)
+
+    @property
+    def fresh(self) -> range:
+        """The seeds of the re-evaluation."""
+        from benchmark.tuning.reevaluation import FRESH_FROM
+
+        return range(FRESH_FROM, FRESH_FROM + self.arguments.fresh)
+
+    def study(self, name: str, problem: Problem, sampler_seed: int | None = None) -> Study:
+        """A study in this command's storage, not opened yet."""
+        seed = self.arguments.sampler_seed if sampler_seed is None else sampler_seed
+        return Study(self.url, name, problem, self.arguments.sampler, seed)
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """All is checked: from here on something is written and tracked."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = {"overrides": self.arguments.overrides, "trials": self.arguments.trials}
+        self.tracker.open_suite(self.folder.name, facts)
+        try:
+            yield
+        finally:
+            say(self.console, self.tracker.close())
+
+    def run(self, study: Study) -> list[Tried]:
+        """Go on with an opened study until its trials are finished."""
+        trials = self.arguments.trials
+        progress = Progress(self.console, trials, study.tried(), study.problem.directions)
+        self.tell(
+            f"study {study.name} in {shown(self.url)}: {progress.finished} of {trials} trials "
+            "are finished"
+        )
+        space, known = study.problem.space, study.problem.known()
+        for family in sorted(space.families.keys() - known.keys()):
+            text = f"{space.group}={family} lies outside of its own search:, so it is no trial"
+            say(self.console, [text])
+        study.problem.prepare()
+        return study.run(trials, progress)
+
+    def tell(self, text: str) -> None:
+        """A line for people."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Progress:
+    """A line for each trial that this process finishes.
+
+    Args:
+        console: where to.
+        trials: how many there will be.
+        before: those that are finished already.
+        directions: what is better; first of backdoor accuracy.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        trials: int,
+        before: Sequence[Tried],
+        directions: Sequence[Direction],
+    ):
+        self.console, self.trials, self.finished = console, trials, len(before)
+        self.better = max if directions[0] == "maximize" else min
+        self.is_one = len(directions) == 1
+        self.best: float | None = None
+        for trial in before:
+            self._count(trial)
+        self.own, self.started = 0, time.monotonic()
+
+    def _count(self, trial: Tried) -> None:
+        value = trial.outcome.values[0]
+        if trial.feasible:
+            self.best = value if self.best is None else self.better(value, self.best)
+
+    def __call__(self, trial: Tried) -> None:
+        """Show one."""
+        self.finished += 1
+        self.own += 1
+        self._count(trial)
+        seconds = int((time.monotonic() - self.started) / self.own)
+        left = seconds * max(self.trials - self.finished, 0)
+        chosen = " ".join(word.removeprefix("attack.") for word in trial.overrides)
+        chosen = chosen.replace("defense.", "")
+        best = f"best {'none' if self.best is None else f'{self.best:.3f}'}  " * self.is_one
+        self.console.print(
+            f"[{self.finished}/{self.trials}] trial {trial.number} {chosen}  "
+            f"backdoor {trial.outcome.values[0]:.3f}  "
+            f"main {trial.outcome.facts['main_accuracy']:.3f}"
+            f"{'' if trial.feasible else ' (too low)'}  {best}"
+            f"({left // 60}:{left % 60:02} left)",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

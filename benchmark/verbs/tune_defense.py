@@ -1,0 +1,45 @@
+"""``tune defense``: the best defense against a set of attacks, or a Pareto front of defenses."""
+
+import argparse
+from dataclasses import replace
+
+from benchmark.tracking.uri import shown
+from benchmark.verbs.studying import Session
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    session = Session(arguments, arguments.name or f"defense{'-pareto' * arguments.pareto}")
+    # Imported late: what compromises anybody is known to classes, which import torch.
+    from benchmark.tuning.defender import Defender, fixed_attacks, read_attack
+    from benchmark.tuning.defense_report import DefenseReport
+    from benchmark.tuning.pareto import front, spread
+    from benchmark.tuning.reevaluation import best, reevaluate
+
+    attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
+    problem = Defender.against(
+        attacks, arguments.overrides, session.seeds, session.folder, session.watch
+    )
+    if arguments.pareto:
+        problem = replace(problem, directions=("minimize", "maximize"))
+    problem.check()
+    study = session.study(session.name, problem)
+    description = study.open()
+    with session.begun():
+        tried = session.run(study)
+        if arguments.pareto:
+            candidates = spread(front(tried, problem.directions), arguments.best)
+        else:
+            candidates = best(tried, arguments.best, "minimize")
+        session.tell(
+            f"the best {len(candidates)} and the fixed defenses on {len(session.fresh)} new seeds"
+        )
+        reevaluation = reevaluate(problem, tried, candidates, session.fresh)
+    overrides = problem.federations.overrides
+    report = DefenseReport(
+        study.name, shown(session.url), overrides, description, tried, reevaluation
+    )
+    paths = report.write(session.folder)
+    session.tell(report.verdict())
+    print(*paths, *filter(None, [report.command]), sep="\n")
+    return 0
