@@ -33,12 +33,14 @@ class Attacker:
         federations: of the defense, and of all else that is not the attacker's to choose.
         seeds: to tune on.
         space: over every attack that compromises anybody.
+        earlier: attacks found before, tried first.
     """
 
     federations: Federations
     seeds: tuple[int, ...]
     space: Space
     directions: tuple[Direction, ...] = ("maximize",)
+    earlier: tuple[tuple[str, ...], ...] = ()
 
     @staticmethod
     def against(
@@ -94,10 +96,8 @@ class Attacker:
         return [[f"attack={family}"] for family in self.space.families]
 
     def known(self) -> dict[str, dict[str, Any]]:
-        """The fixed attacks that lie in the space, as trials' parameters."""
-        sections = [config.compose([*self.federations.common, *a])["attack"] for a in self.fixed()]
-        points = {section["name"]: self.space.point(section) for section in sections}
-        return {name: point for name, point in points.items() if point is not None}
+        """The fixed attacks that lie in the space and earlier finds, as trials' parameters."""
+        return known(self.space, self.federations.common, self.fixed(), self.earlier)
 
     def prepare(self) -> None:
         """Run the federations without attack that trials are held against."""
@@ -118,6 +118,29 @@ class Attacker:
         honest = federations.score(UNATTACKED, seeds)
         cost = difference(honest.main, score.main)
         return Judged(score.backdoor, cost, held_out=score.held_out)
+
+
+def known(
+    space: Space,
+    common: Sequence[str],
+    fixed: Sequence[Sequence[str]],
+    earlier: Sequence[Sequence[str]],
+) -> dict[str, dict[str, Any]]:
+    """Settings that lie in a space, as trials' parameters.
+
+    Args:
+        space: of one group.
+        common: overrides that all federations have.
+        fixed: choices as their yamls have them, known by their names.
+        earlier: finds, known as ``earlier 1`` and so on.
+    """
+    named = {chosen[0].partition("=")[2]: chosen for chosen in fixed}
+    named |= {f"earlier {i}": chosen for i, chosen in enumerate(earlier, start=1)}
+    points = {
+        name: space.point(config.compose([*common, *chosen])[space.group])
+        for name, chosen in named.items()
+    }
+    return {name: point for name, point in points.items() if point is not None}
 
 
 def families() -> list[str]:

@@ -10,7 +10,7 @@ from benchmark import config
 from benchmark.errors import UserError
 from benchmark.leaderboard.statistics import difference
 from benchmark.suite import Watch
-from benchmark.tuning.attacker import families
+from benchmark.tuning.attacker import families, known
 from benchmark.tuning.federations import (
     TOLERANCE,
     UNATTACKED,
@@ -45,6 +45,7 @@ class Defender:
         space: over defenses.
         attacks: those to withstand.
         directions: (minimize,), or (minimize, maximize) for a Pareto front.
+        earlier: defenses found before, tried first.
     """
 
     federations: Federations
@@ -52,6 +53,7 @@ class Defender:
     space: Space
     attacks: tuple[Strategy, ...]
     directions: tuple[Direction, ...] = ("minimize",)
+    earlier: tuple[Strategy, ...] = ()
 
     @staticmethod
     def against(
@@ -64,26 +66,11 @@ class Defender:
         """The problem that overrides describe; ``defense=NAME`` searches no other than those named.
 
         Raises:
-            UserError: they set a defense's parameter or choose an attack, which is the study's
-                part, or a yaml declares no valid space.
+            UserError: see :func:`divide`; or a yaml declares no valid space.
         """
-        names, others = list[str](), list[str]()
-        for override in config.parse(overrides):
-            key, line = override.key_or_group, str(override.input_line)
-            if key == "defense":
-                names.append(str(override.value()))
-            elif key.partition(".")[0] == "defense":
-                raise UserError(
-                    f"'{line}': the defense is what is tuned; its ranges are the search: of "
-                    f"{config.CONF.name}/defense/NAME.yaml, and defense=NAME searches NAME alone"
-                )
-            elif key.partition(".")[0] == "attack":
-                raise UserError(f"'{line}': --against '{line}' says which attacks to withstand")
-            else:
-                others.append(line)
-        space = Space.of("defense", list(dict.fromkeys(names)) or config.names("defense"))
-        federations = Federations(tuple(others), folder, watch)
-        return Defender(federations, tuple(seeds), space, tuple(attacks))
+        names, others = divide(overrides)
+        space = Space.of("defense", names)
+        return Defender(Federations(others, folder, watch), tuple(seeds), space, tuple(attacks))
 
     def check(self) -> None:
         """Refuse what would refuse in a trial: parts that do not fit each other or the data.
@@ -95,7 +82,8 @@ class Defender:
         from benchmark.training import check
 
         for chosen in self._chosen():
-            check(self.federations.cell(chosen, self.seeds[0]))
+            for federations in (self.federations, self.federations.on_test()):
+                check(federations.cell(chosen, self.seeds[0]))
 
     def describe(self) -> dict[str, Any]:
         """What makes a study this one: other values make another study."""
@@ -107,13 +95,13 @@ class Defender:
         return {
             "problem": "defender",
             "space": self.space.describe(),
-            "configuration": given(honest, "defense"),
-            "data": honest.data_hash,
-            "code": code,
             "attacks": {
                 shlex.join(attack): self.federations.cell(attack, self.seeds[0]).config["attack"]
                 for attack in self.attacks
             },
+            "configuration": given(honest, "defense"),
+            "data": honest.data_hash,
+            "code": code,
             "seeds": list(self.seeds),
             "tolerance": TOLERANCE,
             "directions": list(self.directions),
@@ -124,18 +112,12 @@ class Defender:
         return [[f"defense={family}"] for family in self.space.families]
 
     def known(self) -> dict[str, dict[str, Any]]:
-        """The fixed defenses that lie in the space, as trials' parameters."""
-        points = {f[0].partition("=")[2]: self.point(f) for f in self.fixed()}
-        return {name: point for name, point in points.items() if point is not None}
-
-    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
-        """A defense as a trial's parameters, None if outside of the space."""
-        resolved = config.compose([*self.federations.overrides, *chosen])
-        return self.space.point(resolved["defense"])
+        """The fixed defenses that lie in the space and earlier finds, as trials' parameters."""
+        return known(self.space, self.federations.common, self.fixed(), self.earlier)
 
     def prepare(self) -> None:
         """Run the undefended federations without attack that trials are held against."""
-        self._honest(self.seeds)
+        _honest(self.federations, self.seeds)
 
     def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
         """Run a defense without attack and under every attack on the seeds.
@@ -143,24 +125,30 @@ class Defender:
         Nobody is told of rounds: what counts is the worst of several federations, which none of
         them shows alone.
         """
-        scores = self._scores(chosen, self.seeds)
+        scores = self._scores(self.federations, chosen, self.seeds)
         worst, backdoor = _worst(scores)
         main = min(mean(score.main) for score in scores.values())
         diverged = sorted({seed for score in scores.values() for seed in score.diverged})
         facts = {"main_accuracy": main, "diverged": diverged, "against": shlex.join(worst)}
+        # Nothing is backdoored where there is no model.
+        constraints = {"diverged": float(len(diverged))}
         if len(self.directions) > 1:
-            # Nothing reaches a backdoor's label where there is no model.
-            return Outcome((backdoor, main), {"diverged": float(len(diverged))}, facts)
-        cost = mean(self._honest(self.seeds).main) - main
-        return Outcome((backdoor,), {"main_accuracy": cost - TOLERANCE}, facts)
+            return Outcome((backdoor, main), constraints, facts)
+        cost = mean(_honest(self.federations, self.seeds).main) - main
+        return Outcome((backdoor,), constraints | {"main_accuracy": cost - TOLERANCE}, facts)
 
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
-        """Run a defense on fresh seeds; the worst case there may be another attack than before."""
-        scores = self._scores(chosen, seeds)
-        honest = self._honest(seeds)
+        """Run a defense on fresh seeds and the test half of the users.
+
+        The worst case there may be another attack than in tuning.
+        """
+        federations = self.federations.on_test()
+        scores = self._scores(federations, chosen, seeds)
+        honest = _honest(federations, seeds)
         worst, _ = _worst(scores)
         costs = [difference(honest.main, score.main) for score in scores.values()]
-        return Judged(scores[worst].backdoor, max(costs, key=mean), worst)
+        score = scores[worst]
+        return Judged(score.backdoor, max(costs, key=mean), worst, score.held_out)
 
     def _chosen(self) -> list[list[str]]:
         """Every defense, and none, with every attack, and none."""
@@ -169,15 +157,18 @@ class Defender:
         honest = [*UNDEFENDED, *UNATTACKED]
         return defended if honest in defended else [honest, *defended]
 
-    def _honest(self, seeds: Sequence[int]) -> Score:
-        return self.federations.score([*UNDEFENDED, *UNATTACKED], seeds)
-
-    def _scores(self, chosen: Sequence[str], seeds: Sequence[int]) -> dict[Strategy, Score]:
+    def _scores(
+        self, federations: Federations, chosen: Sequence[str], seeds: Sequence[int]
+    ) -> dict[Strategy, Score]:
         """By attack, without any first."""
         return {
-            tuple(attack): self.federations.score([*chosen, *attack], seeds)
+            tuple(attack): federations.score([*chosen, *attack], seeds)
             for attack in [UNATTACKED, *self.attacks]
         }
+
+
+def _honest(federations: Federations, seeds: Sequence[int]) -> Score:
+    return federations.score([*UNDEFENDED, *UNATTACKED], seeds)
 
 
 def _worst(scores: dict[Strategy, Score]) -> tuple[Strategy, float]:
@@ -185,6 +176,29 @@ def _worst(scores: dict[Strategy, Score]) -> tuple[Strategy, float]:
     attacks = [attack for attack in scores if attack != tuple(UNATTACKED)]
     worst = max(attacks, key=lambda attack: mean(scores[attack].backdoor))
     return worst, mean(scores[worst].backdoor)
+
+
+def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Which defenses are searched, all where none is named, and the overrides of all else.
+
+    Raises:
+        UserError: they set a defense's parameter or choose an attack, which is the study's part.
+    """
+    names, others = list[str](), list[str]()
+    for override in config.parse(overrides):
+        key, line = override.key_or_group, str(override.input_line)
+        if key == "defense":
+            names.append(str(override.value()))
+        elif key.partition(".")[0] == "defense":
+            raise UserError(
+                f"'{line}': the defense is what is tuned; its ranges are the search: of "
+                f"{config.CONF.name}/defense/NAME.yaml, and defense=NAME searches NAME alone"
+            )
+        elif key.partition(".")[0] == "attack":
+            raise UserError(f"'{line}': --against '{line}' says which attacks to withstand")
+        else:
+            others.append(line)
+    return list(dict.fromkeys(names)) or config.names("defense"), tuple(others)
 
 
 def fixed_attacks() -> list[Strategy]:

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.files import atomic_file
 from benchmark.leaderboard.statistics import estimate
 from benchmark.tuning.drawing import PARETO, save_front
-from benchmark.tuning.federations import TOLERANCE, mean
+from benchmark.tuning.federations import MEASURED_ON, TOLERANCE, mean
 from benchmark.tuning.pareto import front, undominated
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated
@@ -36,7 +36,8 @@ class DefenseReport(Report):
         if winner is None:
             return None
         seed = f"seed={self.reevaluation.seeds[0]}"
-        words = [*self.overrides, *winner.overrides, *winner.against, seed]
+        chosen = [*winner.overrides, *winner.against]
+        words = [*self.overrides, f"{MEASURED_ON}=test", *chosen, seed]
         return "python -m benchmark run " + shlex.join(words)
 
     def write(self, folder: Path) -> list[Path]:
@@ -70,11 +71,11 @@ class DefenseReport(Report):
             self._budget(),
             self.verdict(),
             "\n".join(self._rows()),
-            "The worst case over the attacks, in-sample backdoor accuracy over the last fifth of "
-            "the rounds, in %, mean and 95 % interval over seeds; main accuracy lost is that of "
-            "the undefended, unattacked model less the lowest of all attacks and none. The found "
-            "value is the best of many and only says where to look; which attack is the worst "
-            "case is decided anew on the fresh seeds.",
+            "The worst case over the attacks, in-sample backdoor accuracy and beside it held-out, "
+            "over the last fifth of the rounds, in %, mean and 95 % interval over seeds; main "
+            "accuracy lost is that of the undefended, unattacked model less the lowest of all "
+            "attacks and none. The found value is the best of many and only says where to look; "
+            "which attack is the worst case is decided anew on the fresh seeds.",
         ]
         if self.is_pareto:
             parts.insert(3, f"![Pareto front]({PARETO})")
@@ -118,8 +119,9 @@ class DefenseReport(Report):
         )
         return (
             f"{len(self.tried)} trials ({told['sampler']}) of {federations} federations each over "
-            f"{', '.join(told['space'])}: without attack and under {attacks}. {kept}. The best "
-            f"were run again on fresh seeds ({', '.join(map(str, again.seeds))}) beside the "
+            f"{', '.join(told['space'])}: without attack and under {attacks}. {kept}. Tuned "
+            "on the validation half of the users; the best were run again on the test half with "
+            f"fresh seeds ({', '.join(map(str, again.seeds))}) beside the "
             "defenses as their yamls have them."
         )
 
@@ -129,6 +131,7 @@ class DefenseReport(Report):
             "defense",
             "found (optimistic)",
             "re-evaluated",
+            "held-out",
             "worst case",
             "main accuracy lost",
             "undominated" if self.is_pareto else "feasible",
@@ -143,6 +146,7 @@ class DefenseReport(Report):
                 f"{mark}{origin}{mark}: `{shlex.join(r.overrides)}`",
                 "-" if r.found is None else f"{100 * r.found:.1f}",
                 percent(estimate(r.backdoor)),
+                percent(estimate(r.held_out)),
                 f"`{shlex.join(r.against)}`",
                 percent(estimate(r.cost), sign=True),
                 "" if self.is_pareto and r.trial is None else "yes" if good else "no",

@@ -40,10 +40,11 @@ class Session:
     Args:
         arguments: its options and overrides.
         name: of its study, or of what its studies belong to.
+        overrides: those that its federations have in common.
     """
 
-    def __init__(self, arguments: argparse.Namespace, name: str):
-        resolved = config.compose(arguments.overrides)
+    def __init__(self, arguments: argparse.Namespace, name: str, overrides: Sequence[str]):
+        resolved = config.compose(overrides)
         self.arguments, self.name = arguments, name
         self.folder = arguments.results / f"tuning-{name}"
         self.url = arguments.storage or f"sqlite:///{arguments.results / 'tuning.db'}"

@@ -50,13 +50,13 @@ def _of_params(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
 
 
 def _attack(arguments: argparse.Namespace) -> int:
-    session = Session(arguments, arguments.name or study_name(arguments.overrides))
+    overrides = tuple(arguments.overrides)
+    session = Session(arguments, arguments.name or study_name(overrides), overrides)
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.tuning.attacker import Attacker
     from benchmark.tuning.reevaluation import best, reevaluate
     from benchmark.tuning.report import Report
 
-    overrides = tuple(arguments.overrides)
     problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
     problem.check()
     study = session.study(session.name, problem)

@@ -9,13 +9,15 @@ from benchmark.verbs.studying import Session
 
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    session = Session(arguments, arguments.name or f"defense{'-pareto' * arguments.pareto}")
     # Imported late: what compromises anybody is known to classes, which import torch.
-    from benchmark.tuning.defender import Defender, fixed_attacks, read_attack
+    from benchmark.tuning.defender import Defender, divide, fixed_attacks, read_attack
     from benchmark.tuning.defense_report import DefenseReport
     from benchmark.tuning.pareto import front, spread
     from benchmark.tuning.reevaluation import best, reevaluate
 
+    _, overrides = divide(arguments.overrides)
+    name = arguments.name or f"defense{'-pareto' * arguments.pareto}"
+    session = Session(arguments, name, overrides)
     attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
     problem = Defender.against(
         attacks, arguments.overrides, session.seeds, session.folder, session.watch
@@ -35,7 +37,6 @@ def main(arguments: argparse.Namespace) -> int:
             f"the best {len(candidates)} and the fixed defenses on {len(session.fresh)} new seeds"
         )
         reevaluation = reevaluate(problem, tried, candidates, session.fresh)
-    overrides = problem.federations.overrides
     report = DefenseReport(
         study.name, shown(session.url), overrides, description, tried, reevaluation
     )
