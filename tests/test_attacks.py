@@ -66,6 +66,23 @@ def test_the_papers_form_trains_on_local_data_and_the_backdoor_and_boosts_all(
     assert crafted.tolist() == [[30.0, -60.0], [1.0, 8.0]]
 
 
+def test_the_backdoor_may_enter_the_union_several_times():
+    (lane,) = Boosted("paper", epochs=2, copies=3).lanes(CLIENT, BACKDOOR, 3.0)
+    assert content(lane) == times(LOCAL, 2) + times(BACKDOOR, 6)
+
+
+@pytest.mark.parametrize(("local", "steps"), [(0, 0), (1, 2), (3, 6)])
+def test_a_norm_bounded_client_may_train_less_on_its_own_data_and_more_on_the_backdoor(
+    local: int, steps: int
+):
+    attack = NormBounded(6.0, 2, "batch", local_epochs=local, backdoor_epochs=2)
+    (lane,) = attack.lanes(CLIENT, BACKDOOR, 30.0)
+    once = steps + 6  # twice 11 images in batches of 4
+    assert lane.epoch_ends == ((False,) * (once - 1) + (True,)) * 2
+    assert content(lane, slice(0, steps)) == times(LOCAL, local)
+    assert content(lane, slice(steps, once)) == times(BACKDOOR, 2)
+
+
 @pytest.mark.parametrize(
     ("epochs", "batch", "sizes"),
     [(None, "full", (11,)), (3, "full", (11,) * 3), (None, "batch", (4, 4, 3))],
@@ -204,6 +221,9 @@ def test_the_unbounded_attack_is_longer_than_the_bounded_one():
         (lambda: NormBounded(norm_bound=float("inf")), "norm_bound must be positive and finite"),
         (lambda: NormBounded(norm_bound=float("nan")), "norm_bound must be positive and finite"),
         (lambda: NormBounded(rounds=0), "rounds must be at least 1"),
+        (lambda: NormBounded(local_epochs=-1), "local_epochs must be at least 0"),
+        (lambda: NormBounded(backdoor_epochs=0), "backdoor_epochs must be at least 1"),
+        (lambda: Boosted(copies=0), "copies must be at least 1"),
         (lambda: NormBounded(backdoor_batch="half"), "one of full, batch; got half"),
     ],
 )

@@ -109,24 +109,29 @@ def test_a_family_is_chosen_and_only_its_own_parameters_are_asked() -> None:
         "attack.norm_bound=0.30000000000000004",
         "attack.rounds=1",
         "attack.backdoor_batch=full",
+        "attack.local_epochs=null",
+        "attack.backdoor_epochs=1",
     ]
     assert trial.asked == [
         "attack",
         "attack.norm_bounded.norm_bound",
         "attack.norm_bounded.rounds",
         "attack.norm_bounded.backdoor_batch",
+        "attack.norm_bounded.local_epochs",
+        "attack.norm_bounded.backdoor_epochs",
     ]
 
 
 def test_a_condition_holds_a_parameter_back() -> None:
     made = Space.of("attack", ["boosted"])
     trial = Wishes()
-    assert made.suggest(trial) == ["attack=boosted", "attack.form=paper", "attack.epochs=null"]
+    paper = ["attack.form=paper", "attack.epochs=null", "attack.copies=1"]
+    assert made.suggest(trial) == ["attack=boosted", *paper]
     assert "attack.boosted.backdoor_batch" not in trial.asked
     code = made.suggest(Wishes(attack__boosted__form="code"))
     assert code[1:] == ["attack.form=code", "attack.epochs=null", "attack.backdoor_batch=full"]
-    paper = config.compose(["attack=boosted", "attack.backdoor_batch=batch"])["attack"]
-    assert "attack.boosted.backdoor_batch" not in made.point(paper)
+    batch = config.compose(["attack=boosted", "attack.backdoor_batch=batch"])["attack"]
+    assert "attack.boosted.backdoor_batch" not in made.point(batch)
 
 
 def test_a_condition_on_a_parameter_that_is_held_back_does_not_hold(conf: Path) -> None:

@@ -1,5 +1,6 @@
 """The unconstrained boosted backdoor attack."""
 
+from functools import reduce
 from typing import Literal
 
 from torch import Tensor
@@ -14,7 +15,8 @@ Form = Literal["paper", "code"]
 class Boosted(Attack):
     """Model replacement without constraint: Δ = β (w* − w_t), β = Σ n_k / (η n_j).
 
-    - ``paper``: w* is trained from w_t on local data ∪ D_mal, and all of it is boosted.
+    - ``paper``: w* is trained from w_t on local data ∪ D_mal, and all of it is boosted; D_mal may
+      enter the union several times, the share of poisoned data in Bagdasaryan et al.
     - ``code``: Δ = Δ_local + β Δ_mal, where Δ_mal is trained from w_t on D_mal alone and only
       that part is boosted.
 
@@ -26,9 +28,10 @@ class Boosted(Attack):
             paper form, and one for the code form.
         backdoor_batch: for the code form, ``full``, D_mal as one batch (the published loader),
             or ``batch``, in batches of the protocol's size.
+        copies: for the paper form, how often D_mal enters the union; 1 in the paper.
 
     Raises:
-        ValueError: an unknown form or ``backdoor_batch``, or ``epochs`` below 1.
+        ValueError: an unknown form or ``backdoor_batch``, or ``epochs`` or ``copies`` below 1.
     """
 
     paper = "Sun et al. 2019, arXiv 1911.07963, section 3; Bagdasaryan et al. 2018"
@@ -38,16 +41,19 @@ class Boosted(Attack):
         form: Form = "paper",
         epochs: int | None = None,
         backdoor_batch: BackdoorBatch = "full",
+        copies: int = 1,
     ):
         super().__init__()
         self.form = one_of("form", Form, form)
         self.epochs = None if epochs is None else at_least("epochs", 1, epochs)
         self.backdoor_batch = one_of("backdoor_batch", BackdoorBatch, backdoor_batch)
+        self.copies = at_least("copies", 1, copies)
 
     def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One lane on the union, or an honest one and one on D_mal."""
         if self.form == "paper":
-            union, epochs = client.local + backdoor, self.epochs or client.epochs
+            union = reduce(Examples.__add__, [backdoor] * self.copies, client.local)
+            epochs = self.epochs or client.epochs
             return [client.batches(union, epochs, client.batch_size, "backdoor")]
         return [
             client.honest_lane(),

@@ -32,38 +32,55 @@ class Projection(LocalRule):
 class NormBounded(Attack):
     """Backdoor training within ‖β Δ‖₂ ≤ M, for servers that clip or reject long updates.
 
-    ``rounds`` times: one pass of the local stream (the protocol's epochs and batches), one pass
-    of D_mal, projection of w − w_t on the ℓ2 ball of radius M/β over all layers. Then the
-    update is multiplied by β. The bound is on what is submitted, after boosting.
+    ``rounds`` times: the local stream (the protocol's epochs and batches), one pass of D_mal,
+    projection of w − w_t on the ℓ2 ball of radius M/β over all layers. Then the update is
+    multiplied by β. The bound is on what is submitted, after boosting.
 
     Args:
         norm_bound: M; 3, 5 and 10 in the paper. By default the defense's own bound.
         rounds: R, outer rounds; 5 in the paper's code.
         backdoor_batch: ``full``, D_mal as one batch (the code), or ``batch``, in batches of the
             protocol's size (the paper's text).
+        local_epochs: passes over the local data in each outer round; null takes the protocol's,
+            as the paper does, and 0 trains on D_mal alone.
+        backdoor_epochs: passes over D_mal in each outer round; 1 in the paper.
 
     Raises:
-        ValueError: ``norm_bound`` is not positive, ``rounds`` is below 1, or an unknown
-            ``backdoor_batch``.
+        ValueError: ``norm_bound`` is not positive, ``rounds`` or ``backdoor_epochs`` is below 1,
+            ``local_epochs`` is below 0, or an unknown ``backdoor_batch``.
     """
 
     paper = "Sun et al. 2019, arXiv 1911.07963, section 3, and its published code"
 
     def __init__(
-        self, norm_bound: float = 10.0, rounds: int = 5, backdoor_batch: BackdoorBatch = "full"
+        self,
+        norm_bound: float = 10.0,
+        rounds: int = 5,
+        backdoor_batch: BackdoorBatch = "full",
+        local_epochs: int | None = None,
+        backdoor_epochs: int = 1,
     ):
         super().__init__()
         self.norm_bound = positive("norm_bound", norm_bound)
         self.rounds = at_least("rounds", 1, rounds)
         self.backdoor_batch = one_of("backdoor_batch", BackdoorBatch, backdoor_batch)
+        self.local_epochs = local_epochs
+        if local_epochs is not None:
+            at_least("local_epochs", 0, local_epochs)
+        self.backdoor_epochs = at_least("backdoor_epochs", 1, backdoor_epochs)
 
     def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One lane: R times local stream, D_mal, projection."""
+        epochs = client.epochs if self.local_epochs is None else self.local_epochs
         passes = []
         for i in range(self.rounds):
-            local = client.batches(client.local, client.epochs, client.batch_size, f"local/{i}")
-            malicious = backdoor_pass(client, backdoor, 1, self.backdoor_batch, f"backdoor/{i}")
-            passes.append(local.then(malicious).ending_epoch())
+            lane = backdoor_pass(
+                client, backdoor, self.backdoor_epochs, self.backdoor_batch, f"backdoor/{i}"
+            )
+            if epochs:
+                local = client.batches(client.local, epochs, client.batch_size, f"local/{i}")
+                lane = local.then(lane)
+            passes.append(lane.ending_epoch())
         rule = Projection(radius=self.norm_bound / boost)
         return [replace(reduce(Lane.then, passes), rule=rule)]
 
