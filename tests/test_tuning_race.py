@@ -127,11 +127,11 @@ def test_the_set_of_attacks_grows_and_finds_are_known_to_the_next_search() -> No
     run(game, fixed=("a4", "a4", "a5"))
     named = {search.name: (search, against) for search, against in game.searches}
     assert list(named) == ["1-attack", "2-defense", "3-attack", "4-defense", "5-attack"]
-    assert named["1-attack"] == (Search("1-attack"), ("d0",))
+    assert named["1-attack"] == (Search("1-attack", (("a4",), ("a5",))), ("d0",))
     assert named["2-defense"][1] == (("a4",), ("a5",), ("a6",))
-    assert named["3-attack"][0].known == (("a6",),)
+    assert named["3-attack"][0].known == (("a4",), ("a5",), ("a6",))
     assert named["4-defense"][1] == (("a4",), ("a5",), ("a6",), ("a0",))
-    assert named["4-defense"][0].known == (("d5",),)
+    assert named["4-defense"][0].known == (("d0",), ("d5",))
     game.searches.clear()
     exploit(game, run(game, 1).final, 1)
     assert [(s, against) for s, against in game.searches if s.fresh] == [

@@ -13,7 +13,7 @@ class Search:
 
     Attributes:
         name: unique in the race; the same name finds again what was searched before.
-        known: the side's own earlier finds, tried first.
+        known: what the side had before, tried first.
         fresh: draw what no other search of the race drew.
     """
 

@@ -138,23 +138,22 @@ def race(
         is_late: asked before every move whether time is up.
     """
     attacks = list(dict.fromkeys(fixed))
-    found: dict[Side, list[Strategy]] = {"attack": [], "defense": []}
+    defenses = [defense]
     start = pair = strongest(game, attacks, defense)
     made: list[Move] = []
     for number in range(1, moves + 1):
         if is_late():
             return Race(start, made, "time")
         side: Side = "attack" if number % 2 else "defense"
-        search = Search(f"{number}-{side}", tuple(found[side]))
+        own = attacks if side == "attack" else defenses
+        search = Search(f"{number}-{side}", tuple(own))
         if side == "attack":
             response = game.best_attack(pair.defense, search)
         else:
             response = game.best_defense(tuple(attacks), search)
         move = _move(game, number, side, response, attacks, pair)
-        if response.strategy is not None:
-            found[side].append(response.strategy)
-            if side == "attack" and response.strategy not in attacks:
-                attacks.append(response.strategy)
+        if response.strategy is not None and response.strategy not in own:
+            own.append(response.strategy)
         pair = move.pair
         made.append(move)
         tell(move)

@@ -24,7 +24,7 @@ OWN = {
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
     for option, whose in OWN.items():
-        if getattr(arguments, option) and arguments.what not in whose:
+        if getattr(arguments, option) not in (None, False, []) and arguments.what not in whose:
             raise UserError(f"--{option} is for tune {' and tune '.join(whose)}")
     if arguments.what != "attack":
         check(arguments)

@@ -1,0 +1,72 @@
+"""The game of an arms race as federations: a search is a study, a payoff is on fresh seeds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from benchmark.tuning.attacker import Attacker, families
+from benchmark.tuning.defender import Defender
+from benchmark.tuning.federations import TOLERANCE, Federations, mean
+from benchmark.tuning.game import Response, Search, Strategy
+from benchmark.tuning.problem import Tried
+from benchmark.tuning.reevaluation import best
+from benchmark.tuning.space import Space
+
+Run = Callable[[Search, Attacker | Defender], Sequence[Tried]]
+"""Finishes the study of a search; its trials."""
+
+
+@dataclass(frozen=True)
+class FederatedGame:
+    """Attacks and defenses of ``conf/``, in their whole spaces.
+
+    Attributes:
+        federations: of all that is neither attack nor defense.
+        seeds: to tune on.
+        fresh: seeds of the payoffs.
+        best: trials of a study that are judged, until one is allowed.
+        run: finishes a study.
+    """
+
+    federations: Federations
+    seeds: tuple[int, ...]
+    fresh: tuple[int, ...]
+    best: int
+    run: Run
+
+    def best_attack(self, defense: Strategy, search: Search) -> Response:
+        """See :class:`benchmark.tuning.game.Game`."""
+        return self._response(self.attacker(defense), search)
+
+    def best_defense(self, attacks: tuple[Strategy, ...], search: Search) -> Response:
+        """See :class:`benchmark.tuning.game.Game`."""
+        return self._response(self.defender(attacks), search)
+
+    def payoff(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
+        """See :class:`benchmark.tuning.game.Game`; noticed is who costs more than the tolerance."""
+        judged = self.attacker(defense).judge(attack, self.fresh)
+        noticed = mean(judged.cost) > TOLERANCE
+        return dict.fromkeys(judged.backdoor, 0.0) if noticed else judged.backdoor
+
+    def attacker(self, defense: Strategy) -> Attacker:
+        """The attacker's problem against a defense."""
+        overrides = (*self.federations.overrides, *defense)
+        federations = replace(self.federations, overrides=overrides)
+        return Attacker(federations, self.seeds, Space.of("attack", families()))
+
+    def defender(self, attacks: tuple[Strategy, ...]) -> Defender:
+        """The defender's problem against attacks."""
+        return Defender.against(
+            attacks,
+            self.federations.overrides,
+            self.seeds,
+            self.federations.folder,
+            self.federations.watch,
+        )
+
+    def _response(self, problem: Attacker | Defender, search: Search) -> Response:
+        tried = self.run(search, replace(problem, earlier=search.known))
+        for trial in best(tried, self.best, problem.directions[0]):
+            # Not the best of them on the fresh seeds: that would be a maximum again.
+            if mean(problem.judge(trial.overrides, self.fresh).cost) <= TOLERANCE:
+                return Response(trial.overrides, trial.value)
+        return Response(None, None)

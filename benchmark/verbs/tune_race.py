@@ -1,0 +1,101 @@
+"""``tune race``: attacker and defender answer each other."""
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmark import config
+from benchmark.errors import UserError
+from benchmark.leaderboard.statistics import estimate
+from benchmark.tracking.uri import shown
+from benchmark.tuning.problem import Tried
+from benchmark.verbs.studying import Session
+
+if TYPE_CHECKING:
+    from benchmark.tuning.attacker import Attacker
+    from benchmark.tuning.defender import Defender
+    from benchmark.tuning.game import Search, Strategy
+    from benchmark.tuning.race import Move
+
+MOVES = 4
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    moves, minutes = _budget(arguments)
+    defense, overrides = _divide(arguments.overrides)
+    name = arguments.name or "race"
+    session = Session(arguments, name, [*overrides, *defense])
+    # Imported late: what compromises anybody is known to classes, which import torch.
+    from benchmark.tuning.defender import fixed_attacks, read_attack
+    from benchmark.tuning.federated_game import FederatedGame
+    from benchmark.tuning.federations import TOLERANCE, Federations
+    from benchmark.tuning.race import exploit, race
+    from benchmark.tuning.race_report import RaceReport
+
+    attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
+
+    def run(search: "Search", problem: "Attacker | Defender") -> Sequence[Tried]:
+        seed = arguments.sampler_seed + search.fresh
+        study = session.study(f"{name}-{search.name}", problem, seed)
+        study.open()
+        return session.run(study)
+
+    def tell(move: "Move") -> None:
+        gain = estimate(move.gain or {})
+        points = "nothing" if gain is None else f"{100 * gain.mean:+.1f} points"
+        noise = "" if move.gains else ", no more than the noise"
+        session.tell(f"move {move.number}, {move.side}: gains {points}{noise}")
+
+    federations = Federations(overrides, session.folder, session.watch)
+    seeds, fresh = tuple(session.seeds), tuple(session.fresh)
+    game = FederatedGame(federations, seeds, fresh, arguments.best, run)
+    first, answer = game.attacker(defense), game.defender(tuple(attacks))
+    first.check()
+    answer.check()
+    # What makes the first study another one is to be known before anything is written.
+    session.study(f"{name}-1-attack", first).open()
+    deadline = time.monotonic() + 60 * minutes
+    with session.begun():
+        went = race(game, attacks, defense, moves, tell, lambda: time.monotonic() >= deadline)
+        session.tell("a fresh attacker and a fresh defender against the final pair")
+        left = exploit(game, went.final, len(went.moves))
+    given = answer.describe()
+    description = {
+        "problem": "race",
+        "trials": arguments.trials,
+        "sampler": arguments.sampler,
+        "sampler_seed": arguments.sampler_seed,
+        "tolerance": TOLERANCE,
+        **{key: given[key] for key in ("configuration", "data", "seeds", "attacks")},
+    }
+    report = RaceReport(name, shown(session.url), overrides, description, fresh, went, left)
+    paths = report.write(session.folder)
+    session.tell(report.verdict())
+    print(*paths, report.command, sep="\n")
+    return 0
+
+
+def _budget(arguments: argparse.Namespace) -> tuple[int, float]:
+    moves = MOVES if arguments.moves is None else arguments.moves
+    minutes = math.inf if arguments.minutes is None else arguments.minutes
+    if moves < 1:
+        raise UserError(f"--moves must be at least 1, got {moves}")
+    if not minutes > 0:
+        raise UserError(f"--minutes must be above 0, got {minutes:g}")
+    return moves, minutes
+
+
+def _divide(overrides: Sequence[str]) -> "tuple[Strategy, tuple[str, ...]]":
+    """The defense to start with, none if it is not chosen, and the overrides of all else."""
+    from benchmark.tuning.federations import UNDEFENDED
+
+    defense, others = list[str](), list[str]()
+    for override in config.parse(overrides):
+        group, line = override.key_or_group.partition(".")[0], str(override.input_line)
+        if group == "attack":
+            raise UserError(f"'{line}': --against '{line}' says which attacks to start with")
+        (defense if group == "defense" else others).append(line)
+    return tuple(defense or UNDEFENDED), tuple(others)
