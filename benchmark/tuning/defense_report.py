@@ -138,13 +138,25 @@ class DefenseReport(Report):
         ]
         kept = self.candidates_undominated()
 
+        values = {trial.number: trial.outcome.values for trial in self.tried}
+
+        def found(r: Reevaluated) -> str:
+            if r.found is None:
+                return "-"
+            main = (
+                f", main {100 * values[r.trial][1]:.1f}"
+                if self.is_pareto and r.trial is not None
+                else ""
+            )
+            return f"{100 * r.found:.1f}{main}"
+
         def row(r: Reevaluated) -> str:
             origin = "fixed" if r.trial is None else f"trial {r.trial}"
             mark = "**" if r is again.winner else ""
             good = r in kept if self.is_pareto else r.feasible
             cells = [
                 f"{mark}{origin}{mark}: `{shlex.join(r.overrides)}`",
-                "-" if r.found is None else f"{100 * r.found:.1f}",
+                found(r),
                 percent(estimate(r.backdoor)),
                 percent(estimate(r.held_out)),
                 f"`{shlex.join(r.against)}`",

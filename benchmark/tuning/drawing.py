@@ -34,6 +34,7 @@ def save_front(
         for axes in (left, right):
             percent_axis(axes, "x")
             percent_axis(axes, "y")
+            axes.set_xlim(-0.03, 1.03)
             axes.legend(fontsize="small")
         png(figure, path)
 
@@ -48,7 +49,7 @@ def _trials(axes: Axes, tried: Sequence[Tried], front: Sequence[Tried]) -> None:
 
 
 def _fresh(axes: Axes, again: Reevaluation) -> None:
-    rows = [("front", DEFENSE, "o", again.candidates), ("fixed", MUTED, "s", again.fixed)]
+    rows = [("fixed", MUTED, "s", again.fixed), ("front", DEFENSE, "o", again.candidates)]
     for label, color, marker, group in rows:
         for i, one in enumerate(group):
             _cross(axes, one, color, marker, label if i == 0 else "")
