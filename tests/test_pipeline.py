@@ -206,7 +206,7 @@ def test_a_new_attack_runs_only_its_own_cells_and_appears_everywhere(repository:
     board = repository / "results" / "smoke"
     for name in ("leaderboard.json", "leaderboard.md", "leaderboard.html"):
         assert "opposite" in (board / name).read_text()
-    assert "up to date" in dvc(repository, "status")
+    assert "up to date" in dvc(repository, "status", "leaderboard")
 
 
 def test_an_edited_attack_runs_its_own_cells(repository: Path) -> None:

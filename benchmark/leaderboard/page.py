@@ -3,9 +3,9 @@
 Scripts only add sorting and copy buttons. Everything that comes from a record is escaped.
 """
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmark import pages
 from benchmark.leaderboard import curves, drawing, words
 from benchmark.leaderboard.board import SUCCESS, Leaderboard, Section
 from benchmark.leaderboard.statistics import Estimate
@@ -26,18 +26,12 @@ def to_html(leaderboard: Leaderboard, records: list[Record]) -> str:
         leaderboard: built from ``records``.
         records: for the curves.
     """
-    environment = Environment(
-        loader=PackageLoader("benchmark.leaderboard", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment()
     environment.filters.update(interval=words.interval, number=words.number, key=_key)
     by_cell = {record.cell: record for record in records}
     with drawing.style():
         figures = [_figures(i, s, by_cell) for i, s in enumerate(leaderboard.sections)]
-    return environment.get_template("page.html.jinja").render(
+    return environment.get_template("leaderboard/page.html.jinja").render(
         leaderboard=leaderboard,
         sections=list(zip(leaderboard.sections, figures, strict=True)),
         matrices=MATRICES,

@@ -6,9 +6,9 @@ Everything that comes from records is escaped.
 import re
 from collections.abc import Mapping, Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from benchmark import pages
 from benchmark.reproduction.report.curves import LEVELS
 from benchmark.reproduction.report.document import Block, Heading, kind, pieces
 
@@ -21,13 +21,7 @@ def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str
         blocks: the content.
         svgs: name of a picture → its ``<svg>`` element.
     """
-    environment = Environment(
-        loader=PackageLoader("benchmark", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment()
     environment.filters.update(
         pieces=pieces, kind=kind, anchor=anchor, prose=prose, unbroken=unbroken
     )

@@ -1,0 +1,95 @@
+"""All trials of a study as plain values: ``trials.json`` beside its report.
+
+Importing this module imports no Optuna.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import UserError
+from benchmark.files import write_json
+
+if TYPE_CHECKING:
+    import optuna
+
+FILE = "trials.json"
+OVERRIDES = "overrides"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial that is over.
+
+    Attributes:
+        number: in the study.
+        state: ``complete``, ``pruned`` or ``fail``.
+        values: one for each direction; none where the trial has none.
+        constraints: name → amount by which it is missed.
+        params: parameter → value.
+        overrides: what it ran.
+        curve: step → what it reported.
+    """
+
+    number: int
+    state: str
+    values: list[float]
+    constraints: dict[str, float]
+    params: dict[str, Any]
+    overrides: list[str]
+    curve: dict[int, float]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether all constraints hold."""
+        return all(amount <= 0 for amount in self.constraints.values())
+
+
+def of(study: "optuna.Study") -> list[Trial]:
+    """Those of a study, by number; what was refused before it ran is none."""
+    return [
+        Trial(
+            number=trial.number,
+            state=trial.state.name.lower(),
+            values=list(trial.values or ()) if trial.state.name == "COMPLETE" else [],
+            constraints=dict(trial.constraints or {}),
+            params=dict(trial.params),
+            overrides=list(trial.user_attrs[OVERRIDES]),
+            curve={int(k): float(v) for k, v in trial.intermediate_values.items()},
+        )
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and OVERRIDES in trial.user_attrs
+    ]
+
+
+def write(trials: list[Trial], folder: Path) -> Path:
+    """Write them; the path."""
+    found = {"schema_version": SCHEMA_VERSION, "trials": [asdict(trial) for trial in trials]}
+    write_json(folder / FILE, found)
+    return folder / FILE
+
+
+def read(folder: Path) -> list[Trial]:
+    """Those of a study's folder; none where it has no file.
+
+    Raises:
+        UserError: the file is damaged, or of another schema.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return []
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema version {raw['schema_version']}")
+        return [
+            Trial(**{**trial, "curve": {int(k): v for k, v in trial["curve"].items()}})
+            for trial in raw["trials"]
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: no trials of a study ({type(error).__name__}: {error}); the same `tune` "
+            "command writes them again"
+        ) from None
