@@ -7,58 +7,30 @@ MLflow, which takes seconds.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from benchmark.figures import curves
 from benchmark.record import Record
 from benchmark.tracking import terms
+from benchmark.tracking.store import OpenRun, Store
 from benchmark.tracking.terms import CellFacts
 
-METRICS_PER_CALL = 1000
-PARAMS_PER_CALL = 100
 SAME_CELL_RUNS = 50
 
 
-@dataclass
-class OpenRun:
-    """A cell's run while it is written to.
-
-    Attributes:
-        id: MLflow's run id.
-        logged: metric names and steps that the store already holds.
-        params: names of parameters that the store already holds.
-        pending: metrics not yet sent.
-        finished: whether the store holds all of it.
-    """
-
-    id: str
-    logged: set[tuple[str, int]] = field(default_factory=set)
-    params: set[str] = field(default_factory=set)
-    pending: list[Metric] = field(default_factory=list)
-    finished: bool = False
-
-    def add(self, name: str, step: int, value: float | None, timestamp: int) -> None:
-        """Note one measurement, unless it has no value or the store already holds it."""
-        key = terms.allowed(name)
-        if value is not None and (key, step) not in self.logged:
-            self.logged.add((key, step))
-            self.pending.append(Metric(key, float(value), timestamp, step))
-
-
-class Runs:
+class Runs(Store):
     """The runs of one experiment; a cell's run is known by its tags ``cell`` and ``suite``.
 
     Args:
         uri: of the store or tracking server.
         experiment: created if it does not exist.
         artifacts: folder for artifacts where no server keeps them.
-        suite: name and parameters; its run is the parent of the cells' runs and is found
+        suite: name, parameters and kind; its run is the parent of the cells' runs and is found
             again by its tags ``kind`` and ``suite``.
     """
 
@@ -67,10 +39,9 @@ class Runs:
         uri: str,
         experiment: str,
         artifacts: Path | None,
-        suite: tuple[str, dict[str, Any]] | None,
+        suite: tuple[str, dict[str, Any], str] | None,
     ):
-        self._client = MlflowClient(uri)
-        self._experiment = self._experiment_id(experiment, artifacts)
+        super().__init__(uri, experiment, artifacts)
         self._open: dict[str, OpenRun] = {}
         self._suite = suite[0] if suite else None
         self._parent = self._suite_run(*suite) if suite else None
@@ -79,6 +50,31 @@ class Runs:
         """End the parent run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if self._parent is not None:
             self._client.set_terminated(self._parent, status)
+
+    @property
+    def parent(self) -> str:
+        """The id of the suite's run."""
+        assert self._parent is not None
+        return self._parent
+
+    def child(self, name: str, tags: dict[str, str]) -> tuple[str, bool]:
+        """The child of the suite's run with these tags, made where there is none.
+
+        Returns:
+            Its id, and whether it has ended.
+        """
+        tags = tags | {"mlflow.parentRunId": self.parent}
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        found = self._search(query, 1)
+        if found and found[0].info.status != "RUNNING":
+            return found[0].info.run_id, True
+        return self._run(name, found[0] if found else None, terms.SOURCE | tags).info.run_id, False
+
+    def adopt(self, cell: str, run: str) -> None:
+        """Make a cell's run a child of another run than the suite's."""
+        found = self._find(cell)
+        if found is not None and found.data.tags.get("mlflow.parentRunId") == self.parent:
+            self._client.set_tag(found.info.run_id, "mlflow.parentRunId", run)
 
     def start(self, facts: CellFacts) -> None:
         """Continue the cell's unfinished run or create one."""
@@ -97,7 +93,7 @@ class Runs:
     def flush(self) -> None:
         """Send what is noted."""
         for run in self._open.values():
-            self._send(run)
+            self.send(run)
 
     def finish(self, path: Path, partition: Path | None) -> bool:
         """Complete the run of the record at ``path`` and write its id into the record.
@@ -124,7 +120,7 @@ class Runs:
         run = self._open.pop(cell, None)
         if run is None:
             return
-        self._send(run)
+        self.send(run)
         if reason is not None:
             self._client.set_tag(run.id, "failure", terms.cut(reason))
         self._client.set_terminated(run.id, status)
@@ -139,7 +135,7 @@ class Runs:
     def _complete(self, run: OpenRun, record: Record, partition: Path | None, at: int) -> None:
         for name, step, value in terms.metrics(record):
             run.add(name, step, value, at)
-        self._send(run)
+        self.send(run)
         tags = [RunTag(k, v) for k, v in terms.outcome_tags(record).items()]
         self._client.log_batch(run.id, tags=tags)
         data = Dataset(**terms.dataset(record, partition))
@@ -162,34 +158,17 @@ class Runs:
             tags |= {"suite": self._suite, "mlflow.parentRunId": self._parent}
         run = self._run(facts.cell, found, tags)
         opened = OpenRun(run.info.run_id, params=set(run.data.params))
-        for key in run.data.metrics:
-            history = self._client.get_metric_history(opened.id, key)
-            opened.logged |= {(key, metric.step) for metric in history}
-        params = [Param(k, v) for k, v in terms.parameters(facts.config) if k not in opened.params]
-        for first in range(0, len(params), PARAMS_PER_CALL):
-            self._client.log_batch(opened.id, params=params[first : first + PARAMS_PER_CALL])
+        self._load_metrics(opened, run)
+        self._log_params(opened, terms.parameters(facts.config))
         return opened
 
-    def _run(self, name: str, found: Run | None, tags: dict[str, str]) -> Run:
-        """``found``, running again under these tags, or a new run."""
-        if found is None:
-            return self._client.create_run(self._experiment, tags=tags, run_name=name)
-        self._client.update_run(found.info.run_id, status="RUNNING")
-        self._client.log_batch(found.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
-        return found
-
-    def _send(self, run: OpenRun) -> None:
-        while run.pending:
-            self._client.log_batch(run.id, metrics=run.pending[:METRICS_PER_CALL])
-            del run.pending[:METRICS_PER_CALL]
-
-    def _suite_run(self, name: str, params: dict[str, Any]) -> str:
+    def _suite_run(self, name: str, params: dict[str, Any], kind: str) -> str:
         """The parent run, described anew where there are parameters.
 
         MLflow's own parameters are final, and a suite grows.
         """
-        found = self._search(f"tags.kind = 'suite' and tags.suite = '{name}'", 1)
-        tags = terms.SOURCE | {"kind": "suite", "suite": name}
+        found = self._search(f"tags.kind = '{kind}' and tags.suite = '{name}'", 1)
+        tags = terms.SOURCE | {"kind": kind, "suite": name}
         if params:
             tags["mlflow.note.content"] = terms.suite_note(name, params)
         return self._run(name, found[0] if found else None, tags).info.run_id
@@ -201,12 +180,6 @@ class Runs:
                 return run
         return None
 
-    def _search(self, query: str, limit: int) -> list[Run]:
-        order = ["attributes.start_time DESC"]
-        return list(
-            self._client.search_runs([self._experiment], query, max_results=limit, order_by=order)
-        )
-
     def _is_finished(self, run_id: str | None) -> bool:
         if run_id is None:
             return False
@@ -217,15 +190,3 @@ class Runs:
                 return False
             raise
         return info.status == "FINISHED" and info.lifecycle_stage == "active"
-
-    def _experiment_id(self, name: str, artifacts: Path | None) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            location = None if artifacts is None else (artifacts / name).absolute().as_uri()
-            return self._client.create_experiment(name, location)
-        if found.lifecycle_stage != "active":
-            raise MlflowException(
-                f"experiment {name} is deleted; `mlflow experiments restore "
-                f"--experiment-id {found.experiment_id}` brings it back"
-            )
-        return found.experiment_id

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.errors import UserError
 from benchmark.tracking.terms import CellFacts
@@ -34,6 +34,7 @@ ENVIRONMENT = {
 }
 """Set where the user has not: no minutes of retries, and MLflow keeps off the terminal."""
 
+Kind = Literal["suite", "study"]
 Job = Callable[["Runs"], None]
 log = logging.getLogger("benchmark")
 
@@ -41,8 +42,11 @@ log = logging.getLogger("benchmark")
 class NoTracker:
     """Tracks nothing; also the list of what a tracker is told."""
 
-    def open_suite(self, name: str, params: dict[str, Any]) -> None:
-        """A suite begins or goes on; comes before any cell."""
+    def open_suite(self, name: str, params: dict[str, Any], kind: Kind = "suite") -> None:
+        """A suite or a study begins or goes on; comes before any cell."""
+
+    def study(self, folder: Path) -> None:
+        """A study has trials, and maybe a result, in its folder."""
 
     def start(self, facts: CellFacts) -> None:
         """A cell begins or goes on."""
@@ -98,7 +102,7 @@ class Tracker(NoTracker):
             raise UserError(f"tracking.flush_seconds must be positive, got {flush_seconds}")
         self.uri, self.experiment, self.logged = tracking_uri(uri), experiment, list[str]()
         self._flush_seconds, self._warn = flush_seconds, warn
-        self._suite: tuple[str, dict[str, Any]] | None = None
+        self._suite: tuple[str, dict[str, Any], Kind] | None = None
         self._jobs = queue.SimpleQueue[Job | None]()
         self._thread: threading.Thread | None = None
         self._runs: Runs | None = None
@@ -109,10 +113,22 @@ class Tracker(NoTracker):
         self._failed = False
         self._moved = time.monotonic()
 
-    def open_suite(self, name: str, params: dict[str, Any]) -> None:
+    def open_suite(self, name: str, params: dict[str, Any], kind: Kind = "suite") -> None:
         """Cells from here on are children of the run of this suite, which is made or found."""
-        self._suite = (name, params)
+        self._suite = (name, params, kind)
         self._submit(lambda runs: None)
+
+    def study(self, folder: Path) -> None:
+        """Log the study's trials and files, as far as they are not; its cells come before."""
+        self._unlogged.add(folder.name)
+
+        def job(runs: "Runs") -> None:
+            from benchmark.tracking import studies
+
+            studies.log(runs, folder)
+            self._unlogged.discard(folder.name)
+
+        self._submit(job)
 
     def start(self, facts: CellFacts) -> None:
         """Continue the cell's run if it is unfinished, else create one."""

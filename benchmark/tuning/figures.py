@@ -25,11 +25,11 @@ def write(study: optuna.Study, folder: Path) -> list[Path]:
     """Draw what the trials allow as PNGs; a picture that they do not allow any more is removed.
 
     Returns:
-        The files: ``history``, ``importances``, ``parallel``, ``slices`` of one direction,
-        ``pareto`` of two.
+        The files: ``history``, ``importances``, ``parallel`` and ``slices``; none of studies with
+        several directions, whose Pareto front :mod:`benchmark.tuning.drawing` draws.
     """
     plots = _plots(study)
-    for name in {"history", "importances", "parallel", "slices", "pareto"} - plots.keys():
+    for name in {"history", "importances", "parallel", "slices"} - plots.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
     paths = []
     for name, plot in plots.items():
@@ -50,11 +50,7 @@ def write(study: optuna.Study, folder: Path) -> list[Path]:
 def _plots(study: optuna.Study) -> dict[str, Callable[[], Figure]]:
     """What the study's trials allow."""
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(finished) < ENOUGH:
-        return {}
-    if len(study.directions) == 2:
-        return {"pareto": lambda: _of(drawn.plot_pareto_front(study))}
-    if len(study.directions) > 2:
+    if len(finished) < ENOUGH or len(study.directions) > 1:
         return {}
     varied = _varied(finished)
     plots: dict[str, Callable[[], Figure]] = {
@@ -92,6 +88,7 @@ def _styled(figure: Figure) -> Figure:
     for axes in slices:
         *_, family, name = f". .{axes.get_xlabel()}".split(".")
         axes.set_xlabel(f"{family.strip()}\n{name}", fontsize=9)
+        axes.tick_params(axis="x", labelrotation=20 if len(slices) > 1 else 0)
     size = (max(SLICE[0] * len(slices), SIZE[0]), SLICE[1]) if len(slices) > 1 else SIZE
     figure.set_size_inches(*size)
     for axes in figure.axes:

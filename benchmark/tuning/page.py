@@ -27,6 +27,7 @@ CAPTIONS = {
     "importances": "How much of what trials reached each parameter explains (PED-ANOVA).",
     "parallel": "A line for each finished trial, from what it reached to its parameters.",
     "slices": "What trials reached against each parameter that was varied.",
+    "race": "What each move of the race reached.",
     "pareto": "Finished trials by both values; the front is what nothing beats in both.",
 }
 
@@ -35,7 +36,7 @@ def write(folder: Path) -> Path:
     """Write ``tuning.html`` of the ``tuning.md``, the PNGs and the trials of a study's folder."""
     text = (folder / MARKDOWN).read_text(encoding="utf-8")
     found = trials.read(folder)
-    page = to_html(text, sorted(folder.glob("*.png")), found)
+    page = to_html(text, sorted(folder.glob("*.png")), found.trials if found else [])
     with atomic_file(folder / PAGE) as path:
         path.write_text(page, encoding="utf-8")
     return folder / PAGE

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
@@ -126,6 +127,20 @@ class Study:
                     self._start_clocks(running)
                     time.sleep(POLL_SECONDS)
         return finished
+
+    def show(self, folder: Path) -> None:
+        """Write all trials that are over, in whatever state, and draw them."""
+        from benchmark.tuning import figures
+
+        self.keep(folder)
+        figures.write(self._study, folder)
+
+    def keep(self, folder: Path) -> None:
+        """Write all trials that are over, in whatever state."""
+        from benchmark.tuning import trials
+
+        found = trials.Trials(self.name, self.describe(), trials.of(self._study))
+        trials.write(found, folder)
 
     def tried(self) -> list[Tried]:
         """The finished trials, by number."""

@@ -47,6 +47,21 @@ class Trial:
         return all(amount <= 0 for amount in self.constraints.values())
 
 
+@dataclass(frozen=True)
+class Trials:
+    """All trials of a study.
+
+    Attributes:
+        name: of the study in its storage.
+        description: what makes it this study.
+        trials: by number.
+    """
+
+    name: str
+    description: dict[str, Any]
+    trials: list[Trial]
+
+
 def of(study: "optuna.Study") -> list[Trial]:
     """Those of a study, by number; what was refused before it ran is none."""
     return [
@@ -64,30 +79,35 @@ def of(study: "optuna.Study") -> list[Trial]:
     ]
 
 
-def write(trials: list[Trial], folder: Path) -> Path:
+def is_study(folder: Path) -> bool:
+    """Whether a folder of results is that of a study."""
+    return folder.name.startswith("tuning-")
+
+
+def write(found: Trials, folder: Path) -> Path:
     """Write them; the path."""
-    found = {"schema_version": SCHEMA_VERSION, "trials": [asdict(trial) for trial in trials]}
-    write_json(folder / FILE, found)
+    write_json(folder / FILE, {"schema_version": SCHEMA_VERSION, **asdict(found)})
     return folder / FILE
 
 
-def read(folder: Path) -> list[Trial]:
-    """Those of a study's folder; none where it has no file.
+def read(folder: Path) -> Trials | None:
+    """Those of a study's folder; None where it has no file.
 
     Raises:
         UserError: the file is damaged, or of another schema.
     """
     path = folder / FILE
     if not path.exists():
-        return []
+        return None
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema version {raw['schema_version']}")
-        return [
+        read = [
             Trial(**{**trial, "curve": {int(k): v for k, v in trial["curve"].items()}})
             for trial in raw["trials"]
         ]
+        return Trials(raw["name"], raw["description"], read)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: no trials of a study ({type(error).__name__}: {error}); the same `tune` "

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
@@ -54,6 +55,7 @@ class Session:
         self.tracker = make("tracking", resolved["tracking"])
         self.watch = Watch(lambda event: None, self.tracker, self.folder)
         self.seeds = range(arguments.seeds)
+        self.opened: Study | None = None
 
     @property
     def fresh(self) -> range:
@@ -72,15 +74,18 @@ class Session:
         """All is checked: from here on something is written and tracked."""
         self.folder.mkdir(parents=True, exist_ok=True)
         facts = {"overrides": self.arguments.overrides, "trials": self.arguments.trials}
-        self.tracker.open_suite(self.folder.name, facts)
+        self.tracker.open_suite(self.folder.name, facts, "study")
         try:
             yield
         finally:
+            if self.opened is not None:
+                self.opened.keep(self.folder)
+                self.tracker.study(self.folder)
             say(self.console, self.tracker.close())
 
     def run(self, study: Study) -> list[Tried]:
         """Go on with an opened study until its trials are finished."""
-        trials = self.arguments.trials
+        self.opened, trials = study, self.arguments.trials
         progress = Progress(self.console, trials, study.tried(), study.problem.directions)
         self.tell(
             f"study {study.name} in {shown(self.url)}: {progress.finished} of {trials} trials "
@@ -92,6 +97,13 @@ class Session:
             say(self.console, [text])
         study.problem.prepare()
         return study.run(trials, progress)
+
+    def show(self, study: Study) -> Path:
+        """Write the page of the study's report, trials and pictures; its path."""
+        from benchmark.tuning import page
+
+        study.show(self.folder)
+        return page.write(self.folder)
 
     def tell(self, text: str) -> None:
         """A line for people."""

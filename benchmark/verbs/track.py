@@ -7,6 +7,7 @@ from benchmark.construction import make
 from benchmark.errors import UserError
 from benchmark.partitioning import find
 from benchmark.record import Record
+from benchmark.tuning.trials import is_study
 from benchmark.verbs import STANDALONE
 from benchmark.verbs.reporting import own_console, say
 
@@ -30,9 +31,11 @@ def main(arguments: argparse.Namespace) -> int:
             configured = config.compose([])["tracking"]
         tracker = make("tracking", {**configured, "uri": arguments.uri or configured["uri"]})
         if name != STANDALONE:
-            tracker.open_suite(name, {})
+            tracker.open_suite(name, {}, "study" if is_study(folder) else "suite")
         for path in paths:
             tracker.finish(path, find(Record.read(path).data["hash"]))
+        if is_study(folder):
+            tracker.study(folder)
         notes = tracker.close()
         say(console, notes)
         print(f"{name}: {len(paths)} records, {len(tracker.logged)} logged now")

@@ -69,8 +69,9 @@ def _attack(arguments: argparse.Namespace) -> int:
         fresh = session.fresh
         session.tell(f"the best {arguments.best} and the fixed attacks on {len(fresh)} new seeds")
         reevaluation = reevaluate(problem, tried, best(tried, arguments.best), fresh)
-    report = Report(study.name, shown(session.url), overrides, description, tried, reevaluation)
-    paths = report.write(session.folder)
+        report = Report(study.name, shown(session.url), overrides, description, tried, reevaluation)
+        paths = report.write(session.folder)
+        paths.append(session.show(study))
     session.tell(report.verdict())
     print(*paths, *filter(None, [report.command]), sep="\n")
     return 0

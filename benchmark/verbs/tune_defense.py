@@ -37,10 +37,11 @@ def main(arguments: argparse.Namespace) -> int:
             f"the best {len(candidates)} and the fixed defenses on {len(session.fresh)} new seeds"
         )
         reevaluation = reevaluate(problem, tried, candidates, session.fresh)
-    report = DefenseReport(
-        study.name, shown(session.url), overrides, description, tried, reevaluation
-    )
-    paths = report.write(session.folder)
+        report = DefenseReport(
+            study.name, shown(session.url), overrides, description, tried, reevaluation
+        )
+        paths = report.write(session.folder)
+        paths.append(session.show(study))
     session.tell(report.verdict())
     print(*paths, *filter(None, [report.command]), sep="\n")
     return 0

@@ -1,0 +1,102 @@
+"""A study in MLflow's terms, read from the files that it left; what was logged is not logged again.
+
+As in :mod:`benchmark.tracking.runs`, every call talks to the store at once.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmark.record import Record
+from benchmark.tracking import terms
+from benchmark.tracking.runs import Runs
+from benchmark.tuning import trials
+from benchmark.tuning.trials import Trial
+
+STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
+FILES = ("tuning.json", "tuning.md", "tuning.html", trials.FILE, "*.png")
+
+
+def log(runs: Runs, folder: Path) -> None:
+    """Describe a study's run; its trials become children of it, and their cells of those."""
+    study, result = trials.read(folder), _result(folder)
+    if study is None:
+        return
+    parent = runs.parent
+    opened = runs.opened(parent, _parameters(study.description))
+    runs.tag(parent, {"study": study.name} | _best(result))
+    for name, value in _scores(result):
+        opened.add(name, 0, value, 0)
+    runs.send(opened)
+    cells = _cells(study, folder)
+    for trial in study.trials:
+        _log_trial(runs, study.name, trial, cells.get(frozenset(trial.overrides), []))
+    for pattern in FILES:
+        for path in sorted(folder.glob(pattern)):
+            runs.artifact(parent, path)
+
+
+def _log_trial(runs: Runs, study: str, trial: Trial, cells: list[str]) -> None:
+    tags = {"kind": "trial", "study": study, "trial": str(trial.number), "state": trial.state}
+    run, ended = runs.child(f"trial {trial.number}", tags)
+    if not ended:
+        opened = runs.opened(run, dict(terms.parameters(trial.params)))
+        for metric, value in _metrics(trial):
+            opened.add(metric, 0, value, 0)
+        for step, value in trial.curve.items():
+            opened.add("backdoor_in_sample", step, value, 0)
+        runs.send(opened)
+        runs.tag(run, {"overrides": terms.cut(" ".join(trial.overrides))})
+    for cell in cells:
+        runs.adopt(cell, run)
+    if not ended:
+        runs.end_run(run, STATUS[trial.state])
+
+
+def _metrics(trial: Trial) -> Iterator[tuple[str, float]]:
+    for i, value in enumerate(trial.values):
+        yield "value" if len(trial.values) == 1 else f"value_{i}", value
+    for name, amount in trial.constraints.items():
+        yield f"constraint/{name}", amount
+
+
+def _parameters(described: dict[str, Any]) -> dict[str, str]:
+    flat = {k: v for k, v in described.items() if k not in ("space", "code")}
+    space = json.dumps(described.get("space"), default=str)
+    return {**dict(terms.parameters(flat)), "space": terms.cut(space)}
+
+
+def _cells(study: trials.Trials, folder: Path) -> dict[frozenset[str], list[str]]:
+    """What trials chose → the cells on the tuning seeds that chose the same."""
+    found: dict[frozenset[str], list[str]] = {}
+    seeds = study.description.get("seeds", [])
+    group = {"attacker": "attack"}.get(str(study.description.get("problem")), "defense")
+    for path in sorted((folder / "records").glob("*.json")):
+        record = Record.read(path)
+        if record.seed in seeds:
+            own = (o for o in record.overrides if o.startswith((f"{group}=", f"{group}.")))
+            found.setdefault(frozenset(own), []).append(record.cell)
+    return found
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    path = folder / "tuning.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _best(result: dict[str, Any]) -> dict[str, str]:
+    """The named record: what won and how to run it."""
+    if not result.get("winner"):
+        return {}
+    overrides = " ".join(result["winner"]["overrides"])
+    command = str(result["command"])
+    return {"best.overrides": terms.cut(overrides), "best.command": terms.cut(command)}
+
+
+def _scores(result: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    if winner := result.get("winner"):
+        backdoor = list(winner["backdoor"].values())
+        yield "best/backdoor_in_sample", sum(backdoor) / len(backdoor)
+    if result.get("gain"):
+        yield "best/gain", result["gain"]["mean"]
