@@ -64,6 +64,13 @@ ui: setup ## open the MLflow UI on what was recorded, at 127.0.0.1:5000
 	@echo "open http://127.0.0.1:$${PORT:-5000}/#/experiments/1?workflowType=machine_learning"
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $${PORT:-5000}
 
+STORAGE := sqlite:///results/tuning.db
+.PHONY: dashboard
+dashboard: setup ## open optuna-dashboard on the studies, at 127.0.0.1:8080 (PORT=..., STORAGE=URL)
+	@if [ "$(STORAGE)" = sqlite:///results/tuning.db ] && [ ! -e results/tuning.db ]; then \
+	echo "no study yet: make tune, or python -m benchmark tune attack" >&2; exit 2; fi
+	optuna-dashboard "$(STORAGE)" --host 127.0.0.1 --port $${PORT:-8080}
+
 .PHONY: test
 test: setup ## the quick tests, under 4 minutes on 2 cores
 	OMP_NUM_THREADS=1 pytest -n auto

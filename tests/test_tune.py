@@ -79,7 +79,7 @@ def test_the_same_command_does_nothing_and_more_trials_go_on(
     content = (STUDY / "tuning.json").read_text()
     answer = call(capsys, *command, "--trials", "4")
     assert answer.status == 0
-    paths = [f"{STUDY}/tuning.json", f"{STUDY}/tuning.md"]
+    paths = [f"{STUDY}/tuning.{kind}" for kind in ("json", "md", "html")]
     assert answer.out.splitlines() == [*paths, json.loads(content)["command"]]
     assert "4 of 4 trials are finished" in answer.err
     assert "The tuned attack reaches" in answer.err

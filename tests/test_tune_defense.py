@@ -72,8 +72,10 @@ def test_the_same_command_does_nothing_and_a_front_is_another_study(
     # Its federations are the same, if it finds their records.
     shutil.copytree(STUDY / "records", FRONT / "records")
     answer = call(capsys, *command, "--pareto")
-    paths = [str(FRONT / name) for name in ("tuning.json", "tuning.md", "pareto.png")]
-    assert answer.out.splitlines()[:3] == paths
+    paths = [
+        str(FRONT / name) for name in ("tuning.json", "tuning.md", "pareto.png", "tuning.html")
+    ]
+    assert answer.out.splitlines()[:4] == paths
     found = json.loads((FRONT / "tuning.json").read_text())
     assert found["description"]["directions"] == ["minimize", "maximize"]
     assert all(len(t["outcome"]["values"]) == 2 for t in found["trials"])

@@ -20,18 +20,18 @@ FILES = ("tuning.json", "tuning.md", "tuning.html", trials.FILE, "*.png")
 
 def log(runs: Runs, folder: Path) -> None:
     """Describe a study's run; its trials become children of it, and their cells of those."""
-    study, result = trials.read(folder), _result(folder)
-    if study is None:
-        return
+    studies, result = trials.read(folder), _result(folder)
     parent = runs.parent
-    opened = runs.opened(parent, _parameters(study.description))
-    runs.tag(parent, {"study": study.name} | _best(result))
+    described = result.get("description") or (studies[0].description if studies else {})
+    opened = runs.opened(parent, _parameters(described))
+    runs.tag(parent, {"study": ", ".join(study.name for study in studies)} | _best(result))
     for name, value in _scores(result):
         opened.add(name, 0, value, 0)
     runs.send(opened)
-    cells = _cells(study, folder)
-    for trial in study.trials:
-        _log_trial(runs, study.name, trial, cells.get(frozenset(trial.overrides), []))
+    for study in studies:
+        cells = _cells(study, folder)
+        for trial in study.trials:
+            _log_trial(runs, study.name, trial, cells.get(frozenset(trial.overrides), []))
     for pattern in FILES:
         for path in sorted(folder.glob(pattern)):
             runs.artifact(parent, path)

@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as drawn
 
@@ -34,7 +33,8 @@ def write(study: optuna.Study, folder: Path) -> list[Path]:
     paths = []
     for name, plot in plots.items():
         with drawing.style(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+            # That it is experimental, and that few trials tell little: the caption says so.
+            warnings.simplefilter("ignore")
             # Optuna places its parts by hand; what stands out of the figure is to be seen too.
             plt.rcParams.update({"savefig.bbox": "tight", "text.parse_math": True})
             try:

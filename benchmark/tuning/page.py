@@ -24,7 +24,8 @@ MARKDOWN, PAGE = "tuning.md", "tuning.html"
 CAPTIONS = {
     "history": "Every finished trial and the best so far, on the tuning seeds: optimistic, and "
     "only there to see whether the search still gains.",
-    "importances": "How much of what trials reached each parameter explains (PED-ANOVA).",
+    "importances": "How much of what trials reached each parameter explains (PED-ANOVA): rough "
+    "where few trials had it.",
     "parallel": "A line for each finished trial, from what it reached to its parameters.",
     "slices": "What trials reached against each parameter that was varied.",
     "race": "What each move of the race reached.",
@@ -35,32 +36,34 @@ CAPTIONS = {
 def write(folder: Path) -> Path:
     """Write ``tuning.html`` of the ``tuning.md``, the PNGs and the trials of a study's folder."""
     text = (folder / MARKDOWN).read_text(encoding="utf-8")
-    found = trials.read(folder)
-    page = to_html(text, sorted(folder.glob("*.png")), found.trials if found else [])
+    page = to_html(text, sorted(folder.glob("*.png")), trials.read(folder))
     with atomic_file(folder / PAGE) as path:
         path.write_text(page, encoding="utf-8")
     return folder / PAGE
 
 
-def to_html(markdown: str, pictures: Sequence[Path], found: Sequence[trials.Trial]) -> str:
+def to_html(markdown: str, pictures: Sequence[Path], studies: Sequence[trials.Trials]) -> str:
     """The page.
 
     Args:
         markdown: the report; its first heading names the page.
         pictures: PNGs, embedded.
-        found: all trials, for a table.
+        studies: with all trials, a table for each.
     """
     first, _, rest = markdown.lstrip().partition("\n")
     environment = pages.environment()
-    environment.filters.update(text=_text)
+    environment.filters.update(text=_text, columns=_columns)
     return environment.get_template("tuning/page.html.jinja").render(
         title=first.lstrip("# "),
         report=Markup(_renderer().render(rest)),
         pictures=[(p.stem, CAPTIONS.get(p.stem, p.stem), _embedded(p)) for p in pictures],
-        trials=found,
-        columns=sorted({name for trial in found for name in trial.params}),
-        width=max((len(trial.values) for trial in found), default=0),
+        studies=studies,
     )
+
+
+def _columns(found: Sequence[trials.Trial]) -> list[str]:
+    """All parameters that trials had."""
+    return sorted({name for trial in found for name in trial.params})
 
 
 def _renderer() -> MarkdownIt:

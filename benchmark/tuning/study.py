@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
+    from benchmark.tuning.trials import Trials
+
 SAMPLERS = ("tpe", "random")
 POLL_SECONDS = 1.0
 DESCRIPTION, OVERRIDES, KNOWN = "description", "overrides", "known"
@@ -128,19 +130,19 @@ class Study:
                     time.sleep(POLL_SECONDS)
         return finished
 
-    def show(self, folder: Path) -> None:
-        """Write all trials that are over, in whatever state, and draw them."""
+    def trials(self) -> "Trials":
+        """All trials that are over, in whatever state."""
+        from benchmark.tuning.storage import faults
+        from benchmark.tuning.trials import Trials, of
+
+        with faults(self.url):
+            return Trials(self.name, self.describe(), of(self._study))
+
+    def draw(self, folder: Path) -> None:
+        """Write pictures of the trials."""
         from benchmark.tuning import figures
 
-        self.keep(folder)
         figures.write(self._study, folder)
-
-    def keep(self, folder: Path) -> None:
-        """Write all trials that are over, in whatever state."""
-        from benchmark.tuning import trials
-
-        found = trials.Trials(self.name, self.describe(), trials.of(self._study))
-        trials.write(found, folder)
 
     def tried(self) -> list[Tried]:
         """The finished trials, by number."""

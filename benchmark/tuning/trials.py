@@ -1,9 +1,10 @@
-"""All trials of a study as plain values: ``trials.json`` beside its report.
+"""All trials of a study, or of all studies of a race: ``trials.json`` beside the report.
 
 Importing this module imports no Optuna.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,32 +85,36 @@ def is_study(folder: Path) -> bool:
     return folder.name.startswith("tuning-")
 
 
-def write(found: Trials, folder: Path) -> Path:
+def write(studies: Sequence[Trials], folder: Path) -> Path:
     """Write them; the path."""
-    write_json(folder / FILE, {"schema_version": SCHEMA_VERSION, **asdict(found)})
+    plain = {"schema_version": SCHEMA_VERSION, "studies": [asdict(study) for study in studies]}
+    write_json(folder / FILE, plain)
     return folder / FILE
 
 
-def read(folder: Path) -> Trials | None:
-    """Those of a study's folder; None where it has no file.
+def read(folder: Path) -> list[Trials]:
+    """Those of a folder's studies; none where it has no file.
 
     Raises:
         UserError: the file is damaged, or of another schema.
     """
     path = folder / FILE
     if not path.exists():
-        return None
+        return []
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema version {raw['schema_version']}")
-        read = [
-            Trial(**{**trial, "curve": {int(k): v for k, v in trial["curve"].items()}})
-            for trial in raw["trials"]
+        return [
+            Trials(study["name"], study["description"], [_trial(t) for t in study["trials"]])
+            for study in raw["studies"]
         ]
-        return Trials(raw["name"], raw["description"], read)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: no trials of a study ({type(error).__name__}: {error}); the same `tune` "
             "command writes them again"
         ) from None
+
+
+def _trial(raw: dict[str, Any]) -> Trial:
+    return Trial(**{**raw, "curve": {int(step): value for step, value in raw["curve"].items()}})

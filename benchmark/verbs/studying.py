@@ -55,7 +55,7 @@ class Session:
         self.tracker = make("tracking", resolved["tracking"])
         self.watch = Watch(lambda event: None, self.tracker, self.folder)
         self.seeds = range(arguments.seeds)
-        self.opened: Study | None = None
+        self.opened: dict[str, Study] = {}
 
     @property
     def fresh(self) -> range:
@@ -78,14 +78,13 @@ class Session:
         try:
             yield
         finally:
-            if self.opened is not None:
-                self.opened.keep(self.folder)
-                self.tracker.study(self.folder)
+            self._keep()
+            self.tracker.study(self.folder)
             say(self.console, self.tracker.close())
 
     def run(self, study: Study) -> list[Tried]:
         """Go on with an opened study until its trials are finished."""
-        self.opened, trials = study, self.arguments.trials
+        self.opened[study.name], trials = study, self.arguments.trials
         progress = Progress(self.console, trials, study.tried(), study.problem.directions)
         self.tell(
             f"study {study.name} in {shown(self.url)}: {progress.finished} of {trials} trials "
@@ -98,12 +97,19 @@ class Session:
         study.problem.prepare()
         return study.run(trials, progress)
 
-    def show(self, study: Study) -> Path:
-        """Write the page of the study's report, trials and pictures; its path."""
+    def show(self) -> Path:
+        """Write the page of the report, of all trials and of pictures; its path."""
         from benchmark.tuning import page
 
-        study.show(self.folder)
+        self._keep()
+        for study in self.opened.values() if len(self.opened) == 1 else ():
+            study.draw(self.folder)
         return page.write(self.folder)
+
+    def _keep(self) -> None:
+        from benchmark.tuning import trials
+
+        trials.write([study.trials() for study in self.opened.values()], self.folder)
 
     def tell(self, text: str) -> None:
         """A line for people."""

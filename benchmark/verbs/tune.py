@@ -71,7 +71,7 @@ def _attack(arguments: argparse.Namespace) -> int:
         reevaluation = reevaluate(problem, tried, best(tried, arguments.best), fresh)
         report = Report(study.name, shown(session.url), overrides, description, tried, reevaluation)
         paths = report.write(session.folder)
-        paths.append(session.show(study))
+        paths.append(session.show())
     session.tell(report.verdict())
     print(*paths, *filter(None, [report.command]), sep="\n")
     return 0

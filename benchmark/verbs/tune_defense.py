@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
             study.name, shown(session.url), overrides, description, tried, reevaluation
         )
         paths = report.write(session.folder)
-        paths.append(session.show(study))
+        paths.append(session.show())
     session.tell(report.verdict())
     print(*paths, *filter(None, [report.command]), sep="\n")
     return 0

@@ -62,17 +62,18 @@ def main(arguments: argparse.Namespace) -> int:
         went = race(game, attacks, defense, moves, tell, lambda: time.monotonic() >= deadline)
         session.tell("a fresh attacker and a fresh defender against the final pair")
         left = exploit(game, went.final, len(went.moves))
-    given = answer.describe()
-    description = {
-        "problem": "race",
-        "trials": arguments.trials,
-        "sampler": arguments.sampler,
-        "sampler_seed": arguments.sampler_seed,
-        "tolerance": TOLERANCE,
-        **{key: given[key] for key in ("configuration", "data", "seeds", "attacks")},
-    }
-    report = RaceReport(name, shown(session.url), overrides, description, fresh, went, left)
-    paths = report.write(session.folder)
+        given = answer.describe()
+        description = {
+            "problem": "race",
+            "trials": arguments.trials,
+            "sampler": arguments.sampler,
+            "sampler_seed": arguments.sampler_seed,
+            "tolerance": TOLERANCE,
+            **{key: given[key] for key in ("configuration", "data", "seeds", "attacks")},
+        }
+        report = RaceReport(name, shown(session.url), overrides, description, fresh, went, left)
+        paths = report.write(session.folder)
+        paths.append(session.show())
     session.tell(report.verdict())
     print(*paths, report.command, sep="\n")
     return 0

@@ -1,0 +1,115 @@
+"""A study in MLflow: its run, its trials below it, their federations below those."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from benchmark.tracking import Tracker
+from benchmark.tracking.tracker import ENVIRONMENT
+from benchmark.tuning import trials
+from benchmark.tuning.trials import Trial, Trials
+from tests.synthetic import record
+
+# MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+DONE = Trial(
+    0, "complete", [0.4], {"main_accuracy": -0.01}, {"attack": "a"}, ["attack=a"], {3: 0.2}
+)
+PRUNED = Trial(1, "pruned", [], {}, {"attack": "b"}, ["attack=b", "attack.x=1"], {3: 0.1, 5: 0.2})
+FAILED = Trial(2, "fail", [], {}, {"attack": "a"}, ["attack=a"], {})
+DESCRIPTION = {"problem": "attacker", "sampler": "tpe", "seeds": [0, 1], "space": {"a": {}}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study of three trials that nobody made: two federations of the first, one judged."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "tuning-s"
+    trials.write([Trials("s-1", DESCRIPTION, [DONE, PRUNED, FAILED])], folder)
+    for attack, seed in (("a", 0), ("a", 1), ("none", 0), ("a", 1000)):
+        made = replace(record(attack, seed=seed), cell=f"{attack}-{seed}")
+        made.write(folder / "records" / f"{made.cell}.json")
+    winner = {"overrides": ["attack=a"], "backdoor": {"1000": 0.2, "1001": 0.4}}
+    result = {"winner": winner, "command": "python it", "gain": {"mean": 0.1}}
+    (folder / "tuning.json").write_text(json.dumps(result))
+    (folder / "history.png").write_bytes(b"picture")
+    return folder
+
+
+def track(folder: Path, uri: str) -> list[str]:
+    tracker = Tracker(uri=uri)
+    tracker.open_suite(folder.name, {"trials": 3}, "study")
+    for path in sorted((folder / "records").iterdir()):
+        tracker.finish(path)
+    tracker.study(folder)
+    return tracker.close()
+
+
+def runs(uri: str) -> list[Run]:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("fedbackdoor")
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def test_a_study_and_what_is_below_it_once(folder: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert track(folder, uri) == []
+    found = runs(uri)
+    assert Counter(run.data.tags["kind"] for run in found) == {"study": 1, "trial": 3, "cell": 4}
+    (study,) = (run for run in found if run.data.tags["kind"] == "study")
+    assert study.info.status == "FINISHED"
+    assert study.data.tags["study"] == "s-1"
+    assert study.data.tags["best.overrides"] == "attack=a"
+    assert study.data.tags["best.command"] == "python it"
+    assert study.data.params == {
+        "problem": "attacker",
+        "sampler": "tpe",
+        "seeds": "[0, 1]",
+        "space": '{"a": {}}',
+    }
+    assert study.data.metrics["best/backdoor_in_sample"] == pytest.approx(0.3)
+    assert study.data.metrics["best/gain"] == 0.1
+    client = MlflowClient(uri)
+    kept = {file.path for file in client.list_artifacts(study.info.run_id)}
+    assert kept == {"tuning.json", "trials.json", "history.png"}
+
+    made = {r.data.tags["trial"]: r for r in found if r.data.tags["kind"] == "trial"}
+    assert {n: (r.data.tags["state"], r.info.status) for n, r in made.items()} == {
+        "0": ("complete", "FINISHED"),
+        "1": ("pruned", "KILLED"),
+        "2": ("fail", "FAILED"),
+    }
+    assert made["0"].data.params == {"attack": "a"}
+    assert made["0"].data.metrics["value"] == 0.4
+    assert made["0"].data.metrics["constraint/main_accuracy"] == -0.01
+    curve = client.get_metric_history(made["1"].info.run_id, "backdoor_in_sample")
+    assert {m.step: m.value for m in curve} == {3: 0.1, 5: 0.2}
+    parents = {
+        r.data.tags["cell"]: r.data.tags["mlflow.parentRunId"]
+        for r in found
+        if r.data.tags["kind"] == "cell"
+    }
+    first, top = made["0"].info.run_id, study.info.run_id
+    assert parents == {"a-0": first, "a-1": first, "a-1000": top, "none-0": top}
+    assert {r.data.tags["mlflow.parentRunId"] for r in made.values()} == {top}
+
+    # Again, with a trial more: nothing doubles.
+    more = replace(DONE, number=3)
+    trials.write([Trials("s-1", DESCRIPTION, [DONE, PRUNED, FAILED, more])], folder)
+    assert track(folder, uri) == []
+    again = runs(uri)
+    assert Counter(run.data.tags["kind"] for run in again) == {"study": 1, "trial": 4, "cell": 4}
+    assert {r.info.run_id for r in found} <= {r.info.run_id for r in again}
+    assert len(client.get_metric_history(made["1"].info.run_id, "backdoor_in_sample")) == 2
+
+
+def test_a_dead_store_costs_nothing_and_says_how_to_log_later(folder: Path) -> None:
+    (note,) = track(folder, "http://127.0.0.1:9")
+    assert "`python -m benchmark track` logs what is missing" in note
