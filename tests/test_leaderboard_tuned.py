@@ -64,7 +64,7 @@ def test_what_was_found_is_that_of_the_fresh_seeds(tmp_path: Path) -> None:
     assert defense == "norm_clip (norm_bound=1.0)"
     assert (tuned.trials, tuned.seeds, tuned.sampler) == (12, 2, "tpe")
     assert tuned.fresh_seeds == [1000, 1001, 1002]
-    assert tuned.report == "../tuning-attack-on-it/tuning.md"
+    assert tuned.report == "../tuning-attack-on-it/tuning.html"
     found = tuned.winner
     assert found.attack == "norm_bounded (norm_bound=1.5, rounds=9)"
     assert found.fixed_attack == "boosted"

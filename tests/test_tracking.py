@@ -387,7 +387,7 @@ def test_what_two_processes_log_at_once_stands_once(uri, tmp_path):
     from benchmark.tracking.runs import Runs
 
     record = make_record()
-    one, other = (Runs(uri, "fedbackdoor", tmp_path, ("default", {})) for _ in range(2))
+    one, other = (Runs(uri, "fedbackdoor", tmp_path, ("default", {}, "suite")) for _ in range(2))
     path = written(tmp_path, record)
     one.start(CellFacts.of(record))
     other.start(CellFacts.of(record))  # the same run, which is empty yet

@@ -99,7 +99,7 @@ def _tuned(raw: dict[str, Any], path: Path) -> Tuned:
     told = raw["description"]
     return Tuned(
         study=str(raw["study"]),
-        report=f"../{path.parent.name}/tuning.md",
+        report=f"../{path.parent.name}/tuning.html",
         trials=len(raw["trials"]),
         seeds=len(told["seeds"]),
         sampler=str(told["sampler"]),
