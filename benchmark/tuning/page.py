@@ -23,7 +23,7 @@ MARKDOWN, PAGE = "tuning.md", "tuning.html"
 
 CAPTIONS = {
     "history": "Every finished trial and the best so far, on the tuning seeds: optimistic, and "
-    "only there to see whether the search still gains.",
+    "only there to see whether the search still gains. Gray: a constraint was missed.",
     "importances": "How much of what trials reached each parameter explains (PED-ANOVA): rough "
     "where few trials had it.",
     "parallel": "A line for each finished trial, from what it reached to its parameters.",
