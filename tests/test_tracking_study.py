@@ -106,7 +106,9 @@ def test_a_study_and_what_is_below_it_once(folder: Path, tmp_path: Path) -> None
     assert track(folder, uri) == []
     again = runs(uri)
     assert Counter(run.data.tags["kind"] for run in again) == {"study": 1, "trial": 4, "cell": 4}
-    assert {r.info.run_id for r in found} <= {r.info.run_id for r in again}
+    ended = {r.info.run_id: r.info.end_time for r in again}
+    for run in made.values():
+        assert ended[run.info.run_id] == run.info.end_time
     assert len(client.get_metric_history(made["1"].info.run_id, "backdoor_in_sample")) == 2
 
 
