@@ -19,7 +19,7 @@ from benchmark.tuning.study import POLL_SECONDS, Study
 
 Make = Callable[[Watch], Problem]
 """Makes the problem in a worker, with whom it tells of federations; can be pickled."""
-DEATHS = 3
+DEATHS = 2
 """Of workers, for each of them, without a trial finished in between: then it is no accident."""
 
 
