@@ -86,21 +86,20 @@ class Defender:
 
     def describe(self) -> dict[str, Any]:
         """What makes a study this one: other values make another study."""
-        honest = self.federations.cell([*UNDEFENDED, *UNATTACKED], self.seeds[0])
-        code = {
-            " ".join(chosen): self.federations.cell(chosen, self.seeds[0]).fingerprint
-            for chosen in self._chosen()
+        seed = self.seeds[0]
+        honest = self.federations.cell([*UNDEFENDED, *UNATTACKED], seed)
+        attacked = {
+            shlex.join(attack): self.federations.cell([*UNDEFENDED, *attack], seed)
+            for attack in self.attacks
         }
+        defended = {d[0]: self.federations.cell([*d, *UNATTACKED], seed) for d in self.fixed()}
         return {
             "problem": "defender",
             "space": self.space.describe(),
-            "attacks": {
-                shlex.join(attack): self.federations.cell(attack, self.seeds[0]).config["attack"]
-                for attack in self.attacks
-            },
+            "attacks": {name: cell.config["attack"] for name, cell in attacked.items()},
             "configuration": given(honest, "defense"),
             "data": honest.data_hash,
-            "code": code,
+            "code": {name: cell.fingerprint for name, cell in (attacked | defended).items()},
             "seeds": list(self.seeds),
             "tolerance": TOLERANCE,
             "directions": list(self.directions),
