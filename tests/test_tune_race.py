@@ -23,6 +23,7 @@ COMMAND = (
     "--trials=3",
     "--best=1",
     "--moves=2",
+    "--workers=1",
 )
 RACE = Path("results/tuning-race")
 STUDIES = ("1-attack", "2-defense", "2-fresh-attack", "2-fresh-defense")
@@ -107,8 +108,8 @@ def test_a_race_that_is_stopped_goes_on(
     ("arguments", "words"),
     [
         (["--moves", "0"], ["--moves must be at least 1, got 0"]),
-        (["--minutes", "0"], ["--minutes must be above 0, got 0"]),
-        (["--minutes", "nan"], ["--minutes must be above 0, got nan"]),
+        (["--minutes", "0"], ["--minutes must be positive, got 0"]),
+        (["--minutes", "nan"], ["--minutes must be positive, got nan"]),
         (["attack=boosted"], ["--against 'attack=boosted'"]),
         (["--against", "attack=boostd"], ["did you mean 'boosted'?"]),
         (["defense=norm_clip", "defense.norm_bound=-1"], ["norm_bound must be positive"]),

@@ -33,6 +33,7 @@ def report(candidates: list[Reevaluated], fixed: list[Reevaluated]) -> DefenseRe
         "attacks": {"attack=a": {}, "attack=b": {}},
         "space": {"d": {}, "e": {}},
         "directions": ["minimize"],
+        "configuration": {"federation": {"rounds": 3}},
     }
     trials = [tried(n, 0.1 * n) for n in range(4)]
     result = Reevaluation(list(SEEDS), fixed, candidates, "minimize")
@@ -93,6 +94,8 @@ def test_a_front_says_what_of_it_stays(tmp_path: Path) -> None:
         "pareto.png",
     ]
     plain = json.loads((tmp_path / "tuning.json").read_text())
+    budget = {"trials": 3, "pruned": 0, "federations": 18, "rounds": 54}
+    assert plain["budget"] == budget
     assert (plain["front"], plain["front_on_fresh_seeds"]) == ([0, 2], [0])
 
 

@@ -40,6 +40,18 @@ class DefenseReport(Report):
         words = [*self.overrides, f"{MEASURED_ON}=test", *chosen, seed]
         return "python -m benchmark run " + shlex.join(words)
 
+    def budget(self) -> dict[str, int]:
+        """What the search took: all trials whole, none of them is pruned."""
+        told = self.description
+        federations = len(self.tried) * len(told["seeds"]) * (1 + len(told["attacks"]))
+        rounds = federations * told["configuration"]["federation"]["rounds"]
+        return {
+            "trials": len(self.tried),
+            "pruned": 0,
+            "federations": federations,
+            "rounds": rounds,
+        }
+
     def write(self, folder: Path) -> list[Path]:
         """Write the files; their paths."""
         paths = super().write(folder)
