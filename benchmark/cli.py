@@ -118,6 +118,26 @@ def _parser() -> argparse.ArgumentParser:
         "--storage", metavar="URL", help="database of studies; by default RESULTS/tuning.db"
     )
     sub.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
+    sub.add_argument(
+        "--pruner",
+        choices=("median", "hyperband", "none"),
+        default="median",
+        help="gives hopeless trials up, by their backdoor accuracy round by round (median)",
+    )
+    sub.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="trials at a time, by default one for each core; with 1, the same command draws the "
+        "same trials, with more they depend on which is finished first",
+    )
+    sub.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="no trial begins after these, and in a race no move; those that run are finished, "
+        "and the best judged",
+    )
     sub.add_argument("--sampler-seed", type=int, default=0, metavar="S", help="of its draws (0)")
     sub.add_argument("--seeds", type=int, default=2, metavar="N", help="to tune on (2)")
     sub.add_argument("--fresh", type=int, default=3, metavar="N", help="to judge on (3)")
@@ -131,7 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--pareto", action="store_true", help="defense: a front, not one winner")
     sub.add_argument("--moves", type=int, metavar="N", help="race: searches at most (4)")
-    sub.add_argument("--minutes", type=float, metavar="M", help="race: no move is begun after")
     results(sub)
     sub = verb("report", "write the report of a reproduction from the evidence that it left")
     sub.add_argument("evidence", type=Path, help="the evidence.json.gz of a reproduction")

@@ -6,11 +6,13 @@ import signal
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from benchmark.cell import Cell
 from benchmark.record import Record
@@ -100,6 +102,37 @@ class LocalExecutor(Executor):
                 worker.stop()
 
 
+def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """A new process of one torch thread that serves the other end of a pipe.
+
+    Args:
+        serve: is given its end of the pipe, then ``arguments``.
+        arguments: can be pickled.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
+    # Read by the OpenMP runtime when the child loads it.
+    previous = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        process.start()
+    finally:
+        if previous is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = previous
+    theirs.close()
+    return process, ours
+
+
+def ending(process: BaseProcess) -> str:
+    """How a process ended, in a few words."""
+    code = process.exitcode or 0
+    why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return why + (" (out of memory?)" if code == -signal.SIGKILL else "")
+
+
 class _Worker:
     """The parent's side of one process, which is replaced when it dies."""
 
@@ -109,20 +142,7 @@ class _Worker:
         self._launch()
 
     def _launch(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.folder), daemon=True)
-        # Read by the OpenMP runtime when the child loads it.
-        previous = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = "1"
-        try:
-            self.process.start()
-        finally:
-            if previous is None:
-                del os.environ["OMP_NUM_THREADS"]
-            else:
-                os.environ["OMP_NUM_THREADS"] = previous
-        theirs.close()
+        self.process, self.connection = spawn(_serve, self.folder)
 
     def start(self, cell: Cell) -> Event:
         self.cell = cell
@@ -141,10 +161,7 @@ class _Worker:
             event = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            code = self.process.exitcode or 0
-            why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-            hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-            event = Failed(self.cell, f"its worker died: {why}{hint}", "")
+            event = Failed(self.cell, f"its worker died: {ending(self.process)}", "")
         if isinstance(event, Finished | Failed):
             self.cell = None
         return event

@@ -27,7 +27,23 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, partitioned: Path) -> Path:
     shutil.copytree(partitioned, folder / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["tune", "attack", *TINY, *HARMLESS, "--trials", "4", "--best", "2"]) == 0
+        assert (
+            main(
+                [
+                    "tune",
+                    "attack",
+                    *TINY,
+                    *HARMLESS,
+                    "--workers",
+                    "1",
+                    "--trials",
+                    "4",
+                    "--best",
+                    "2",
+                ]
+            )
+            == 0
+        )
     return folder
 
 
@@ -74,7 +90,7 @@ def test_the_winner_runs_as_an_ordinary_cell(
 def test_the_same_command_does_nothing_and_more_trials_go_on(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("tune", "attack", *TINY, *HARMLESS, "--best", "2")
+    command = ("tune", "attack", *TINY, *HARMLESS, "--workers", "1", "--best", "2")
     before = {p: p.stat().st_mtime_ns for p in (STUDY / "records").iterdir()}
     content = (STUDY / "tuning.json").read_text()
     answer = call(capsys, *command, "--trials", "4")
@@ -103,6 +119,9 @@ def test_the_same_command_does_nothing_and_more_trials_go_on(
         (["--trials", "many"], ["--trials", "invalid int value: 'many'"]),
         (["--seeds", "1"], ["--seeds must be at least 2, got 1"]),
         (["--fresh", "2"], ["--fresh must be at least 3, got 2"]),
+        (["--workers", "0"], ["--workers must be at least 1, got 0"]),
+        (["--minutes", "0"], ["--minutes must be positive, got 0"]),
+        (["--pruner", "mean"], ["invalid choice: 'mean'", "median", "hyperband", "none"]),
         (["--best", "0"], ["--best must be at least 1, got 0"]),
         (["--sampler-seed", "-1"], ["--sampler-seed must be at least 0, got -1"]),
         (["--sampler", "grid"], ["--sampler", "invalid choice: 'grid'", "tpe", "random"]),
@@ -137,6 +156,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
         (["federation.rounds=4"], ["federation.rounds is 3 there and 4 here"]),
         (["--seeds", "3"], ["seeds is [0, 1] there and [0, 1, 2] here"]),
         (["--sampler", "random"], ["sampler is tpe there and random here"]),
+        (["--pruner", "none"], ["pruner is median there and none here"]),
     ],
 )
 def test_another_study_is_refused_and_this_one_is_as_it_was(
@@ -154,7 +174,9 @@ def test_a_fixed_attack_outside_of_the_ranges_is_no_trial_but_is_judged(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bound = ("defense=norm_clip", "defense.norm_bound=0.01", "federation.client_lr=0.001")
-    answer = call(capsys, "tune", "attack", *TINY, *bound, "--trials", "1", "--name", "far")
+    answer = call(
+        capsys, "tune", "attack", *TINY, *bound, "--trials", "1", "--workers", "1", "--name", "far"
+    )
     assert answer.status == 0
     assert "attack=norm_bounded lies outside of its own search:" in answer.err
     found = json.loads(Path("results/tuning-far/tuning.json").read_text())
@@ -178,7 +200,7 @@ def params_file(place: Path, **tuning: object) -> Path:
 def test_the_studies_of_a_parameter_file(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("tune", "attack", "--params", params_file(workplace), "tracking=none")
+    command = ("tune", "attack", "--params", params_file(workplace), "tracking=none", "--workers=1")
     assert call(capsys, *command, "--name", "bound-0.2").status == 0
     assert not Path("results/tuning-bound-0.1").exists()
     content = Path("results/tuning-bound-0.2/tuning.json").read_text()

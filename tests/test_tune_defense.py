@@ -13,7 +13,7 @@ from tests.running import TINY, call, files
 
 # Nobody learns enough in three rounds for anything to cost main accuracy.
 HARMLESS = ("federation.client_lr=0.001", "defense=norm_clip")
-AGAINST = ("--against", "attack=boosted attack.epochs=1")
+AGAINST = ("--against", "attack=boosted attack.epochs=1", "--workers", "1")
 STUDY, FRONT = Path("results/tuning-defense"), Path("results/tuning-defense-pareto")
 
 

@@ -23,6 +23,7 @@ COMMAND = (
     "--trials=3",
     "--best=1",
     "--moves=2",
+    "--workers=1",
 )
 RACE = Path("results/tuning-race")
 STUDIES = ("1-attack", "2-defense", "2-fresh-attack", "2-fresh-defense")

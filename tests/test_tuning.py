@@ -1,8 +1,11 @@
 """Studies: what is tried, in what order, and what survives a stop."""
 
 import multiprocessing
+import os
+import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,8 @@ from optuna.trial import TrialState
 
 from benchmark.errors import UserError
 from benchmark.tuning import storage, study
-from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.owners import OWNER
+from benchmark.tuning.problem import Outcome, Report, Tried
 from benchmark.tuning.study import Study
 from tests.tuning_toy import SPACE, Place, Toy, place_in
 
@@ -143,6 +147,67 @@ def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> Non
     assert len(problem.asked) == 6
     assert problem.asked[2] == problem.asked[3]
     assert len(set(fields(tried))) == 5
+
+
+@pytest.mark.parametrize("pruner", study.PRUNERS)
+def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: str) -> None:
+    problem, told = Toy(steps=8), list[Tried]()
+    opened = place.study(problem, pruner=pruner, sampler="random")
+    tried = opened.run(24, told.append)
+    pruned = [trial for trial in opened.finished() if trial.pruned]
+    assert len(tried) + len(pruned) == len(told) == 24
+    assert bool(pruned) == (pruner != "none")
+    assert not any(trial.feasible for trial in pruned)
+    for trial in told:
+        assert trial.steps == problem.reached[trial.overrides] + 1
+        assert trial.pruned == (trial.steps < 8)
+        # Nothing is known of a model that has learned nothing, nor is what all is held against.
+        assert trial.steps > 1
+        assert not (trial.pruned and trial.known)
+    if pruner == "median":
+        assert not [t for t in pruned if t.number < 10]
+        middle = [t.value for t in tried if t.feasible and t.number < 10]
+        assert all(t.outcome.values[0] < max(middle) for t in pruned)
+        # An infeasible trial's value says nothing: those up to 4 are held against such.
+        assert any(2 < t.value < 4 for t in tried if t.number > 12)
+    assert [t.number for t in opened.finished()] == list(range(24))
+
+
+def test_a_front_is_never_pruned(place: Place) -> None:
+    @dataclass
+    class Both(Toy):
+        def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
+            x = super().evaluate(chosen, report).values[0]
+            return Outcome((x, -x), {}, {})
+
+    problem = Both(directions=("maximize", "minimize"))
+    tried = place.study(problem, pruner="median", sampler="random").run(15, lambda trial: None)
+    assert len(tried) == 15
+
+
+def test_no_trial_begins_after_the_time(place: Place) -> None:
+    problem = Toy(before=lambda number: time.sleep(1))
+    until = time.time() + 1.5
+    tried = place.study(problem).run(5, lambda trial: None, until)
+    assert 1 <= len(tried) <= 2
+    assert place.study(problem).run(5, lambda trial: None, time.time()) == tried
+
+
+def test_the_trial_of_a_dead_process_is_tried_again_at_once(place: Place) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    worker = spawn.Process(target=die_in_the_third, args=(place.folder,))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 1
+    (dead,) = (t for t in place.trials() if t.state == TrialState.RUNNING)
+    tried = place.run(4)
+    place.is_sound(4)
+    assert dead.user_attrs[OWNER] not in [t.user_attrs[OWNER] for t in place.trials()[3:]]
+    assert tuple(dead.user_attrs["overrides"]) in fields(tried)
+
+
+def die_in_the_third(folder: Path) -> None:
+    Place(folder).run(4, Toy(before=lambda number: os._exit(1) if number == 3 else None))
 
 
 def work(folder: Path, trials: int) -> None:

@@ -14,7 +14,8 @@ from benchmark.errors import UserError
 from benchmark.executor import Event, Stopped
 from benchmark.record import Record
 from benchmark.tuning.attacker import Attacker
-from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Federations, Score, untold
+from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Federations, Score
+from benchmark.tuning.problem import unreported
 from benchmark.tuning.reevaluation import reevaluate
 from tests.running import TINY, files
 
@@ -33,7 +34,7 @@ def record(*overrides: str) -> Record:
 def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Path) -> None:
     defense = ("defense=norm_clip", "defense.norm_bound=0.5")
     problem, attack = attacker(*defense), ["attack=boosted", "attack.epochs=2"]
-    outcome = problem.evaluate(attack, untold)
+    outcome = problem.evaluate(attack, unreported)
     attacked, honest = (
         [record(*defense, *chosen, f"seed={seed}").summary for seed in (0, 1)]
         for chosen in (attack, UNATTACKED)

@@ -13,10 +13,10 @@ from benchmark.cell import Cell
 from benchmark.errors import UserError
 from benchmark.record import Record
 from benchmark.tuning.defender import Defender, fixed_attacks, read_attack
-from benchmark.tuning.federations import TOLERANCE, UNATTACKED, UNDEFENDED, untold
+from benchmark.tuning.federations import TOLERANCE, UNATTACKED, UNDEFENDED
 from benchmark.tuning.game import Strategy
 from benchmark.tuning.pareto import front, spread, undominated
-from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.problem import Outcome, Tried, unreported
 from tests.running import TINY
 
 ATTACKS: list[Strategy] = [
@@ -39,7 +39,7 @@ def over_seeds(metric: str, *chosen: str, half: str = "validation") -> float:
 
 def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Path) -> None:
     problem, chosen = defender(), ["defense=norm_clip", "defense.norm_bound=0.5"]
-    outcome = problem.evaluate(chosen, untold)
+    outcome = problem.evaluate(chosen, unreported)
     attacked = [over_seeds("backdoor_in_sample", *chosen, *attack) for attack in ATTACKS]
     main = [over_seeds("main_accuracy", *chosen, *a) for a in [UNATTACKED, *ATTACKS]]
     honest = over_seeds("main_accuracy", *UNDEFENDED, *UNATTACKED)
@@ -58,7 +58,7 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
     records = set(Path("results/records").iterdir())
     assert len(records) == 2 * (1 + 3)
     # As a front the same federations give both values, and nothing but a diverged model is out.
-    both = replace(problem, directions=("minimize", "maximize")).evaluate(chosen, untold)
+    both = replace(problem, directions=("minimize", "maximize")).evaluate(chosen, unreported)
     assert both.values == (*outcome.values, outcome.facts["main_accuracy"])
     assert both.constraints == {"diverged": 0}
     assert set(Path("results/records").iterdir()) == records
@@ -75,7 +75,7 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
 
 def test_a_defense_under_which_the_model_breaks_is_out(workplace: Path) -> None:
     problem = defender("federation.client_lr=1e30", attacks=[("attack=boosted",)])
-    outcome = replace(problem, seeds=(0,)).evaluate(["defense=mean"], untold)
+    outcome = replace(problem, seeds=(0,)).evaluate(["defense=mean"], unreported)
     assert outcome.facts["diverged"] == [0]
     assert outcome.constraints["diverged"] == 1
 

@@ -1,6 +1,7 @@
 """What is said of a study: values on fresh seeds, never the best of many."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,9 @@ from benchmark.tuning.report import Report
 
 
 def tried(number: int, value: float, cost: float, name: str, known: str | None = None) -> Tried:
-    return Tried(number, (f"attack={name}",), Outcome((value,), {"main_accuracy": cost}, {}), known)
+    return Tried(
+        number, (f"attack={name}",), Outcome((value,), {"main_accuracy": cost}, {}), known, steps=10
+    )
 
 
 def test_the_best_are_feasible_and_different() -> None:
@@ -60,7 +63,9 @@ def test_the_winner_is_found_on_the_tuning_seeds_and_the_fixed_on_the_fresh() ->
 
 def report(candidates: list[Reevaluated], fixed: list[Reevaluated]) -> Report:
     trials = [tried(n, 0.1 * n, 0.0, f"a{n}") for n in range(5)]
-    described = {"sampler": "tpe", "seeds": [0, 1]}
+    trials[0] = replace(trials[0], pruned=True, steps=7)
+    configuration = {"federation": {"rounds": 5}}
+    described = {"sampler": "tpe", "seeds": [0, 1], "configuration": configuration}
     result = Reevaluation([1000, 1001, 1002], fixed, candidates)
     return Report(
         "s", "sqlite:///t.db", ("defense=mean", "data.path=a b"), described, trials, result
@@ -76,6 +81,7 @@ def test_a_report_never_gives_the_maximum_as_the_result() -> None:
     )
     text = made.markdown()
     assert "5 trials (tpe) of 2 federations each" in text
+    assert "1 were pruned, so it took 10 federations and 47 rounds; 4 kept main accuracy" in text
     assert (
         "| **trial 2**: `attack=tuned` | 100.0 | 60.0 ± 24.8 | 30.0 ± 12.4 | +0.0 ± 2.5 | yes |"
         in text

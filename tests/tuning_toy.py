@@ -10,8 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from benchmark.tuning.federations import OnRound
-from benchmark.tuning.problem import Direction, Outcome, Tried
+from benchmark.tuning.problem import Direction, Outcome, Report, Tried
 from benchmark.tuning.space import Choices, Range, Space
 from benchmark.tuning.study import Study
 
@@ -38,8 +37,10 @@ class Toy:
     bound: float = 4.0
     before: Callable[[int], None] = nothing
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    reached: dict[tuple[str, ...], int] = field(default_factory=dict)
     space: Space = SPACE
     directions: tuple[Direction, ...] = ("maximize",)
+    steps: int = 4
 
     def describe(self) -> dict[str, Any]:
         return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
@@ -47,12 +48,15 @@ class Toy:
     def known(self) -> dict[str, dict[str, Any]]:
         return KNOWN
 
-    def prepare(self) -> None: ...
+    def prepare(self, workers: int) -> None: ...
 
-    def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
         self.asked.append(tuple(chosen))
         self.before(len(self.asked))
         x = float(chosen[1].partition("=")[2])
+        for step in range(self.steps):
+            self.reached[tuple(chosen)] = step
+            report(step, x)
         return Outcome((x,), {"bound": x - self.bound}, {"x": x})
 
 
@@ -68,9 +72,7 @@ class Place:
 
     def study(self, problem: Toy | None = None, **other: Any) -> Study:
         options = {"name": "toy", "sampler": "tpe", "seed": 0} | other
-        made = Study(
-            self.url, options["name"], problem or Toy(), options["sampler"], options["seed"]
-        )
+        made = Study(self.url, problem=problem or Toy(), **options)
         made.open()
         return made
 

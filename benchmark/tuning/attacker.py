@@ -13,12 +13,12 @@ from benchmark.tuning.federations import (
     TOLERANCE,
     UNATTACKED,
     Federations,
-    OnRound,
     given,
     mean,
 )
-from benchmark.tuning.problem import Direction, Outcome
+from benchmark.tuning.problem import Direction, Outcome, Report
 from benchmark.tuning.reevaluation import Judged
+from benchmark.tuning.rounds import SoFar
 from benchmark.tuning.space import Space
 
 
@@ -99,17 +99,30 @@ class Attacker:
         """The fixed attacks that lie in the space and earlier finds, as trials' parameters."""
         return known(self.space, self.federations.common, self.fixed(), self.earlier)
 
-    def prepare(self) -> None:
+    @property
+    def steps(self) -> int:
+        """One for each round of a trial's federations."""
+        return len(self.seeds) * self.federations.cell(UNATTACKED, self.seeds[0]).rounds
+
+    def prepare(self, workers: int) -> None:
         """Run the federations without attack that trials are held against."""
+        self.federations.run_ahead([UNATTACKED], self.seeds, workers)
         self.federations.score(UNATTACKED, self.seeds)
 
-    def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
         """Run an attack on the seeds."""
-        score = self.federations.score(chosen, self.seeds, on_round)
+        so_far = SoFar(self.steps // len(self.seeds), report)
+        score = self.federations.score(chosen, self.seeds, so_far)
         honest = self.federations.score(UNATTACKED, self.seeds)
         cost = mean(honest.main) - mean(score.main)
         facts = {"main_accuracy": mean(score.main), "diverged": score.diverged}
         return Outcome((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
+
+    def judge_ahead(
+        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
+    ) -> None:
+        """Run what judging these attacks needs over as many processes."""
+        self.federations.on_test().run_ahead([UNATTACKED, *settings], seeds, workers)
 
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
         """Run an attack on fresh seeds and the test half of the users."""

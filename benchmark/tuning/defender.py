@@ -16,13 +16,12 @@ from benchmark.tuning.federations import (
     UNATTACKED,
     UNDEFENDED,
     Federations,
-    OnRound,
     Score,
     given,
     mean,
 )
 from benchmark.tuning.game import Strategy
-from benchmark.tuning.problem import Direction, Outcome
+from benchmark.tuning.problem import Direction, Outcome, Report
 from benchmark.tuning.reevaluation import Judged
 from benchmark.tuning.space import Space
 
@@ -114,11 +113,17 @@ class Defender:
         """The fixed defenses that lie in the space and earlier finds, as trials' parameters."""
         return known(self.space, self.federations.common, self.fixed(), self.earlier)
 
-    def prepare(self) -> None:
+    @property
+    def steps(self) -> int:
+        """None: see :meth:`evaluate`."""
+        return 0
+
+    def prepare(self, workers: int) -> None:
         """Run the undefended federations without attack that trials are held against."""
+        self.federations.run_ahead([[*UNDEFENDED, *UNATTACKED]], self.seeds, workers)
         _honest(self.federations, self.seeds)
 
-    def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
         """Run a defense without attack and under every attack on the seeds.
 
         Nobody is told of rounds: what counts is the worst of several federations, which none of
@@ -135,6 +140,15 @@ class Defender:
             return Outcome((backdoor, main), constraints, facts)
         cost = mean(_honest(self.federations, self.seeds).main) - main
         return Outcome((backdoor,), constraints | {"main_accuracy": cost - TOLERANCE}, facts)
+
+    def judge_ahead(
+        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
+    ) -> None:
+        """Run what judging these defenses needs over as many processes."""
+        attacks = [UNATTACKED, *self.attacks]
+        against = [[*chosen, *attack] for chosen in settings for attack in attacks]
+        honest = [*UNDEFENDED, *UNATTACKED]
+        self.federations.on_test().run_ahead([honest, *against], seeds, workers)
 
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
         """Run a defense on fresh seeds and the test half of the users.

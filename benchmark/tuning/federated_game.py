@@ -8,7 +8,7 @@ from benchmark.tuning.defender import Defender
 from benchmark.tuning.federations import TOLERANCE, Federations, mean
 from benchmark.tuning.game import Response, Search, Strategy
 from benchmark.tuning.problem import Tried
-from benchmark.tuning.reevaluation import best
+from benchmark.tuning.reevaluation import Judged, best
 from benchmark.tuning.space import Space
 
 Run = Callable[[Search, Attacker | Defender], Sequence[Tried]]
@@ -25,6 +25,7 @@ class FederatedGame:
         fresh: seeds of the payoffs.
         best: trials of a study that are judged, until one is allowed.
         run: finishes a study.
+        workers: federations of a payoff at a time.
     """
 
     federations: Federations
@@ -32,6 +33,7 @@ class FederatedGame:
     fresh: tuple[int, ...]
     best: int
     run: Run
+    workers: int = 1
 
     def best_attack(self, defense: Strategy, search: Search) -> Response:
         """See :class:`benchmark.tuning.game.Game`."""
@@ -43,7 +45,7 @@ class FederatedGame:
 
     def payoff(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
         """See :class:`benchmark.tuning.game.Game`; noticed is who costs more than the tolerance."""
-        judged = self.attacker(defense).judge(attack, self.fresh)
+        judged = self._judge(self.attacker(defense), attack)
         noticed = mean(judged.cost) > TOLERANCE
         return dict.fromkeys(judged.backdoor, 0.0) if noticed else judged.backdoor
 
@@ -67,6 +69,10 @@ class FederatedGame:
         tried = self.run(search, replace(problem, earlier=search.known))
         for trial in best(tried, self.best, problem.directions[0]):
             # Not the best of them on the fresh seeds: that would be a maximum again.
-            if mean(problem.judge(trial.overrides, self.fresh).cost) <= TOLERANCE:
+            if mean(self._judge(problem, trial.overrides).cost) <= TOLERANCE:
                 return Response(trial.overrides, trial.value)
         return Response(None, None)
+
+    def _judge(self, problem: Attacker | Defender, chosen: Strategy) -> Judged:
+        problem.judge_ahead([chosen], self.fresh, self.workers)
+        return problem.judge(chosen, self.fresh)

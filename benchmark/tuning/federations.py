@@ -1,7 +1,6 @@
 """The federations behind a trial: run where that is not done yet, and scored seed by seed."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,10 @@ from benchmark.errors import UserError
 from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started, Stopped
 from benchmark.files import atomic_file
 from benchmark.protocol import MeasuredOn
-from benchmark.record import Curve, Record
+from benchmark.record import Record
 from benchmark.recorder import recorded
 from benchmark.suite import Watch, failure_path
-
-OnRound = Callable[[int, dict[str, float]], None]
-"""Told of every round of a trial, counted over its federations, with the round's metrics; of
-those that a record or a checkpoint holds, too."""
+from benchmark.tuning.rounds import OnRound, Told, untold
 
 MEASURED_ON = "federation.measured_on"
 DIVERGED = FloatingPointError.__name__
@@ -26,10 +22,6 @@ UNATTACKED = ["attack=none"]
 UNDEFENDED = ["defense=mean"]
 TOLERANCE = 0.02
 """Main accuracy that an attack or a defense may cost."""
-
-
-def untold(round: int, metrics: dict[str, float]) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +124,7 @@ class Federations:
 
     def _run(self, cell: Cell, before: int, on_round: OnRound) -> Record | None:
         """Its record; None if it diverged. ``before``: federations of the trial before it."""
-        told = _Told(on_round, before * cell.rounds)
+        told = Told(on_round, before * cell.rounds)
         if self._diverged(cell):
             return None
         if is_done(cell, self.folder):
@@ -179,25 +171,9 @@ class Federations:
         return path.exists() and path.read_text(encoding="utf-8").startswith(DIVERGED)
 
 
-@dataclass
-class _Told:
-    """Tells of a federation's rounds in order, each once, whether they run now or ran before."""
-
-    on_round: OnRound
-    first: int
-    next: int = 0
-
-    def now(self, round: int, metrics: dict[str, float]) -> None:
-        self.next = round + 1
-        self.on_round(self.first + round, metrics)
-
-    def earlier(self, curves: Mapping[str, Curve], until: int) -> None:
-        metrics = defaultdict[int, dict[str, float]](dict)
-        for name, curve in curves.items():
-            for round, value in zip(curve.rounds, curve.values, strict=True):
-                metrics[round][name] = value
-        for round in range(self.next, until):
-            self.now(round, metrics[round])
+def told_to(problem: Any, watch: Watch) -> Any:
+    """The same problem, whose federations somebody else is told of."""
+    return replace(problem, federations=replace(problem.federations, watch=watch))
 
 
 def given(cell: Cell, searched: str) -> dict[str, Any]:

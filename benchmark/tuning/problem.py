@@ -1,13 +1,19 @@
 """What a study searches, and what a trial of it gives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from benchmark.tuning.federations import OnRound
 from benchmark.tuning.space import Space
 
+Report = Callable[[int, float], None]
+"""Told of a trial's value so far at a step, from 0; raises StoppedError if it is hopeless."""
+
 Direction = Literal["maximize", "minimize"]
+
+
+def unreported(step: int, value: float) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -36,34 +42,42 @@ class Problem(Protocol):
     def directions(self) -> tuple[Direction, ...]:
         """What is better, for each value of an outcome; more than one give a Pareto front."""
 
+    @property
+    def steps(self) -> int:
+        """How many steps a whole trial reports; 0 if it reports none."""
+
     def describe(self) -> dict[str, Any]:
         """What makes a study this one, as plain values."""
 
     def known(self) -> dict[str, dict[str, Any]]:
         """Settings to be tried first: name → a trial's parameters."""
 
-    def prepare(self) -> None:
-        """Do what all trials need."""
+    def prepare(self, workers: int) -> None:
+        """Do what all trials need, over as many processes."""
 
-    def evaluate(self, chosen: Sequence[str], on_round: OnRound) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
         """Try a point of the space, given as overrides."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A finished trial.
+    """A finished trial, complete or pruned.
 
     Attributes:
         number: in the study; numbers of trials that were stopped are missing.
         overrides: the point.
         outcome: what it gave.
         known: the known setting that it was, if any.
+        pruned: whether it was given up; its outcome is the value that it had reached.
+        steps: that it took.
     """
 
     number: int
     overrides: tuple[str, ...]
     outcome: Outcome
     known: str | None
+    pruned: bool = False
+    steps: int = 0
 
     @property
     def value(self) -> float:
@@ -73,5 +87,5 @@ class Tried:
 
     @property
     def feasible(self) -> bool:
-        """Whether all constraints hold."""
-        return all(amount <= 0 for amount in self.outcome.constraints.values())
+        """Whether all constraints hold; of a pruned trial nobody knows."""
+        return not self.pruned and all(amount <= 0 for amount in self.outcome.constraints.values())

@@ -44,6 +44,11 @@ class Judges(Protocol):
     def fixed(self) -> list[list[str]]:
         """Every choice as its yaml has it."""
 
+    def judge_ahead(
+        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
+    ) -> None:
+        """Run what judging these settings needs over as many processes."""
+
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
         """Run a setting on fresh seeds and the test half of the users."""
 
@@ -116,7 +121,11 @@ def best(tried: Sequence[Tried], count: int, direction: Direction = "maximize") 
 
 
 def reevaluate(
-    problem: Judges, tried: Sequence[Tried], candidates: Sequence[Tried], seeds: Sequence[int]
+    problem: Judges,
+    tried: Sequence[Tried],
+    candidates: Sequence[Tried],
+    seeds: Sequence[int],
+    workers: int = 1,
 ) -> Reevaluation:
     """Run candidates and the fixed settings on fresh seeds.
 
@@ -125,8 +134,11 @@ def reevaluate(
         tried: all finished trials.
         candidates: the best of them.
         seeds: disjoint from the problem's.
+        workers: federations at a time.
     """
     assert not set(seeds) & set(problem.seeds)
+    settings = [*problem.fixed(), *(t.overrides for t in candidates)]
+    problem.judge_ahead(settings, seeds, workers)
 
     def again(setting: Sequence[str], trial: int | None, found: float | None) -> Reevaluated:
         judged = problem.judge(setting, seeds)

@@ -62,6 +62,7 @@ class Report:
             "storage": self.storage,
             "overrides": list(self.overrides),
             "description": self.description,
+            "budget": self.budget(),
             "trials": [asdict(t) | {"feasible": t.feasible} for t in self.tried],
             "fresh_seeds": again.seeds,
             "fixed": [_plain(f) for f in again.fixed],
@@ -72,14 +73,26 @@ class Report:
             "command": self.command,
         }
 
+    def budget(self) -> dict[str, int]:
+        """What the search took: trials, those of them that were pruned, federations, rounds."""
+        rounds = self.description["configuration"]["federation"]["rounds"]
+        return {
+            "trials": len(self.tried),
+            "pruned": sum(trial.pruned for trial in self.tried),
+            "federations": sum(-(-trial.steps // rounds) for trial in self.tried),
+            "rounds": sum(trial.steps for trial in self.tried),
+        }
+
     def markdown(self) -> str:
         """For people."""
         again, told = self.reevaluation, self.description
-        feasible = sum(t.feasible for t in self.tried)
+        feasible, spent = sum(t.feasible for t in self.tried), self.budget()
         title = f"# Tuned attacker: {self.study}"
         budget = (
-            f"{len(self.tried)} trials ({told['sampler']}) of {len(told['seeds'])} federations "
-            f"each against `{shlex.join(self.overrides)}`, on the validation half of the users; "
+            f"{spent['trials']} trials ({told['sampler']}) of {len(told['seeds'])} federations "
+            f"each against `{shlex.join(self.overrides)}`, on the validation half of the users: "
+            f"{spent['pruned']} were pruned, so it took {spent['federations']} federations and "
+            f"{spent['rounds']} rounds; "
             f"{feasible} kept main accuracy within {100 * TOLERANCE:g} points of no attack. The "
             f"best were run again on the test half with fresh seeds "
             f"({', '.join(map(str, again.seeds))}) beside the fixed attacks."

@@ -17,8 +17,9 @@ from benchmark.randomness import derive
 Make = Callable[[int], BaseSampler]
 
 MAKERS: dict[str, Make] = {
-    # Families have parameters of their own: groups model each family's jointly.
-    "tpe": lambda seed: TPESampler(multivariate=True, group=True, seed=seed),
+    # Families have parameters of their own: groups model each family's jointly. Trials that still
+    # run count as bad, so that several workers do not all try the same.
+    "tpe": lambda seed: TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed),
     "random": lambda seed: RandomSampler(seed=seed),
 }
 

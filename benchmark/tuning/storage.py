@@ -3,6 +3,7 @@
 Importing this module imports Optuna.
 """
 
+import copy
 import time
 import warnings
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from benchmark.errors import UserError
 from benchmark.tracking.uri import database_file, shown, sqlite_fault
+from benchmark.tuning.owners import OWNER
 
 HEARTBEAT_SECONDS = 5
 GRACE_SECONDS = 30
@@ -25,6 +28,16 @@ that it was given up, and its result is not counted."""
 PATIENCE_SECONDS = 60
 """For another process that writes to the same SQLite file."""
 VALID = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE"
+
+
+class Again(RetryHeartbeatStaleTrialCallback):
+    """Has a trial that was stopped tried again with the same parameters, by whoever comes."""
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Put it in line."""
+        stopped = copy.copy(trial)
+        stopped.user_attrs = {k: v for k, v in trial.user_attrs.items() if k != OWNER}
+        super().__call__(study, stopped)
 
 
 def connect(url: str) -> RDBStorage:
@@ -53,7 +66,7 @@ def _made(url: str, options: dict[str, Any], attempts: int = 5) -> RDBStorage:
             engine_kwargs=options,
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            heartbeat_stale_trial_callback=Again(),
         )
     except (ImportError, RuntimeError) as error:
         # No driver for this database; tables of another version of Optuna.

@@ -8,14 +8,17 @@ on from its federations' records and checkpoints. Importing this module imports 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.cell import StoppedError
 from benchmark.errors import UserError
 from benchmark.tracking.uri import shown
-from benchmark.tuning.federations import untold
+from benchmark.tuning.differences import difference
+from benchmark.tuning.owners import OWNER, is_dead, owner
 from benchmark.tuning.problem import Outcome, Problem, Tried
 
 if TYPE_CHECKING:
@@ -26,9 +29,13 @@ if TYPE_CHECKING:
     from benchmark.tuning.trials import Trials
 
 SAMPLERS = ("tpe", "random")
+PRUNERS = ("median", "hyperband", "none")
 POLL_SECONDS = 1.0
-DESCRIPTION, OVERRIDES, KNOWN = "description", "overrides", "known"
-"""User attributes: of the study; of a trial, what it ran and which known setting it was."""
+REPORTS = 20
+"""Of a trial, at most: each is written to the storage."""
+DESCRIPTION, OVERRIDES, KNOWN, STEPS = "description", "overrides", "known", "steps"
+"""User attributes: of the study; of a trial, what it ran, which known setting it was, and how many
+steps it took."""
 
 
 class _SurplusError(Exception):
@@ -45,6 +52,7 @@ class Study:
         problem: what is searched.
         sampler: one of :data:`SAMPLERS`.
         seed: of the sampler.
+        pruner: one of :data:`PRUNERS`; a study of several directions never prunes.
     """
 
     url: str
@@ -52,6 +60,7 @@ class Study:
     problem: Problem
     sampler: str
     seed: int
+    pruner: str = "none"
     _storage: "RDBStorage" = field(init=False, repr=False)
     _study: "optuna.Study" = field(init=False, repr=False)
     _waited: dict[int, float] = field(init=False, repr=False, default_factory=dict)
@@ -68,6 +77,7 @@ class Study:
         """
         import optuna
 
+        from benchmark.tuning.pruning import MAKERS
         from benchmark.tuning.sampling import Seeded
         from benchmark.tuning.storage import connect, faults, quiet
 
@@ -79,6 +89,7 @@ class Study:
                 study_name=self.name,
                 directions=self.problem.directions,
                 sampler=Seeded(self.sampler, self.seed),
+                pruner=MAKERS[self.pruner](self.problem.steps),
                 load_if_exists=True,
             )
             # In this order: another process that makes it now describes it before its trials.
@@ -89,7 +100,7 @@ class Study:
             if found != wanted:
                 raise UserError(
                     f"study {self.name} in {shown(self.url)} is another: "
-                    f"{_difference(found, wanted)}; choose another --name"
+                    f"{difference(found, wanted)}; choose another --name"
                 )
             for known, point in self.problem.known().items():
                 self._study.enqueue_trial(point, {KNOWN: known}, skip_if_exists=True)
@@ -97,19 +108,22 @@ class Study:
 
     def describe(self) -> dict[str, Any]:
         """What makes it this study, as plain values."""
-        own = {"sampler": self.sampler, "sampler_seed": self.seed}
+        own = {"sampler": self.sampler, "sampler_seed": self.seed, "pruner": self.pruner}
         described: dict[str, Any] = json.loads(json.dumps(self.problem.describe() | own))
         return described
 
-    def run(self, trials: int, tell: Callable[[Tried], None]) -> list[Tried]:
+    def run(
+        self, trials: int, tell: Callable[[Tried], None], until: float = math.inf
+    ) -> list[Tried]:
         """Go on until ``trials`` are finished in total, by whatever process.
 
         Args:
-            trials: of this study, those of earlier runs included.
-            tell: told of every trial that this process finishes.
+            trials: of this study, those of earlier runs and pruned ones included.
+            tell: told of every trial that this process finishes or prunes.
+            until: seconds since the epoch, after which no trial begins.
 
         Returns:
-            All that are finished, by number.
+            All that are complete, by number.
 
         Raises:
             UserError: the storage fails; what is finished stays.
@@ -119,16 +133,17 @@ class Study:
         from benchmark.tuning.storage import faults, quiet
 
         with faults(self.url), quiet():
-            while len(finished := self.tried()) < trials:
+            while (finished := len(self.finished())) < trials and time.time() < until:
+                self._give_up_the_dead()
                 optuna.storages.fail_stale_trials(self._study)
                 running = self._in(optuna.trial.TrialState.RUNNING)
-                if len(finished) + len(running) < trials:
+                if finished + len(running) < trials:
                     self._one(trials, tell)
                 else:
                     # Others run the last ones, or have died and will be found out.
                     self._start_clocks(running)
                     time.sleep(POLL_SECONDS)
-        return finished
+        return self.tried()
 
     def trials(self) -> "Trials":
         """All trials that are over, in whatever state."""
@@ -145,13 +160,33 @@ class Study:
         figures.write(self._study, folder)
 
     def tried(self) -> list[Tried]:
-        """The finished trials, by number."""
+        """The complete trials, by number."""
+        return [trial for trial in self.finished() if not trial.pruned]
+
+    def finished(self) -> list[Tried]:
+        """The complete trials and the pruned ones, by number."""
         from optuna.trial import TrialState
 
-        return [_tried(trial) for trial in self._in(TrialState.COMPLETE)]
+        return [_tried(trial) for trial in self._in(TrialState.COMPLETE, TrialState.PRUNED)]
 
     def _in(self, *states: Any) -> "list[FrozenTrial]":
-        return self._study.get_trials(deepcopy=False, states=states)
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _give_up_the_dead(self) -> None:
+        """Have the trials of processes of this machine that have ended tried again at once."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        for trial in self._in(TrialState.RUNNING):
+            if OWNER in trial.user_attrs and is_dead(trial.user_attrs[OWNER]):
+                with suppress(UpdateFinishedTrialError):
+                    self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                    self._again(trial.number)
+
+    def _again(self, number: int) -> None:
+        from benchmark.tuning.storage import Again
+
+        Again()(self._study, self._study.trials[number])
 
     def _start_clocks(self, running: "Sequence[FrozenTrial]") -> None:
         """Optuna never gives up a trial whose process died before its first heartbeat."""
@@ -165,16 +200,18 @@ class Study:
 
     def _one(self, trials: int, tell: Callable[[Tried], None]) -> None:
         """One trial; whatever stops it, its parameters are tried again."""
-        from optuna.storages import RetryHeartbeatStaleTrialCallback
-        from optuna.trial import TrialState
+        from optuna.exceptions import TrialPruned
 
         stopped: list[int] = []
 
         def objective(trial: "optuna.Trial") -> tuple[float, ...]:
+            trial.set_user_attr(OWNER, owner())
             if self._is_surplus(trial, trials):
                 raise _SurplusError
             try:
                 return self._evaluate(trial)
+            except StoppedError as stop:
+                raise TrialPruned from stop
             except BaseException:
                 # Where it is failed already, another process took it for dead and tries again.
                 if not self._study.get_trials(deepcopy=False)[trial.number].state.is_finished():
@@ -182,15 +219,14 @@ class Study:
                 raise
 
         def finished(study: "optuna.Study", trial: "FrozenTrial") -> None:
-            if trial.state == TrialState.COMPLETE:
+            if OVERRIDES in trial.user_attrs and trial.values is not None:
                 tell(_tried(trial))
 
         try:
             self._study.optimize(objective, 1, catch=(_SurplusError,), callbacks=[finished])
         except BaseException as error:
             if stopped:
-                again = RetryHeartbeatStaleTrialCallback()
-                again(self._study, self._study.trials[stopped[0]])
+                self._again(stopped[0])
             elif isinstance(error, ValueError) and "Cannot tell a" in str(error):
                 return
             raise
@@ -198,18 +234,37 @@ class Study:
     def _is_surplus(self, trial: "optuna.Trial", trials: int) -> bool:
         from optuna.trial import TrialState
 
-        alive = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
-        earlier = [t for t in self._in(*alive) if t.number < trial.number]
-        known = trial.user_attrs.get(KNOWN)
-        # Two processes that made the study together both put the known settings in.
+        failed = TrialState.FAIL
+        trials_now = self._in()
+        earlier = [t for t in trials_now if t.state != failed and t.number < trial.number]
+        # Two processes that made the study together both put the known settings in, and two
+        # that found a dead one may both have its trial tried again.
+        same = [(t.user_attrs.get(KNOWN), _stopped_before(t)) for t in earlier]
+        known, before = trial.user_attrs.get(KNOWN), _stopped_before(trials_now[trial.number])
         return len(earlier) >= trials or any(
-            known is not None and t.user_attrs.get(KNOWN) == known for t in earlier
+            (known is not None and known == k) or (before is not None and before == b)
+            for k, b in same
         )
 
     def _evaluate(self, trial: "optuna.Trial") -> tuple[float, ...]:
         chosen = self.problem.space.suggest(trial)
         trial.set_user_attr(OVERRIDES, chosen)
-        outcome = self.problem.evaluate(chosen, untold)
+        prunes = self.pruner != "none" and len(self.problem.directions) == 1
+        every = max(self.problem.steps // REPORTS, 1)
+        taken = 0
+
+        def report(step: int, value: float) -> None:
+            nonlocal taken
+            taken = step + 1
+            if prunes and step % every == 0:
+                trial.report(value, step)
+                # Known settings are what others are held against.
+                if KNOWN not in trial.user_attrs and trial.should_prune():
+                    trial.set_user_attr(STEPS, taken)
+                    raise StoppedError("pruned")
+
+        outcome = self.problem.evaluate(chosen, report)
+        trial.set_user_attr(STEPS, taken)
         for name, amount in outcome.constraints.items():
             if name not in trial.constraints:
                 trial.set_constraint(name, amount)
@@ -219,24 +274,21 @@ class Study:
 
 
 def _tried(trial: "FrozenTrial") -> Tried:
-    facts = {k: v for k, v in trial.user_attrs.items() if k not in (OVERRIDES, KNOWN)}
-    outcome = Outcome(tuple(trial.values), dict(trial.constraints), facts)
-    overrides = tuple(trial.user_attrs[OVERRIDES])
-    return Tried(trial.number, overrides, outcome, trial.user_attrs.get(KNOWN))
+    from optuna.trial import TrialState
+
+    ours = (OVERRIDES, KNOWN, OWNER, STEPS)
+    facts = {k: v for k, v in trial.user_attrs.items() if k not in ours}
+    outcome = Outcome(tuple(trial.values or ()), dict(trial.constraints), facts)
+    return Tried(
+        number=trial.number,
+        overrides=tuple(trial.user_attrs[OVERRIDES]),
+        outcome=outcome,
+        known=trial.user_attrs.get(KNOWN),
+        pruned=trial.state == TrialState.PRUNED,
+        steps=trial.user_attrs.get(STEPS, 0),
+    )
 
 
-def _difference(found: Any, wanted: Any) -> str:
-    """The first value that two descriptions have not in common."""
-    if not isinstance(found, dict):
-        return "it was not made by this program"
-    there, here = dict(_flat(found)), dict(_flat(wanted))
-    key = next(k for k in [*here, *there] if there.get(k, _flat) != here.get(k, _flat))
-    return f"{key} is {there.get(key, 'nothing')} there and {here.get(key, 'nothing')} here"
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield prefix + key, item
+def _stopped_before(trial: "FrozenTrial") -> int | None:
+    history = trial.system_attrs.get("retry_history")
+    return history[-1] if history else None

@@ -1,11 +1,14 @@
 """What all kinds of tuning share: where a study is kept, who is told of it, its budget."""
 
 import argparse
+import math
+import os
 import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,20 +16,23 @@ from rich.console import Console
 from benchmark import config
 from benchmark.construction import make
 from benchmark.errors import UserError
+from benchmark.executor import Event
 from benchmark.tracking.uri import shown
 from benchmark.tuning.problem import Direction, Problem, Tried
 from benchmark.tuning.study import SAMPLERS, Study
 from benchmark.verbs.reporting import Watch, own_console, say
 
-LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0}
+LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0, "workers": 1}
 
 
 def check(arguments: argparse.Namespace) -> None:
     """Refuse a budget or a name that is none."""
     for option, least in LEAST.items():
         value = getattr(arguments, option)
-        if value < least:
+        if value is not None and value < least:
             raise UserError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
+    if arguments.minutes is not None and not arguments.minutes > 0:
+        raise UserError(f"--minutes must be positive, got {arguments.minutes:g}")
     if arguments.sampler not in SAMPLERS:
         raise config.unknown("sampler", arguments.sampler, SAMPLERS)
     if arguments.name is not None and not re.fullmatch(r"\w[\w.-]*", arguments.name):
@@ -56,6 +62,8 @@ class Session:
         self.watch = Watch(lambda event: None, self.tracker, self.folder)
         self.seeds = range(arguments.seeds)
         self.opened: dict[str, Study] = {}
+        self.workers: int = arguments.workers or len(os.sched_getaffinity(0))
+        self.started = time.time()
 
     @property
     def fresh(self) -> range:
@@ -67,7 +75,8 @@ class Session:
     def study(self, name: str, problem: Problem, sampler_seed: int | None = None) -> Study:
         """A study in this command's storage, not opened yet."""
         seed = self.arguments.sampler_seed if sampler_seed is None else sampler_seed
-        return Study(self.url, name, problem, self.arguments.sampler, seed)
+        sampler, pruner = self.arguments.sampler, self.arguments.pruner
+        return Study(self.url, name, problem, sampler, seed, pruner)
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -83,19 +92,30 @@ class Session:
             say(self.console, self.tracker.close())
 
     def run(self, study: Study) -> list[Tried]:
-        """Go on with an opened study until its trials are finished."""
-        self.opened[study.name], trials = study, self.arguments.trials
-        progress = Progress(self.console, trials, study.tried(), study.problem.directions)
-        self.tell(
-            f"study {study.name} in {shown(self.url)}: {progress.finished} of {trials} trials "
-            "are finished"
-        )
+        """Go on with an opened study until its trials are finished; those that are complete."""
+        from benchmark.tuning import workers
+        from benchmark.tuning.federations import told_to
+
+        self.opened[study.name] = study
+        trials, minutes = self.arguments.trials, self.arguments.minutes
+        progress = Progress(self.console, trials, study.finished(), study.problem.directions)
+        self.tell(f"study {study.name} in {shown(self.url)}: {progress} are finished")
         space, known = study.problem.space, study.problem.known()
         for family in sorted(space.families.keys() - known.keys()):
             text = f"{space.group}={family} lies outside of its own search:, so it is no trial"
             say(self.console, [text])
-        study.problem.prepare()
-        return study.run(trials, progress)
+        study.problem.prepare(self.workers)
+        # The time of a race is that of its moves.
+        limited = minutes is not None and self.arguments.what != "race"
+        until = self.started + 60 * minutes if limited else math.inf
+        if self.workers == 1:
+            tried = study.run(trials, progress, until)
+        else:
+            make = partial(told_to, told_to(study.problem, nobody))
+            tried = workers.run(study, make, self.workers, trials, progress, self.watch, until)
+        if progress.finished < trials:
+            self.tell(f"{minutes:g} minutes are over: {progress} are finished")
+        return tried
 
     def show(self) -> Path:
         """Write the page of the report, of all trials and of pictures; its path."""
@@ -116,8 +136,12 @@ class Session:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def nobody(event: Event) -> None:
+    """Tell nobody."""
+
+
 class Progress:
-    """A line for each trial that this process finishes.
+    """A line for each trial that anybody finishes meanwhile.
 
     Args:
         console: where to.
@@ -137,11 +161,17 @@ class Progress:
         self.better = max if directions[0] == "maximize" else min
         self.is_one = len(directions) == 1
         self.best: float | None = None
+        self.pruned = 0
         for trial in before:
             self._count(trial)
         self.own, self.started = 0, time.monotonic()
 
+    def __str__(self) -> str:
+        pruned = f", {self.pruned} pruned," if self.pruned else ""
+        return f"{self.finished} of {self.trials} trials{pruned}"
+
     def _count(self, trial: Tried) -> None:
+        self.pruned += trial.pruned
         value = trial.outcome.values[0]
         if trial.feasible:
             self.best = value if self.best is None else self.better(value, self.best)
@@ -155,12 +185,15 @@ class Progress:
         left = seconds * max(self.trials - self.finished, 0)
         chosen = " ".join(word.removeprefix("attack.") for word in trial.overrides)
         chosen = chosen.replace("defense.", "")
+        if trial.pruned:
+            how = f"pruned after {trial.steps} rounds"
+        else:
+            how = f"main {trial.outcome.facts['main_accuracy']:.3f}"
+            how += "" if trial.feasible else " (too low)"
         best = f"best {'none' if self.best is None else f'{self.best:.3f}'}  " * self.is_one
         self.console.print(
             f"[{self.finished}/{self.trials}] trial {trial.number} {chosen}  "
-            f"backdoor {trial.outcome.values[0]:.3f}  "
-            f"main {trial.outcome.facts['main_accuracy']:.3f}"
-            f"{'' if trial.feasible else ' (too low)'}  {best}"
+            f"backdoor {trial.outcome.values[0]:.3f}  {how}  {best}"
             f"({left // 60}:{left % 60:02} left)",
             markup=False,
             highlight=False,

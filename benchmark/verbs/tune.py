@@ -15,7 +15,6 @@ OWN = {
     "against": ("defense", "race"),
     "pareto": ("defense",),
     "moves": ("race",),
-    "minutes": ("race",),
     "params": ("attack",),
 }
 """Options that not everything that is tuned has."""
@@ -68,8 +67,12 @@ def _attack(arguments: argparse.Namespace) -> int:
         tried = session.run(study)
         fresh = session.fresh
         session.tell(f"the best {arguments.best} and the fixed attacks on {len(fresh)} new seeds")
-        reevaluation = reevaluate(problem, tried, best(tried, arguments.best), fresh)
-        report = Report(study.name, shown(session.url), overrides, description, tried, reevaluation)
+        reevaluation = reevaluate(
+            problem, tried, best(tried, arguments.best), fresh, session.workers
+        )
+        report = Report(
+            study.name, shown(session.url), overrides, description, study.finished(), reevaluation
+        )
         paths = report.write(session.folder)
         paths.append(session.show())
     session.tell(report.verdict())

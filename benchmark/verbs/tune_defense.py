@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
         session.tell(
             f"the best {len(candidates)} and the fixed defenses on {len(session.fresh)} new seeds"
         )
-        reevaluation = reevaluate(problem, tried, candidates, session.fresh)
+        reevaluation = reevaluate(problem, tried, candidates, session.fresh, session.workers)
         report = DefenseReport(
             study.name, shown(session.url), overrides, description, tried, reevaluation
         )

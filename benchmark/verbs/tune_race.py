@@ -24,7 +24,9 @@ MOVES = 4
 
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    moves, minutes = _budget(arguments)
+    moves = MOVES if arguments.moves is None else arguments.moves
+    if moves < 1:
+        raise UserError(f"--moves must be at least 1, got {moves}")
     defense, overrides = _divide(arguments.overrides)
     name = arguments.name or "race"
     session = Session(arguments, name, [*overrides, *defense])
@@ -51,15 +53,16 @@ def main(arguments: argparse.Namespace) -> int:
 
     federations = Federations(overrides, session.folder, session.watch)
     seeds, fresh = tuple(session.seeds), tuple(session.fresh)
-    game = FederatedGame(federations, seeds, fresh, arguments.best, run)
+    game = FederatedGame(federations, seeds, fresh, arguments.best, run, session.workers)
     first, answer = game.attacker(defense), game.defender(tuple(attacks))
     first.check()
     answer.check()
     # What makes the first study another one is to be known before anything is written.
     session.study(f"{name}-1-attack", first).open()
-    deadline = time.monotonic() + 60 * minutes
+    minutes = math.inf if arguments.minutes is None else arguments.minutes
+    deadline = session.started + 60 * minutes
     with session.begun():
-        went = race(game, attacks, defense, moves, tell, lambda: time.monotonic() >= deadline)
+        went = race(game, attacks, defense, moves, tell, lambda: time.time() >= deadline)
         session.tell("a fresh attacker and a fresh defender against the final pair")
         left = exploit(game, went.final, len(went.moves))
         given = answer.describe()
@@ -67,6 +70,7 @@ def main(arguments: argparse.Namespace) -> int:
             "problem": "race",
             "trials": arguments.trials,
             "sampler": arguments.sampler,
+            "pruner": arguments.pruner,
             "sampler_seed": arguments.sampler_seed,
             "tolerance": TOLERANCE,
             **{key: given[key] for key in ("configuration", "data", "seeds", "attacks")},
@@ -77,16 +81,6 @@ def main(arguments: argparse.Namespace) -> int:
     session.tell(report.verdict())
     print(*paths, report.command, sep="\n")
     return 0
-
-
-def _budget(arguments: argparse.Namespace) -> tuple[int, float]:
-    moves = MOVES if arguments.moves is None else arguments.moves
-    minutes = math.inf if arguments.minutes is None else arguments.minutes
-    if moves < 1:
-        raise UserError(f"--moves must be at least 1, got {moves}")
-    if not minutes > 0:
-        raise UserError(f"--minutes must be above 0, got {minutes:g}")
-    return moves, minutes
 
 
 def _divide(overrides: Sequence[str]) -> "tuple[Strategy, tuple[str, ...]]":
