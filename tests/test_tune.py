@@ -120,7 +120,7 @@ def test_the_same_command_does_nothing_and_more_trials_go_on(
         (["--seeds", "1"], ["--seeds must be at least 2, got 1"]),
         (["--fresh", "2"], ["--fresh must be at least 3, got 2"]),
         (["--workers", "0"], ["--workers must be at least 1, got 0"]),
-        (["--minutes", "0"], ["--minutes must be positive, got 0"]),
+        (["--minutes", "0"], ["--minutes must be above 0, got 0"]),
         (["--pruner", "mean"], ["invalid choice: 'mean'", "median", "hyperband", "none"]),
         (["--best", "0"], ["--best must be at least 1, got 0"]),
         (["--sampler-seed", "-1"], ["--sampler-seed must be at least 0, got -1"]),

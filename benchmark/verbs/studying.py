@@ -32,7 +32,7 @@ def check(arguments: argparse.Namespace) -> None:
         if value is not None and value < least:
             raise UserError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
     if arguments.minutes is not None and not arguments.minutes > 0:
-        raise UserError(f"--minutes must be positive, got {arguments.minutes:g}")
+        raise UserError(f"--minutes must be above 0, got {arguments.minutes:g}")
     if arguments.sampler not in SAMPLERS:
         raise config.unknown("sampler", arguments.sampler, SAMPLERS)
     if arguments.name is not None and not re.fullmatch(r"\w[\w.-]*", arguments.name):
