@@ -16,10 +16,11 @@ STARTUP_TRIALS = 10
 
 
 class FeasibleMedian(MedianPruner):
-    """Gives up what was never as good as the median of the feasible trials at the same step.
+    """Gives up what is worse than the median of the feasible trials at the same step.
 
     An attack that breaks the model plants its backdoor well, and says nothing of those that must
-    not be noticed.
+    not be noticed. Optuna's own pruner lets a trial live on the best that it ever reported, and
+    a backdoor that was planted early may be gone.
     """
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -31,9 +32,14 @@ class FeasibleMedian(MedianPruner):
             trials = study.get_trials(deepcopy, states)
             return [t for t in trials if all(v <= 0 for v in t.constraints.values())]
 
+        step = trial.last_step
+        if step is None:
+            return False
         view: Any = copy.copy(study)
         view.get_trials = feasible
-        return super().prune(view, trial)
+        latest = copy.copy(trial)
+        latest.intermediate_values = {step: trial.intermediate_values[step]}
+        return super().prune(view, latest)
 
 
 def _warm_up(steps: int) -> int:

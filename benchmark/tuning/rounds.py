@@ -48,7 +48,8 @@ class SoFar:
     """Reports, round by round, the mean over federations of backdoor accuracy over the last fifth.
 
     Of the federation that runs that is the last fifth of its rounds so far; at a trial's end it
-    is the mean of :attr:`Score.backdoor`.
+    is the mean of :attr:`Score.backdoor`. In a federation's first quarter nothing is reported: a
+    model that has learned nothing may well take every seven for a one.
 
     Args:
         rounds: of each federation.
@@ -63,6 +64,8 @@ class SoFar:
         """Take a round up."""
         current = round // self.rounds
         self.values.setdefault(current, []).append(metrics["backdoor_in_sample"])
+        if 4 * len(self.values[current]) <= self.rounds:
+            return
         fifths = 0.0
         for number, values in self.values.items():
             # One that diverged is worth nothing.
