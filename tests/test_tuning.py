@@ -20,6 +20,7 @@ from benchmark.errors import UserError
 from benchmark.tuning import storage, study
 from benchmark.tuning.owners import OWNER
 from benchmark.tuning.problem import Outcome, Report, Tried
+from benchmark.tuning.space import Choices, Range, Searched, Space
 from benchmark.tuning.study import Study
 from tests.tuning_toy import SPACE, Place, Toy, place_in
 
@@ -77,6 +78,21 @@ def test_draws_follow_from_seed_and_number(place: Place, sampler: str) -> None:
     assert other[:2] == one[:2]
     assert not set(other[2:]) & set(one[2:])
     assert len(set(one)) == 6
+
+
+@pytest.mark.parametrize("sampler", study.SAMPLERS)
+@pytest.mark.parametrize("families", [("one",), ("one", "other")])
+def test_no_setting_is_tried_twice_while_others_are_left(
+    place: Place, sampler: str, families: tuple[str, ...]
+) -> None:
+    few: dict[str, Searched] = {"x": Choices((1, 2, 3), {}), "n": Range(1, 3, False, {})}
+    problem = Toy(space=Space("attack", dict.fromkeys(families, few)), settings={})
+    count = 9 * len(families)
+    # The last setting of many may not come up in twenty draws.
+    tried = place.run(count - 2, problem, sampler=sampler)
+    assert len(set(fields(tried))) == count - 2
+    # Where none is left, it ends all the same.
+    assert len(place.run(count + 2, problem, sampler=sampler)) == count + 2
 
 
 @pytest.mark.slow  # 80 trials

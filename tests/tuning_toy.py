@@ -41,12 +41,13 @@ class Toy:
     space: Space = SPACE
     directions: tuple[Direction, ...] = ("maximize",)
     steps: int = 4
+    settings: dict[str, dict[str, Any]] = field(default_factory=lambda: KNOWN)
 
     def describe(self) -> dict[str, Any]:
         return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
 
     def known(self) -> dict[str, dict[str, Any]]:
-        return KNOWN
+        return self.settings
 
     def prepare(self, workers: int) -> None: ...
 

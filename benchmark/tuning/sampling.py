@@ -4,7 +4,7 @@ A worker that was killed or that joins late draws neither what another drew nor 
 Importing this module imports Optuna.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -13,6 +13,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmark.randomness import derive
+from benchmark.tuning.space import Space
+from benchmark.tuning.study import OVERRIDES
+
+TRIED = (TrialState.COMPLETE, TrialState.PRUNED)
+ATTEMPTS = 20
+"""To draw what was not tried; where a space is nearly used up, a repeated trial costs nothing."""
 
 Make = Callable[[int], BaseSampler]
 
@@ -25,16 +31,20 @@ MAKERS: dict[str, Make] = {
 
 
 class Seeded(BaseSampler):
-    """Another sampler, made anew for each trial from ``(seed, number)``.
+    """Another sampler, made anew for each trial from ``(seed, number)``, that repeats nothing.
+
+    What was tried is known: federations are deterministic. Where the sampler proposes it again, as
+    it will among few choices, the trial is drawn at random until it is new.
 
     Args:
         name: ``tpe``, the tree-structured Parzen estimator, multivariate over the parameters of
             each family, or ``random``.
         seed: of all draws.
+        space: what is searched.
     """
 
-    def __init__(self, name: str, seed: int):
-        self._make, self._seed = MAKERS[name], seed
+    def __init__(self, name: str, seed: int, space: Space):
+        self._make, self._seed, self._space = MAKERS[name], seed, space
         self._inner = self._make(seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -45,14 +55,41 @@ class Seeded(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """See the sampler."""
-        return self._inner.infer_relative_search_space(study, trial)
+        """All parameters that any trial had."""
+        return {
+            name: distribution
+            for other in study.get_trials(deepcopy=False, states=TRIED)
+            for name, distribution in other.distributions.items()
+            if not distribution.single()
+        }
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """See the sampler."""
-        return self._inner.sample_relative(study, trial, search_space)
+        """The sampler's proposal where that is new, else a random one."""
+        own = self._inner.infer_relative_search_space(study, trial)
+        drawn = self._inner.sample_relative(study, trial, own)
+        tried = [
+            other.user_attrs.get(OVERRIDES)
+            for other in study.get_trials(deepcopy=False, states=(*TRIED, TrialState.RUNNING))
+            if other.number != trial.number
+        ]
+        random = RandomSampler(seed=derive(self._seed, trial.number, "another") % 2**32)
+        for _ in range(ATTEMPTS):
+            if drawn and self._point(drawn) not in tried:
+                break
+            drawn = {
+                name: random.sample_independent(study, trial, name, distribution)
+                for name, distribution in search_space.items()
+            }
+        return drawn
+
+    def _point(self, drawn: Mapping[str, Any]) -> list[str] | None:
+        """The overrides that these parameters make; None where one is missing."""
+        try:
+            return self._space.suggest(_Drawn(drawn))
+        except KeyError:
+            return None
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
@@ -65,3 +102,19 @@ class Seeded(BaseSampler):
     ) -> None:
         """See the sampler."""
         self._inner.after_trial(study, trial, state, values)
+
+
+class _Drawn:
+    """What was drawn, as a trial that suggests it."""
+
+    def __init__(self, drawn: Mapping[str, Any]):
+        self._drawn = drawn
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        return choices[0] if len(choices) == 1 else self._drawn[name]
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool) -> int:
+        return int(self._drawn[name])
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool) -> float:
+        return float(self._drawn[name])

@@ -88,7 +88,7 @@ class Study:
                 storage=self._storage,
                 study_name=self.name,
                 directions=self.problem.directions,
-                sampler=Seeded(self.sampler, self.seed),
+                sampler=Seeded(self.sampler, self.seed, self.problem.space),
                 pruner=MAKERS[self.pruner](self.problem.steps),
                 load_if_exists=True,
             )
