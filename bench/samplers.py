@@ -68,7 +68,8 @@ def study(size: Size, defense: str, sampler: str, seed: int, results: Path) -> F
     command = [sys.executable, "-m", "benchmark", "tune", "attack"]
     command += [*size.setting, *DEFENSES[defense]]
     command += [f"--sampler={sampler}", f"--sampler-seed={seed}", f"--name={name}"]
-    command += [f"--trials={size.trials}", f"--fresh={size.fresh}", f"--results={results}"]
+    command += [f"--trials={size.trials}", f"--fresh={size.fresh}", "--best=1"]
+    command += [f"--results={results}"]
     say(f"{defense}, {sampler}, sampler seed {seed}")
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     path = results / f"tuning-{name}" / "tuning.json"
@@ -85,7 +86,7 @@ def study(size: Size, defense: str, sampler: str, seed: int, results: Path) -> F
 def main(given: Sequence[str] | None = None) -> Path:
     """Search, print, store."""
     parser = arguments(__doc__)
-    parser.add_argument("--trials", type=int, default=25, help="of each study (25)")
+    parser.add_argument("--trials", type=int, default=20, help="of each study (20)")
     parser.add_argument("--seeds", type=int, default=3, help="of each sampler (3)")
     parser.add_argument(
         "--results", type=Path, default=cache_folder() / "samplers", help="where studies are kept"
