@@ -117,13 +117,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     """Read overrides in Hydra's grammar and check the names of groups and choices."""
     parsed = []
     for text in overrides:
-        try:
-            (override,) = OverridesParser.create().parse_overrides([text])
-        except HydraException:
-            raise UserError(
-                f"'{text}': not an override; write group=name or key=value, "
-                "quoting special characters as in key=\"'a,b'\""
-            ) from None
+        override = _read(text)
         extends = override.is_add() or override.is_force_add() or override.is_delete()
         if extends or override.package is not None:
             raise UserError(f"'{text}': only group=name and key=value are possible here")
@@ -134,6 +128,18 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             raise unknown(group, str(override.value()), names(group))
         parsed.append(override)
     return parsed
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> Override:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except HydraException:
+        raise UserError(
+            f"'{text}': not an override; write group=name or key=value, "
+            "quoting special characters as in key=\"'a,b'\""
+        ) from None
+    return override
 
 
 def reads_as(text: str) -> Any:
@@ -196,7 +202,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(target(group, section), eval_str=True).parameters
+    known = _parameters(target(group, section))
     checked = {}
     for key, value in section.items():
         if key in ("name", "_target_"):
@@ -206,6 +212,11 @@ def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
         else:
             checked[key] = convert(f"{group}.{key}", value, known[key].annotation)
     return checked
+
+
+@lru_cache
+def _parameters(of: type) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(of, eval_str=True).parameters
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -20,7 +20,7 @@ COMMAND = (
     "federation.rounds=2",
     "federation.client_lr=0.001",
     "--against=attack=boosted attack.epochs=1",
-    "--trials=3",
+    "--trials=2",
     "--best=1",
     "--moves=2",
     "--workers=1",
@@ -55,7 +55,8 @@ def test_a_race_from_the_command_line(
         name: optuna.load_study(study_name=f"race-{name}", storage="sqlite:///results/tuning.db")
         for name in STUDIES
     }
-    assert {len(study.trials) for study in trials.values()} >= {3}
+    over = [[t.state.is_finished() for t in study.trials] for study in trials.values()]
+    assert [sum(finished) for finished in over] == [2, 2, 2, 2]
     told = {name: study.user_attrs["description"] for name, study in trials.items()}
     # The defender answers the attack that was found, too, and the fresh one the last pair's alone.
     answered = shlex.join(found["moves"][0]["strategy"])
@@ -74,6 +75,7 @@ def test_a_race_from_the_command_line(
     assert value == found["final"]["payoff"]["1000"]
 
 
+@pytest.mark.slow
 def test_a_race_that_is_stopped_goes_on(
     workplace: Path,
     raced: Path,
@@ -88,18 +90,18 @@ def test_a_race_that_is_stopped_goes_on(
         def __call__(self, trial: Tried) -> None:
             super().__call__(trial)
             told.append(trial.number)
-            if len(told) == 5:
+            if len(told) == 3:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("benchmark.verbs.studying.Progress", Stopping)
         assert call(capsys, *COMMAND).status == 130
-    assert told == [0, 1, 2, 0, 1]
+    assert told == [0, 1, 0]
     assert not (RACE / "tuning.json").exists()
     answer = call(capsys, *COMMAND)
     assert answer.status == 0
-    assert "study race-1-attack in sqlite:///results/tuning.db: 3 of 3 trials" in answer.err
-    assert "study race-2-defense in sqlite:///results/tuning.db: 2 of 3 trials" in answer.err
+    assert "study race-1-attack in sqlite:///results/tuning.db: 2 of 2 trials" in answer.err
+    assert "study race-2-defense in sqlite:///results/tuning.db: 1 of 2 trials" in answer.err
     for name in ("tuning.json", "tuning.md", "race.png"):
         assert (RACE / name).read_bytes() == (raced / RACE / name).read_bytes()
 

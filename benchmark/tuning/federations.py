@@ -1,7 +1,7 @@
 """The federations behind a trial: run where that is not done yet, and scored seed by seed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Federations:
         folder: where their records go.
         watch: told of every federation.
         measured_on: the half of the users whose target users and test images count.
+        cells: by all their overrides, those composed before; copies of this share them.
 
     Raises:
         UserError: the overrides choose what is a search's own to choose.
@@ -60,6 +61,7 @@ class Federations:
     folder: Path
     watch: Watch
     measured_on: MeasuredOn = "validation"
+    cells: dict[tuple[str, ...], Cell] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for override in config.parse(self.overrides):
@@ -118,9 +120,27 @@ class Federations:
             [seed for seed, record in records.items() if record is None],
         )
 
+    def honest(self, chosen: Sequence[str], seeds: Sequence[int]) -> Score:
+        """The score of federations that others are held against.
+
+        Raises:
+            UserError: one diverges: beside it nothing would cost anything.
+        """
+        score = self.score(chosen, seeds)
+        if score.diverged:
+            raise UserError(
+                f"{' '.join(chosen)}, seed {score.diverged[0]}: the model diverges without being "
+                "attacked, so there is no main accuracy to keep"
+            )
+        return score
+
     def cell(self, chosen: Sequence[str], seed: int) -> Cell:
         """One federation."""
-        return Cell.of([*self.common, *chosen, f"seed={seed}"])
+        # A trial asks for the same cells many times, and composing one takes long.
+        overrides = (*self.common, *chosen, f"seed={seed}")
+        if overrides not in self.cells:
+            self.cells[overrides] = Cell.of(overrides)
+        return self.cells[overrides]
 
     def _run(self, cell: Cell, before: int, on_round: OnRound) -> Record | None:
         """Its record; None if it diverged. ``before``: federations of the trial before it."""
