@@ -151,7 +151,10 @@ def _serve(connection: Connection, job: Job) -> None:
         study = job.study(connection.send)
         study.open()
         study.run(job.trials, lambda trial: None, job.until)
-    except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+    except KeyboardInterrupt:
+        # Not by itself: where the parent did not ask for it, it starts another.
+        raise SystemExit(1) from None
+    except (BrokenPipeError, ConnectionResetError):
         return
     except UserError as error:
         connection.send(Broken(str(error), by_user=True))
