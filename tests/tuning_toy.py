@@ -42,6 +42,7 @@ class Toy:
     directions: tuple[Direction, ...] = ("maximize",)
     steps: int = 4
     settings: dict[str, dict[str, Any]] = field(default_factory=lambda: KNOWN)
+    facts: dict[str, float] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
@@ -58,7 +59,7 @@ class Toy:
         for step in range(self.steps):
             self.reached[tuple(chosen)] = step
             report(step, x)
-        return Outcome((x,), {"bound": x - self.bound}, {"x": x})
+        return Outcome((x,), {"bound": x - self.bound}, {"x": x} | self.facts)
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,12 @@ class Session:
         try:
             yield
         finally:
-            self._keep()
-            self.tracker.study(self.folder)
-            say(self.console, self.tracker.close())
+            try:
+                self._keep()
+                self.tracker.study(self.folder)
+            finally:
+                # Where the storage is gone too, runs still end.
+                say(self.console, self.tracker.close())
 
     def run(self, study: Study) -> list[Tried]:
         """Go on with an opened study until its trials are finished; those that are complete."""
@@ -113,8 +116,9 @@ class Session:
         else:
             make = partial(told_to, told_to(study.problem, nobody))
             tried = workers.run(study, make, self.workers, trials, progress, self.watch, until)
-        if progress.finished < trials:
-            self.tell(f"{minutes:g} minutes are over: {progress} are finished")
+        # Not those of progress: of what another command finished it is not told.
+        if (finished := len(study.finished())) < trials:
+            self.tell(f"{minutes:g} minutes are over: {finished} of {trials} trials are finished")
         return tried
 
     def show(self) -> Path:
