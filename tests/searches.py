@@ -19,6 +19,7 @@ def search(
     fixed: Sequence[float] | None = (0.2, 0.5, 0.2),
     name: str = "attack-on-it",
     trials: int = 30,
+    pruned: int = 0,
     **description: Any,
 ) -> Path:
     """A study of the defense of a record, in its setting.
@@ -30,6 +31,7 @@ def search(
         fixed: the same of the fixed attack.
         name: of the study.
         trials: how many there were.
+        pruned: how many of them were pruned.
         description: what it says otherwise.
 
     Returns:
@@ -48,7 +50,8 @@ def search(
         **description,
     }
     overrides = ("attack=norm_bounded", "attack.rounds=9", "attack.norm_bound=1.5")
-    tried = [Tried(n, overrides, Outcome((0.9,), {}, {}), None) for n in range(trials)]
+    outcome = Outcome((0.9,), {}, {})
+    tried = [Tried(n, overrides, outcome, None, pruned=n < pruned) for n in range(trials)]
     again = Reevaluation(
         list(FRESH),
         [_judged(("attack=boosted",), None, fixed)],

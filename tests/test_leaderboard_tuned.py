@@ -9,6 +9,7 @@ import pytest
 
 from benchmark import leaderboard
 from benchmark.errors import UserError
+from benchmark.leaderboard import words
 from benchmark.leaderboard.board import Leaderboard
 from benchmark.record import Record
 from benchmark.tuning import report as written
@@ -201,3 +202,11 @@ def test_a_damaged_result_is_named(tmp_path: Path, content: str, words: list[str
 
 def test_the_schema_is_that_which_is_written() -> None:
     assert leaderboard.tuned.SCHEMA_VERSION == written.SCHEMA_VERSION
+
+
+def test_the_budget_counts_pruned_trials_and_says_how_many(tmp_path: Path) -> None:
+    records = runs()
+    search(tmp_path, of(records, 0.5), pruned=12)
+    (section,) = board(records, tmp_path).sections
+    row = next(row for row in section.defense_rows if row.tuned)
+    assert words.budget(row) == "30 trials (12 pruned) of 2 federations, tpe"

@@ -114,6 +114,7 @@ class Tuned:
         report: file that tells of it, relative to the leaderboard.
         trials, seeds, sampler: the budget: attackers tried, federations of each, and by whom they
             were chosen.
+        pruned: those of the trials that were given up before their last round.
         fresh_seeds: that the winner was run on.
         winner: None if no attacker kept main accuracy.
     """
@@ -121,6 +122,7 @@ class Tuned:
     study: str
     report: str
     trials: int
+    pruned: int
     seeds: int
     sampler: str
     fresh_seeds: list[int]

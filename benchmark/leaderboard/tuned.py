@@ -101,6 +101,7 @@ def _tuned(raw: dict[str, Any], path: Path) -> Tuned:
         study=str(raw["study"]),
         report=f"../{path.parent.name}/tuning.html",
         trials=len(raw["trials"]),
+        pruned=sum(trial["pruned"] for trial in raw["trials"]),
         seeds=len(told["seeds"]),
         sampler=str(told["sampler"]),
         fresh_seeds=[int(seed) for seed in raw["fresh_seeds"]],

@@ -100,7 +100,8 @@ def budget(row: DefenseRow) -> str:
     if row.tuned is None:
         return NOTHING
     found = row.tuned
-    return f"{found.trials} trials of {found.seeds} federations, {found.sampler}"
+    pruned = f" ({found.pruned} pruned)" if found.pruned else ""
+    return f"{found.trials} trials{pruned} of {found.seeds} federations, {found.sampler}"
 
 
 def parted(label: str) -> tuple[str, str]:
