@@ -4,6 +4,7 @@ As in :mod:`benchmark.tracking.runs`, every call talks to the store at once.
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def _log_trial(runs: Runs, study: str, trial: Trial, cells: list[str]) -> None:
         for metric, value in _metrics(trial):
             opened.add(metric, 0, value, 0)
         for step, value in trial.curve.items():
-            opened.add("backdoor_in_sample", step, value, 0)
+            opened.add("value_so_far", step, value, 0)
         runs.send(opened)
         runs.tag(run, {"overrides": terms.cut(" ".join(trial.overrides))})
     for cell in cells:
@@ -74,10 +75,21 @@ def _cells(study: trials.Trials, folder: Path) -> dict[frozenset[str], list[str]
     group = {"attacker": "attack"}.get(str(study.description.get("problem")), "defense")
     for path in sorted((folder / "records").glob("*.json")):
         record = Record.read(path)
-        if record.seed in seeds:
+        if record.seed in seeds and _is_met(record, study.description):
             own = (o for o in record.overrides if o.startswith((f"{group}=", f"{group}.")))
             found.setdefault(frozenset(own), []).append(record.cell)
     return found
+
+
+def _is_met(record: Record, described: dict[str, Any]) -> bool:
+    """Whether a study holds its trials against the other side of a record.
+
+    The studies of a race share a folder: there the same attack met other defenses too.
+    """
+    if described.get("problem") == "attacker":
+        return bool(record.config["defense"] == described["configuration"]["defense"])
+    attack = (o for o in record.overrides if o.startswith(("attack=", "attack.")))
+    return shlex.join(attack) in ("attack=none", *described.get("attacks", ()))
 
 
 def _result(folder: Path) -> dict[str, Any]:

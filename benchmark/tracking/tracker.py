@@ -158,7 +158,8 @@ class Tracker(NoTracker):
 
     def fail(self, cell: str, reason: str) -> None:
         """End the cell's run as failed, with the reason as tag ``failure``."""
-        self._failed = True
+        # In a study that is a finding: an attack that breaks the model.
+        self._failed |= self._suite is None or self._suite[2] == "suite"
         self._running.discard(cell)
         self._submit(lambda runs: runs.end(cell, "FAILED", reason))
 
