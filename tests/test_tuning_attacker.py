@@ -61,6 +61,9 @@ def test_an_attack_that_breaks_the_model_is_worth_nothing(workplace: Path) -> No
     score = problem.federations.score(["attack=boosted"], [0])
     assert score == Score({0: 0.0}, {0: 0.0}, {0: 0.0}, [0])
     assert "not finite" in failed[-1]
+    # Beside a model that breaks by itself nothing would cost anything.
+    with pytest.raises(UserError, match="attack=none, seed 0: the model diverges"):
+        problem.prepare(1)
     # It diverges again, so it is not run again.
     told = len(failed)
     assert problem.federations.score(["attack=boosted"], [0]) == score

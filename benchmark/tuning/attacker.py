@@ -107,13 +107,13 @@ class Attacker:
     def prepare(self, workers: int) -> None:
         """Run the federations without attack that trials are held against."""
         self.federations.run_ahead([UNATTACKED], self.seeds, workers)
-        self.federations.score(UNATTACKED, self.seeds)
+        self.federations.honest(UNATTACKED, self.seeds)
 
     def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
         """Run an attack on the seeds."""
         so_far = SoFar(self.steps // len(self.seeds), report)
         score = self.federations.score(chosen, self.seeds, so_far)
-        honest = self.federations.score(UNATTACKED, self.seeds)
+        honest = self.federations.honest(UNATTACKED, self.seeds)
         cost = mean(honest.main) - mean(score.main)
         facts = {"main_accuracy": mean(score.main), "diverged": score.diverged}
         return Outcome((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
@@ -128,7 +128,7 @@ class Attacker:
         """Run an attack on fresh seeds and the test half of the users."""
         federations = self.federations.on_test()
         score = federations.score(chosen, seeds)
-        honest = federations.score(UNATTACKED, seeds)
+        honest = federations.honest(UNATTACKED, seeds)
         cost = difference(honest.main, score.main)
         return Judged(score.backdoor, cost, held_out=score.held_out)
 

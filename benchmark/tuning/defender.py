@@ -181,7 +181,7 @@ class Defender:
 
 
 def _honest(federations: Federations, seeds: Sequence[int]) -> Score:
-    return federations.score([*UNDEFENDED, *UNATTACKED], seeds)
+    return federations.honest([*UNDEFENDED, *UNATTACKED], seeds)
 
 
 def _worst(scores: dict[Strategy, Score]) -> tuple[Strategy, float]:
