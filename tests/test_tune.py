@@ -197,6 +197,7 @@ def params_file(place: Path, **tuning: object) -> Path:
     return place / "params.yaml"
 
 
+@pytest.mark.slow  # processes that import torch
 def test_the_studies_of_a_parameter_file(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory, partitioned: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow  # processes that import torch
 def test_a_race_from_the_command_line(
     workplace: Path, raced: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

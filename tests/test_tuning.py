@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,7 +164,10 @@ def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> Non
     assert len(set(fields(tried))) == 5
 
 
-@pytest.mark.parametrize("pruner", study.PRUNERS)
+@pytest.mark.parametrize(
+    "pruner",
+    [p if p == "median" else pytest.param(p, marks=pytest.mark.slow) for p in study.PRUNERS],
+)
 def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: str) -> None:
     problem, told = Toy(steps=8), list[Tried]()
     opened = place.study(problem, pruner=pruner, sampler="random")
@@ -201,12 +203,17 @@ def test_a_front_is_never_pruned(place: Place) -> None:
     assert len(tried) == 15
 
 
-def test_no_trial_begins_after_the_time(place: Place) -> None:
-    problem = Toy(before=lambda number: time.sleep(1))
-    until = time.time() + 1.5
-    tried = place.study(problem).run(5, lambda trial: None, until)
-    assert 1 <= len(tried) <= 2
-    assert place.study(problem).run(5, lambda trial: None, time.time()) == tried
+def test_no_trial_begins_after_the_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+
+    def pass_a_second(number: int) -> None:
+        clock[0] += 1
+
+    monkeypatch.setattr(study.time, "time", lambda: clock[0])
+    problem = Toy(before=pass_a_second)
+    tried = place.study(problem).run(5, lambda trial: None, until=1001.5)
+    assert len(tried) == 2
+    assert place.study(problem).run(5, lambda trial: None, until=1002.0) == tried
 
 
 def test_the_trial_of_a_dead_process_is_tried_again_at_once(place: Place) -> None:
@@ -220,6 +227,19 @@ def test_the_trial_of_a_dead_process_is_tried_again_at_once(place: Place) -> Non
     place.is_sound(4)
     assert dead.user_attrs[OWNER] not in [t.user_attrs[OWNER] for t in place.trials()[3:]]
     assert tuple(dead.user_attrs["overrides"]) in fields(tried)
+
+
+def test_a_kill_between_a_trials_end_and_its_repetition_loses_nothing(place: Place) -> None:
+    opened = place.study()
+    opened.run(3, lambda trial: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stopped = opened._study.ask()
+        chosen = SPACE.suggest(stopped)
+        opened._study.tell(stopped, state=TrialState.FAIL)
+    tried = place.run(5)
+    place.is_sound(5)
+    assert tuple(chosen) in fields(tried)
 
 
 def die_in_the_third(folder: Path) -> None:

@@ -74,8 +74,8 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
 
 
 def test_a_defense_under_which_the_model_breaks_is_out(workplace: Path) -> None:
-    problem = defender("federation.client_lr=1e30", attacks=[("attack=boosted",)])
-    outcome = replace(problem, seeds=(0,)).evaluate(["defense=mean"], unreported)
+    problem = replace(defender(attacks=[("attack=boosted",)]), seeds=(0,))
+    outcome = problem.evaluate(["defense=weak_dp", "defense.noise_std=1e38"], unreported)
     assert outcome.facts["diverged"] == [0]
     assert outcome.constraints["diverged"] == 1
 

@@ -62,6 +62,7 @@ def run(  # type: ignore[no-untyped-def]
     return workers.run(study, made, count, trials, told.append, lambda event: None)
 
 
+@pytest.mark.slow  # processes that import torch
 def test_a_worker_that_dies_is_replaced_and_its_trial_tried_again(place: Place) -> None:
     (place.folder / "deadly").touch()
     told = list[Tried]()

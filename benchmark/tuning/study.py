@@ -34,8 +34,9 @@ POLL_SECONDS = 1.0
 REPORTS = 20
 """Of a trial, at most: each is written to the storage."""
 DESCRIPTION, OVERRIDES, KNOWN, STEPS = "description", "overrides", "known", "steps"
-"""User attributes: of the study; of a trial, what it ran, which known setting it was, and how many
-steps it took."""
+SURPLUS = "surplus"
+"""User attributes: of the study; of a trial, what it ran, which known setting it was, how many
+steps it took, and that somebody else had the last one already."""
 
 
 class _SurplusError(Exception):
@@ -136,6 +137,7 @@ class Study:
             while (finished := len(self.finished())) < trials and time.time() < until:
                 self._give_up_the_dead()
                 optuna.storages.fail_stale_trials(self._study)
+                self._take_up_the_stopped()
                 running = self._in(optuna.trial.TrialState.RUNNING)
                 if finished + len(running) < trials:
                     self._one(trials, tell)
@@ -173,7 +175,7 @@ class Study:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _give_up_the_dead(self) -> None:
-        """Have the trials of processes of this machine that have ended tried again at once."""
+        """End the trials of processes of this machine that have ended."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
@@ -181,12 +183,22 @@ class Study:
             if OWNER in trial.user_attrs and is_dead(trial.user_attrs[OWNER]):
                 with suppress(UpdateFinishedTrialError):
                     self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                    self._again(trial.number)
 
-    def _again(self, number: int) -> None:
+    def _take_up_the_stopped(self) -> None:
+        """Have what was stopped, by whatever and whenever, tried again with its parameters.
+
+        Seen from what is stored, so that a kill between an end and this loses nothing.
+        """
+        from optuna.trial import TrialState
+
         from benchmark.tuning.storage import Again
 
-        Again()(self._study, self._study.trials[number])
+        trials = self._in()
+        taken_up = {_stopped_before(trial) for trial in trials}
+        for trial in trials:
+            stopped = trial.state == TrialState.FAIL and SURPLUS not in trial.user_attrs
+            if stopped and trial.number not in taken_up:
+                Again()(self._study, trial)
 
     def _start_clocks(self, running: "Sequence[FrozenTrial]") -> None:
         """Optuna never gives up a trial whose process died before its first heartbeat."""
@@ -202,21 +214,15 @@ class Study:
         """One trial; whatever stops it, its parameters are tried again."""
         from optuna.exceptions import TrialPruned
 
-        stopped: list[int] = []
-
         def objective(trial: "optuna.Trial") -> tuple[float, ...]:
             trial.set_user_attr(OWNER, owner())
             if self._is_surplus(trial, trials):
+                trial.set_user_attr(SURPLUS, True)
                 raise _SurplusError
             try:
                 return self._evaluate(trial)
             except StoppedError as stop:
                 raise TrialPruned from stop
-            except BaseException:
-                # Where it is failed already, another process took it for dead and tries again.
-                if not self._study.get_trials(deepcopy=False)[trial.number].state.is_finished():
-                    stopped.append(trial.number)
-                raise
 
         def finished(study: "optuna.Study", trial: "FrozenTrial") -> None:
             if OVERRIDES in trial.user_attrs and trial.values is not None:
@@ -224,12 +230,10 @@ class Study:
 
         try:
             self._study.optimize(objective, 1, catch=(_SurplusError,), callbacks=[finished])
-        except BaseException as error:
-            if stopped:
-                self._again(stopped[0])
-            elif isinstance(error, ValueError) and "Cannot tell a" in str(error):
-                return
-            raise
+        except ValueError as error:
+            # Another process took it for dead and tries again.
+            if "Cannot tell a" not in str(error):
+                raise
 
     def _is_surplus(self, trial: "optuna.Trial", trials: int) -> bool:
         from optuna.trial import TrialState
