@@ -14,7 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmark.tuning.study import SURPLUS
+from benchmark.tuning.stopped import SURPLUS
 from tests.running import ROOT, TINY
 from tests.stopping import Program, descendants, finish, go_on, halt_when, kill_group, state
 from tests.test_kill_resume import Place

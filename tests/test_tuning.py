@@ -242,6 +242,24 @@ def test_a_kill_between_a_trials_end_and_its_repetition_loses_nothing(place: Pla
     assert tuple(chosen) in fields(tried)
 
 
+def test_of_two_repetitions_one_gives_way_though_the_other_is_stopped_again(place: Place) -> None:
+    opened = place.study()
+    opened.run(2, lambda trial: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stopped = opened._study.ask()
+        chosen = SPACE.suggest(stopped)
+        opened._study.tell(stopped, state=TrialState.FAIL)
+        for _ in range(2):
+            storage.Again()(opened._study, opened._study.trials[stopped.number])
+        again = opened._study.ask()
+        assert SPACE.suggest(again) == chosen
+        opened._study.tell(again, state=TrialState.FAIL)
+    tried = place.run(4)
+    place.is_sound(4)
+    assert fields(tried).count(tuple(chosen)) == 1
+
+
 def die_in_the_third(folder: Path) -> None:
     Place(folder).run(4, Toy(before=lambda number: os._exit(1) if number == 3 else None))
 

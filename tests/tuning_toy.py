@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from benchmark.tuning.problem import Direction, Outcome, Report, Tried
 from benchmark.tuning.space import Choices, Range, Space
-from benchmark.tuning.study import SURPLUS, Study
+from benchmark.tuning.stopped import SURPLUS
+from benchmark.tuning.study import Study
 
 SPACE = Space(
     "attack",
@@ -94,9 +95,10 @@ class Place:
         trials = self.trials()
         assert sum(trial.state == TrialState.COMPLETE for trial in trials) == count
         assert not [trial for trial in trials if trial.state == TrialState.RUNNING]
-        stopped = [t.number for t in trials if t.state == TrialState.FAIL and t.params]
         # Two workers that found it at once both put it in line, and one gives way.
-        took_over = [t for t in trials if retried(t) and SURPLUS not in t.user_attrs]
+        own = [t for t in trials if SURPLUS not in t.user_attrs]
+        stopped = [t.number for t in own if t.state == TrialState.FAIL and t.params]
+        took_over = [t for t in own if retried(t)]
         replaced = [t.system_attrs["retry_history"][-1] for t in took_over]
         assert sorted(replaced) == stopped
         for trial in took_over:

@@ -35,7 +35,8 @@ class Again(RetryHeartbeatStaleTrialCallback):
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Put it in line."""
-        stopped = copy.copy(trial)
+        # Optuna appends to the history of the trial that it is given, which may be its own.
+        stopped = copy.deepcopy(trial)
         stopped.user_attrs = {k: v for k, v in trial.user_attrs.items() if k != OWNER}
         super().__call__(study, stopped)
 

@@ -8,8 +8,7 @@ on from its federations' records and checkpoints. Importing this module imports 
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from benchmark.cell import StoppedError
 from benchmark.errors import UserError
 from benchmark.tracking.uri import shown
 from benchmark.tuning.differences import difference
-from benchmark.tuning.owners import OWNER, is_dead, owner
+from benchmark.tuning.owners import OWNER, owner
 from benchmark.tuning.problem import Outcome, Problem, Tried
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
+    from benchmark.tuning.stopped import Stopped
     from benchmark.tuning.trials import Trials
 
 SAMPLERS = ("tpe", "random")
@@ -34,9 +34,8 @@ POLL_SECONDS = 1.0
 REPORTS = 20
 """Of a trial, at most: each is written to the storage."""
 DESCRIPTION, OVERRIDES, KNOWN, STEPS = "description", "overrides", "known", "steps"
-SURPLUS = "surplus"
-"""User attributes: of the study; of a trial, what it ran, which known setting it was, how many
-steps it took, and that somebody else had the last one already."""
+"""User attributes: of the study; of a trial, what it ran, which known setting it was, and how many
+steps it took."""
 
 
 class _SurplusError(Exception):
@@ -64,7 +63,7 @@ class Study:
     pruner: str = "none"
     _storage: "RDBStorage" = field(init=False, repr=False)
     _study: "optuna.Study" = field(init=False, repr=False)
-    _waited: dict[int, float] = field(init=False, repr=False, default_factory=dict)
+    _stopped: "Stopped" = field(init=False, repr=False)
 
     def open(self) -> dict[str, Any]:
         """Make the study or find it again.
@@ -80,6 +79,7 @@ class Study:
 
         from benchmark.tuning.pruning import MAKERS
         from benchmark.tuning.sampling import Seeded
+        from benchmark.tuning.stopped import Stopped
         from benchmark.tuning.storage import connect, faults, quiet
 
         wanted = self.describe()
@@ -93,6 +93,7 @@ class Study:
                 pruner=MAKERS[self.pruner](self.problem.steps),
                 load_if_exists=True,
             )
+            self._stopped = Stopped(self._study, self._storage)
             # In this order: another process that makes it now describes it before its trials.
             untouched = not self._study.get_trials(deepcopy=False)
             found = self._study.user_attrs.get(DESCRIPTION)
@@ -129,21 +130,19 @@ class Study:
         Raises:
             UserError: the storage fails; what is finished stays.
         """
-        import optuna
+        from optuna.trial import TrialState
 
         from benchmark.tuning.storage import faults, quiet
 
         with faults(self.url), quiet():
             while (finished := len(self.finished())) < trials and time.time() < until:
-                self._give_up_the_dead()
-                optuna.storages.fail_stale_trials(self._study)
-                self._take_up_the_stopped()
-                running = self._in(optuna.trial.TrialState.RUNNING)
+                self._stopped.take_up()
+                running = self._in(TrialState.RUNNING)
                 if finished + len(running) < trials:
                     self._one(trials, tell)
                 else:
                     # Others run the last ones, or have died and will be found out.
-                    self._start_clocks(running)
+                    self._stopped.start_clocks(running)
                     time.sleep(POLL_SECONDS)
         return self.tried()
 
@@ -174,49 +173,15 @@ class Study:
     def _in(self, *states: Any) -> "list[FrozenTrial]":
         return self._study.get_trials(deepcopy=False, states=states or None)
 
-    def _give_up_the_dead(self) -> None:
-        """End the trials of processes of this machine that have ended."""
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        for trial in self._in(TrialState.RUNNING):
-            if OWNER in trial.user_attrs and is_dead(trial.user_attrs[OWNER]):
-                with suppress(UpdateFinishedTrialError):
-                    self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-
-    def _take_up_the_stopped(self) -> None:
-        """Have what was stopped, by whatever and whenever, tried again with its parameters.
-
-        Seen from what is stored, so that a kill between an end and this loses nothing.
-        """
-        from optuna.trial import TrialState
-
-        from benchmark.tuning.storage import Again
-
-        trials = self._in()
-        taken_up = {_stopped_before(trial) for trial in trials}
-        for trial in trials:
-            stopped = trial.state == TrialState.FAIL and SURPLUS not in trial.user_attrs
-            if stopped and trial.number not in taken_up:
-                Again()(self._study, trial)
-
-    def _start_clocks(self, running: "Sequence[FrozenTrial]") -> None:
-        """Optuna never gives up a trial whose process died before its first heartbeat."""
-        from benchmark.tuning.storage import GRACE_SECONDS
-
-        for trial in running:
-            since = self._waited.setdefault(trial.number, time.monotonic())
-            if time.monotonic() - since > 2 * GRACE_SECONDS:
-                self._storage.record_heartbeat(trial._trial_id)
-                self._waited[trial.number] = math.inf
-
     def _one(self, trials: int, tell: Callable[[Tried], None]) -> None:
         """One trial; whatever stops it, its parameters are tried again."""
         from optuna.exceptions import TrialPruned
 
+        from benchmark.tuning.stopped import SURPLUS
+
         def objective(trial: "optuna.Trial") -> tuple[float, ...]:
             trial.set_user_attr(OWNER, owner())
-            if self._is_surplus(trial, trials):
+            if self._stopped.is_surplus(trial, trials):
                 trial.set_user_attr(SURPLUS, True)
                 raise _SurplusError
             try:
@@ -234,21 +199,6 @@ class Study:
             # Another process took it for dead and tries again.
             if "Cannot tell a" not in str(error):
                 raise
-
-    def _is_surplus(self, trial: "optuna.Trial", trials: int) -> bool:
-        from optuna.trial import TrialState
-
-        failed = TrialState.FAIL
-        trials_now = self._in()
-        earlier = [t for t in trials_now if t.state != failed and t.number < trial.number]
-        # Two processes that made the study together both put the known settings in, and two
-        # that found a dead one may both have its trial tried again.
-        same = [(t.user_attrs.get(KNOWN), _stopped_before(t)) for t in earlier]
-        known, before = trial.user_attrs.get(KNOWN), _stopped_before(trials_now[trial.number])
-        return len(earlier) >= trials or any(
-            (known is not None and known == k) or (before is not None and before == b)
-            for k, b in same
-        )
 
     def _evaluate(self, trial: "optuna.Trial") -> tuple[float, ...]:
         chosen = self.problem.space.suggest(trial)
@@ -291,8 +241,3 @@ def _tried(trial: "FrozenTrial") -> Tried:
         pruned=trial.state == TrialState.PRUNED,
         steps=trial.user_attrs.get(STEPS, 0),
     )
-
-
-def _stopped_before(trial: "FrozenTrial") -> int | None:
-    history = trial.system_attrs.get("retry_history")
-    return history[-1] if history else None
