@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.files import atomic_file
 from benchmark.leaderboard.statistics import estimate
 from benchmark.tuning.drawing import PARETO, save_front
-from benchmark.tuning.federations import MEASURED_ON, TOLERANCE, mean
+from benchmark.tuning.federations import TOLERANCE, mean
 from benchmark.tuning.pareto import front, undominated
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated
@@ -28,17 +28,6 @@ class DefenseReport(Report):
     def front(self) -> list[Tried]:
         """The undominated trials."""
         return front(self.tried, self.description["directions"])
-
-    @property
-    def command(self) -> str | None:
-        """One federation with the winning defense under its worst case, on the first fresh seed."""
-        winner = self.reevaluation.winner
-        if winner is None:
-            return None
-        seed = f"seed={self.reevaluation.seeds[0]}"
-        chosen = [*winner.overrides, *winner.against]
-        words = [*self.overrides, f"{MEASURED_ON}=test", *chosen, seed]
-        return "python -m benchmark run " + shlex.join(words)
 
     def budget(self) -> dict[str, int]:
         """What the search took: all trials whole, none of them is pruned."""

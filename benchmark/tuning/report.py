@@ -38,12 +38,13 @@ class Report:
 
     @property
     def command(self) -> str | None:
-        """One federation under the winning attack, on the test users and the first fresh seed."""
+        """One federation with the winner, and against its worst case, on the first fresh seed."""
         winner = self.reevaluation.winner
         if winner is None:
             return None
         seed = f"seed={self.reevaluation.seeds[0]}"
-        words = [*self.overrides, f"{MEASURED_ON}=test", *winner.overrides, seed]
+        chosen = [*winner.overrides, *winner.against]
+        words = [*self.overrides, f"{MEASURED_ON}=test", *chosen, seed]
         return "python -m benchmark run " + shlex.join(words)
 
     def write(self, folder: Path) -> list[Path]:
