@@ -45,6 +45,15 @@ TOY = ["federation.rounds=4", "federation.clients_per_round=2", "federation.loca
 TOY += ["federation.checkpoint_every=1", "federation.evaluate_every=2"]
 
 
+@dataclass
+class _Running:
+    """A clocked function that has not returned; ``inner`` is the time of clocked ones inside."""
+
+    part: str
+    start: float
+    inner: float = 0.0
+
+
 class Clock:
     """Adds up the time spent inside functions, that of clocked functions inside them left out.
 
@@ -55,7 +64,19 @@ class Clock:
     def __init__(self, now: Callable[[], float] = time.perf_counter):
         self.now = now
         self.spent: defaultdict[str, float] = defaultdict(float)
-        self._inner: list[float] = []
+        self._running: list[_Running] = []
+
+    def read(self) -> dict[str, float]:
+        """Seconds by part up to this moment, functions that still run included.
+
+        All parts together are thereby never more than the time between two readings. For the
+        thread whose functions are clocked; from another one, ``spent`` is what has returned.
+        """
+        spent, later = self.spent.copy(), self.now()
+        for running in reversed(self._running):
+            spent[running.part] += later - running.start - running.inner
+            later = running.start
+        return spent
 
     @contextmanager
     def around(self, part: str, owner: Any, *names: str) -> Iterator[None]:
@@ -71,15 +92,15 @@ class Clock:
 
         @wraps(function)
         def counted(*given: Any, **named: Any) -> Any:
-            self._inner.append(0.0)
-            start = self.now()
+            self._running.append(_Running(part, self.now()))
             try:
                 return function(*given, **named)
             finally:
-                took = self.now() - start
-                self.spent[part] += took - self._inner.pop()
-                if self._inner:
-                    self._inner[-1] += took
+                done = self._running.pop()
+                took = self.now() - done.start
+                self.spent[part] += took - done.inner
+                if self._running:
+                    self._running[-1].inner += took
 
         return counted
 
@@ -113,12 +134,12 @@ def observe(overrides: Sequence[str], store: Path | None, folder: Path) -> Round
     cell = Cell.of([*overrides, "tracking=none"])
     tracker = Tracker(uri=f"sqlite:///{store}", flush_seconds=1.0) if store else NoTracker()
     clock, beside = Clock(), Clock(time.thread_time)
-    moments: list[tuple[float, defaultdict[str, float], float]] = []
+    moments: list[tuple[float, dict[str, float], float]] = []
     tell = clock.clocked(TRACKING, tracker.round)
 
     def on_round(round: int, metrics: dict[str, float]) -> None:
         tell(cell.id, round, metrics)
-        moments.append((time.perf_counter(), clock.spent.copy(), beside.spent[TRACKING]))
+        moments.append((time.perf_counter(), clock.read(), beside.spent[TRACKING]))
 
     engine = config.target("engine", cell.config["engine"])
     with (

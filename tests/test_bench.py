@@ -145,6 +145,17 @@ def test_a_clock_leaves_out_what_is_clocked_inside():
     assert clock.spent == {"inner": 3.0, "outer": 7.0}
 
 
+def test_a_clock_is_read_while_what_it_clocks_still_runs():
+    now = iter([0.0, 2.0, 5.0, 6.0, 10.0, 11.0, 12.0])
+    clock = overhead.Clock(lambda: next(now))
+    seen = []
+    inner = clock.clocked("inner", lambda: None)
+    reading = clock.clocked("inner", lambda: seen.append(clock.read()))
+    clock.clocked("outer", lambda: (inner(), reading()))()
+    assert seen == [{"inner": 7.0, "outer": 3.0}]
+    assert clock.spent == {"inner": 8.0, "outer": 4.0}
+
+
 @pytest.mark.slow
 def test_overhead_adds_up_to_a_round():
     small = toy(overhead)["small"]
