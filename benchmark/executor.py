@@ -7,8 +7,9 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 
 from benchmark.cell import Cell
 from benchmark.record import Record
+
+IMPORTED = "benchmark.training"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -105,25 +109,46 @@ class LocalExecutor(Executor):
 def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
     """A new process of one torch thread that serves the other end of a pipe.
 
+    It is forked from a server that has imported what runs cells, which takes seconds. The server
+    has no more threads than one and no CUDA, so that a fork of it is sound; it is started with
+    the first process, and ends with this one.
+
     Args:
         serve: is given its end of the pipe, then ``arguments``.
         arguments: can be pickled.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([IMPORTED])
+    with _one_thread_for_children():
+        forkserver.ensure_running()
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
-    # Read by the OpenMP runtime when the child loads it.
-    previous = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        process.start()
-    finally:
-        if previous is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = previous
+    given = (dict(os.environ) | ONE_THREAD, serve, theirs, *arguments)
+    process = context.Process(target=_begin, args=given, daemon=True)
+    process.start()
     theirs.close()
     return process, ours
+
+
+@contextmanager
+def _one_thread_for_children() -> Iterator[None]:
+    """The OpenMP runtime reads its variable when it is loaded."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _begin(environment: dict[str, str], serve: Callable[..., None], *arguments: Any) -> None:
+    """Serve; the server's environment is that of its start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    serve(*arguments)
 
 
 def ending(process: BaseProcess) -> str:

@@ -45,6 +45,14 @@ def state(pid: int) -> str:
         return "X"
 
 
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def gone(pids: Iterable[int]) -> bool:
     return all(state(pid) in "ZX" for pid in pids)
 

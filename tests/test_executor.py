@@ -3,20 +3,30 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmark import cell as cells
-from benchmark.executor import Failed, Finished, LocalExecutor, Round, Started
-from tests.running import files, tiny
+from benchmark.executor import (
+    IMPORTED,
+    ONE_THREAD,
+    Failed,
+    Finished,
+    LocalExecutor,
+    Round,
+    Started,
+)
+from tests.running import ROOT, files, tiny
 
 
-def kill_worker(by: signal.Signals = signal.SIGKILL) -> None:
+def kill_worker() -> None:
     """What the kernel does when memory runs out; returns when the process is gone."""
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
-    os.kill(worker.pid, by)
+    os.kill(worker.pid, signal.SIGKILL)
     worker.join()
 
 
@@ -59,21 +69,49 @@ def test_workers_that_are_killed_take_nothing_else_down(workplace: Path) -> None
     assert multiprocessing.active_children() == []
 
 
+TOLD_TO_END = """
+import multiprocessing, os, signal
+from pathlib import Path
+from benchmark.executor import Failed, LocalExecutor, Round
+from tests.running import tiny
+for event in LocalExecutor(workers=1).run([tiny("federation.rounds=5000")], Path("suite")):
+    match event:
+        case Round(round=0):
+            (worker,) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGTERM)
+        case Failed():
+            print(event.reason)
+"""
+
+
 @pytest.mark.slow
-def test_a_worker_that_is_told_to_end_says_nothing_of_its_own(
-    workplace: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_worker_that_is_told_to_end_says_nothing_of_its_own(workplace: Path) -> None:
     """Lightning takes the signal for the worker, which is in the middle of a round."""
-    long = tiny("federation.rounds=5000")
-    failed = []
-    for event in LocalExecutor(workers=1).run([long], workplace / "suite"):
-        match event:
-            case Round(round=0):
-                kill_worker(signal.SIGTERM)
-            case Failed():
-                failed.append(event.reason)
-    assert failed == ["its worker died: signal SIGTERM"]
-    assert "Traceback" not in capfd.readouterr().err
+    # In a program of its own: workers write where their server's stderr went when it started.
+    done = program(TOLD_TO_END)
+    assert done.stdout == "its worker died: signal SIGTERM\n"
+    assert done.stderr == ""
+
+
+NO_GPU = f"""
+import os, torch
+asked = []
+for name in ("is_available", "device_count", "init", "_lazy_init"):
+    setattr(torch.cuda, name, lambda *_, name=name: asked.append(name) or 0)
+import {IMPORTED}
+print(len(os.listdir("/proc/self/task")), asked)
+"""
+
+
+def test_what_workers_are_forked_from_has_one_thread_and_no_gpu() -> None:
+    assert program(NO_GPU).stdout == "1 []\n"
+
+
+def program(text: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
+    )
 
 
 @pytest.mark.slow

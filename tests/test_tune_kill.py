@@ -16,7 +16,17 @@ from optuna.trial import TrialState
 
 from benchmark.tuning.stopped import SURPLUS
 from tests.running import ROOT, TINY
-from tests.stopping import Program, descendants, finish, go_on, halt_when, kill_group, state
+from tests.stopping import (
+    Program,
+    command,
+    descendants,
+    finish,
+    go_on,
+    halt_when,
+    kill_group,
+    parent,
+    state,
+)
 from tests.test_kill_resume import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -70,9 +80,8 @@ class Tuner:
 
 
 def is_worker(pid: int) -> bool:
-    """Not the helper that Python's multiprocessing starts beside them."""
-    command = Path(f"/proc/{pid}/cmdline").read_text()
-    return "spawn_main" in command and state(pid) != "Z"
+    """Not the server that workers are forked from, nor Python's helper beside it."""
+    return "forkserver" in command(parent(pid)) and state(pid) != "Z"
 
 
 @pytest.fixture
