@@ -69,7 +69,7 @@ STORAGE := sqlite:///results/tuning.db
 dashboard: setup ## open optuna-dashboard on the studies, at 127.0.0.1:8080 (PORT=..., STORAGE=URL)
 	@if [ "$(STORAGE)" = sqlite:///results/tuning.db ] && [ ! -e results/tuning.db ]; then \
 	echo "no study yet: make tune, or python -m benchmark tune attack" >&2; exit 2; fi
-	optuna-dashboard "$(STORAGE)" --host 127.0.0.1 --port $${PORT:-8080}
+	optuna-dashboard "$(patsubst journal:///%,%,$(STORAGE))" --host 127.0.0.1 --port $${PORT:-8080}
 
 .PHONY: test
 test: setup ## the quick tests, under 4 minutes on 2 cores

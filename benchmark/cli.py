@@ -115,7 +115,19 @@ def _parser() -> argparse.ArgumentParser:
         "--params", type=Path, metavar="FILE", help="the studies and the budget of a params.yaml"
     )
     sub.add_argument(
-        "--storage", metavar="URL", help="database of studies; by default RESULTS/tuning.db"
+        "--storage",
+        metavar="URL",
+        help="of studies: sqlite:///FILE.db (by default RESULTS/tuning.db), journal:///FILE.log "
+        "where machines share a folder, postgresql://USER@HOST/DATABASE or mysql://... where they "
+        "share a server; the same command with the same URL and --name joins a study",
+    )
+    sub.add_argument(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="STUDY",
+        help="attack, defense: try the best settings of an earlier study of the same storage "
+        "first, on another defense for example; repeatable",
     )
     sub.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
     sub.add_argument(

@@ -1,39 +1,21 @@
 """Studies: what is tried, in what order, and what survives a stop."""
 
-import multiprocessing
-import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import optuna
 import pytest
-from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RetryHeartbeatStaleTrialCallback
-from optuna.trial import TrialState
 
-from benchmark.errors import UserError
-from benchmark.tuning import storage, study
-from benchmark.tuning.owners import OWNER
+from benchmark.tuning import study
 from benchmark.tuning.problem import Outcome, Report, Tried
 from benchmark.tuning.space import Choices, Range, Searched, Space
-from benchmark.tuning.study import Study
-from tests.tuning_toy import SPACE, Place, Toy, place_in
+from tests.tuning_toy import Place, Toy, place_in
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return place_in(tmp_path)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(storage, "GRACE_SECONDS", 1)
-    monkeypatch.setattr(study, "POLL_SECONDS", 0.05)
+    # The faster one; what a storage is to keep is in test_tuning_stopped.
+    return place_in(tmp_path, "journal")
 
 
 def fields(trials: Sequence[Tried]) -> list[tuple[str, ...]]:
@@ -65,7 +47,7 @@ def test_the_number_is_of_finished_trials_in_total(place: Place) -> None:
     assert told == five[3:]
     assert len(problem.asked) == 2
     # A stop in between changes no draw.
-    assert fields(Place(place.folder).run(5, name="at once")) == fields(five)
+    assert fields(place.run(5, name="at once")) == fields(five)
     place.is_sound(5)
 
 
@@ -103,65 +85,6 @@ def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -
 
     assert good(tpe) > 2 * good(random)
     assert sum(not trial.feasible for trial in tpe) < sum(not trial.feasible for trial in random)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, UserError])
-@pytest.mark.parametrize("at", [1, 4])
-def test_what_stops_a_trial_does_not_lose_it(
-    place: Place, error: type[BaseException], at: int
-) -> None:
-    undisturbed = fields(Place(place.folder).run(6, name="undisturbed"))
-
-    def stop(number: int) -> None:
-        if number == at:
-            raise error
-
-    problem = Toy(before=stop)
-    with pytest.raises(error):
-        place.run(6, problem)
-    tried = place.run(6)
-    place.is_sound(6)
-    assert problem.asked[-1] in fields(tried)
-    assert fields(tried)[: at - 1] == undisturbed[: at - 1]
-    assert sorted(str(trial.known) for trial in tried) == ["None"] * 4 + ["narrow", "wide"]
-
-
-@pytest.mark.parametrize("beat", [True, False])
-def test_a_trial_whose_process_died_is_run_again(place: Place, impatient: None, beat: bool) -> None:
-    """Died before its first heartbeat, or after it."""
-    place.run(3)
-    opened = place.study()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dead = opened._study.ask()
-    chosen = SPACE.suggest(dead)
-    if beat:
-        opened._storage.record_heartbeat(dead._trial_id)
-    tried = place.run(5)
-    place.is_sound(5)
-    assert place.trials()[dead.number].state == TrialState.FAIL
-    assert tuple(chosen) in fields(tried)
-    assert len(set(fields(tried))) == 5
-
-
-def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> None:
-    def give_up(number: int) -> None:
-        if number != 3:
-            return
-        # What another process does that sees no heartbeat.
-        other = optuna.load_study(study_name="toy", storage=place.url)
-        (running,) = other.get_trials(states=(TrialState.RUNNING,))
-        other._storage.set_trial_state_values(running._trial_id, TrialState.FAIL)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            RetryHeartbeatStaleTrialCallback()(other, running)
-
-    problem = Toy(before=give_up)
-    tried = place.run(5, problem)
-    place.is_sound(5)
-    assert len(problem.asked) == 6
-    assert problem.asked[2] == problem.asked[3]
-    assert len(set(fields(tried))) == 5
 
 
 @pytest.mark.parametrize(
@@ -214,89 +137,3 @@ def test_no_trial_begins_after_the_time(place: Place, monkeypatch: pytest.Monkey
     tried = place.study(problem).run(5, lambda trial: None, until=1001.5)
     assert len(tried) == 2
     assert place.study(problem).run(5, lambda trial: None, until=1002.0) == tried
-
-
-def test_the_trial_of_a_dead_process_is_tried_again_at_once(place: Place) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    worker = spawn.Process(target=die_in_the_third, args=(place.folder,))
-    worker.start()
-    worker.join()
-    assert worker.exitcode == 1
-    (dead,) = (t for t in place.trials() if t.state == TrialState.RUNNING)
-    tried = place.run(4)
-    place.is_sound(4)
-    assert dead.user_attrs[OWNER] not in [t.user_attrs[OWNER] for t in place.trials()[3:]]
-    assert tuple(dead.user_attrs["overrides"]) in fields(tried)
-
-
-def test_a_kill_between_a_trials_end_and_its_repetition_loses_nothing(place: Place) -> None:
-    opened = place.study()
-    opened.run(3, lambda trial: None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        stopped = opened._study.ask()
-        chosen = SPACE.suggest(stopped)
-        opened._study.tell(stopped, state=TrialState.FAIL)
-    tried = place.run(5)
-    place.is_sound(5)
-    assert tuple(chosen) in fields(tried)
-
-
-def test_of_two_repetitions_one_gives_way_though_the_other_is_stopped_again(place: Place) -> None:
-    opened = place.study()
-    opened.run(2, lambda trial: None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        stopped = opened._study.ask()
-        chosen = SPACE.suggest(stopped)
-        opened._study.tell(stopped, state=TrialState.FAIL)
-        for _ in range(2):
-            storage.Again()(opened._study, opened._study.trials[stopped.number])
-        again = opened._study.ask()
-        assert SPACE.suggest(again) == chosen
-        opened._study.tell(again, state=TrialState.FAIL)
-    tried = place.run(4)
-    place.is_sound(4)
-    assert fields(tried).count(tuple(chosen)) == 1
-
-
-def die_in_the_third(folder: Path) -> None:
-    Place(folder).run(4, Toy(before=lambda number: os._exit(1) if number == 3 else None))
-
-
-def work(folder: Path, trials: int) -> None:
-    Place(folder).run(trials)
-
-
-@pytest.mark.timeout(120)
-def test_two_processes_on_one_study(place: Place) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=work, args=(place.folder, 12)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    place.is_sound(12)
-    tried = place.run(12)
-    assert len(set(fields(tried))) == 12
-    assert sorted(str(trial.known) for trial in tried) == ["None"] * 10 + ["narrow", "wide"]
-
-
-def test_the_last_trial_is_run_by_one(place: Place) -> None:
-    """Another process takes it between the look and the claim."""
-    place.run(3)
-    opened, problem = place.study(late := Toy()), late
-    waiting = iter([place.study()])
-    claimed = partial(next, waiting, None)
-
-    def look(*states: Any) -> list[optuna.trial.FrozenTrial]:
-        found = Study._in(opened, *states)
-        if states == (TrialState.RUNNING,) and (other := claimed()):
-            other.run(4, lambda trial: None)
-        return found
-
-    opened._in = look  # type: ignore[method-assign]
-    assert len(opened.run(4, lambda trial: None)) == 4
-    assert problem.asked == []
-    place.is_sound(4)

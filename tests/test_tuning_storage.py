@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from benchmark.errors import UserError
+from benchmark.tuning.journal import Journal
 from benchmark.tuning.space import Space
+from benchmark.tuning.storage import Again, quiet
 from benchmark.tuning.study import Study
 from tests.tuning_toy import SPACE, Place, Toy, place_in
 
@@ -66,6 +70,10 @@ def text(folder: Path) -> str:
     return f"sqlite:///{folder}/thesis.tex"
 
 
+def journal_of_text(folder: Path) -> str:
+    return text(folder).replace("sqlite", "journal")
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -73,6 +81,9 @@ def text(folder: Path) -> str:
         (text, ["is no SQLite database"]),
         (lambda folder: f"sqlite:///{folder}", ["is a folder"]),
         (lambda folder: "sqlite://", ["no file"]),
+        (journal_of_text, ["is no journal of Optuna"]),
+        (lambda folder: f"journal:///{folder}", ["is a folder"]),
+        (lambda folder: "journal://", ["no file"]),
         (lambda folder: "nonsense", ["nonsense"]),
         (lambda folder: "mongodb://me:secret@here/x", ["mongodb", "me:***@here"]),
         (lambda folder: "postgresql://me:secret@localhost:1/x", ["me:***@localhost"]),
@@ -94,12 +105,44 @@ def test_a_storage_that_cannot_be(
 
 def test_a_storage_that_goes_away_is_said_in_a_line(place: Place) -> None:
     def drop(number: int) -> None:
-        with closing(sqlite3.connect(place.folder / "tuning.db")) as database:
+        with closing(sqlite3.connect(place.file)) as database:
             database.execute("drop table trials")
             database.commit()
 
     with pytest.raises(UserError, match=r"storage sqlite:///.*no such table: trials"):
         place.run(3, Toy(before=drop))
+
+
+def test_a_journal_that_is_damaged_meanwhile_is_said_in_a_line(tmp_path: Path) -> None:
+    place = place_in(tmp_path, "journal")
+
+    def damage(number: int) -> None:
+        with place.file.open("a") as stream:
+            stream.write("half a li\n")
+
+    with pytest.raises(UserError, match=r"storage journal:///.*an entry is damaged"):
+        place.run(3, Toy(before=damage))
+
+
+def test_a_trial_of_a_journal_is_stale_by_the_clock_of_who_looks(tmp_path: Path) -> None:
+    warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")
+    clock = [0.0]
+    file = tmp_path / "studies.log"
+    with quiet():
+        own, other = (Journal(file, 5, 30, Again(), lambda: clock[0]) for _ in range(2))
+    study = optuna.create_study(storage=other)
+    beaten, silent = study.ask()._trial_id, study.ask()._trial_id
+    beats = {0: True, 20: True, 31: False, 50: False, 51: False}
+    seen = {}
+    for at, beat in beats.items():
+        clock[0] = at
+        if beat:
+            other.record_heartbeat(beaten)
+        seen[at] = own._get_stale_trial_ids(study._study_id)
+    assert seen == {0: [], 20: [], 31: [silent], 50: [silent], 51: [beaten, silent]}
+    own.set_trial_state_values(beaten, TrialState.FAIL)
+    other.record_heartbeat(beaten)
+    assert own._get_stale_trial_ids(study._study_id) == [silent]
 
 
 def test_a_description_holds_plain_values(place: Place) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import yaml
 from optuna.trial import TrialState
 
 from benchmark.tuning.problem import Direction, Outcome, Report, Tried
 from benchmark.tuning.space import Choices, Range, Space
 from benchmark.tuning.stopped import SURPLUS
+from benchmark.tuning.storage import connect
 from benchmark.tuning.study import Study
 
 SPACE = Space(
@@ -51,6 +53,11 @@ class Toy:
     def known(self) -> dict[str, dict[str, Any]]:
         return self.settings
 
+    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
+        words = [word.removeprefix("attack.").partition("=") for word in chosen]
+        section = {key: yaml.safe_load(value) for key, _, value in words}
+        return self.space.point(section | {"name": section["attack"]})
+
     def prepare(self, workers: int) -> None: ...
 
     def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
@@ -65,13 +72,18 @@ class Toy:
 
 @dataclass(frozen=True)
 class Place:
-    """A database of studies."""
+    """A database of studies, or a journal of them."""
 
     folder: Path
+    scheme: str = "sqlite"
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "tuning.db"
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.folder / 'tuning.db'}"
+        return f"{self.scheme}:///{self.file}"
 
     def study(self, problem: Toy | None = None, **other: Any) -> Study:
         options = {"name": "toy", "sampler": "tpe", "seed": 0} | other
@@ -83,11 +95,11 @@ class Place:
         return self.study(problem, **other).run(trials, lambda trial: None)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        return optuna.load_study(study_name="toy", storage=self.url).trials
+        return optuna.load_study(study_name="toy", storage=connect(self.url)).trials
 
     def content(self) -> list[str]:
         """All rows of all tables."""
-        with closing(sqlite3.connect(self.folder / "tuning.db")) as database:
+        with closing(sqlite3.connect(self.file)) as database:
             return list(database.iterdump())
 
     def is_sound(self, count: int) -> None:
@@ -109,6 +121,6 @@ def retried(trial: optuna.trial.FrozenTrial) -> bool:
     return "retry_history" in trial.system_attrs
 
 
-def place_in(folder: Path) -> Place:
+def place_in(folder: Path, scheme: str = "sqlite") -> Place:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return Place(folder)
+    return Place(folder, scheme)

@@ -1,6 +1,7 @@
 """Where runs are tracked: the address is checked before anything is started."""
 
 import os
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -76,12 +77,23 @@ def _parts(uri: str) -> tuple[str, str, str | None]:
 
 def sqlite_fault(file: Path | None) -> str | None:
     """Why no SQLite database can be at ``file``; None if one can."""
+    return file_fault(file, "SQLite database", _is_sqlite)
+
+
+def file_fault(file: Path | None, what: str, is_one: Callable[[Path], bool]) -> str | None:
+    """Why a file cannot be what it is to be, or be made; None if it can.
+
+    Args:
+        file: None if an address names none.
+        what: it is to be.
+        is_one: whether a file that is not empty is.
+    """
     if file is None:
         return "no file"
     if file.is_dir():
         return f"{file} is a folder"
-    if file.is_file() and file.stat().st_size and not _is_sqlite(file):
-        return f"{file} is no SQLite database"
+    if file.is_file() and file.stat().st_size and not is_one(file):
+        return f"{file} is no {what}"
     existing = next(parent for parent in file.absolute().parents if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         return f"{existing} cannot be written to"

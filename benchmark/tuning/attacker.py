@@ -1,6 +1,6 @@
 """The attacker's problem: the strongest backdoor against one defense that nobody notices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,12 @@ class Attacker:
 
     def known(self) -> dict[str, dict[str, Any]]:
         """The fixed attacks that lie in the space and earlier finds, as trials' parameters."""
-        return known(self.space, self.federations.common, self.fixed(), self.earlier)
+        return known(self.point, self.fixed(), self.earlier)
+
+    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
+        """A choice as a trial's parameters; None outside of the space."""
+        whole = config.compose([*self.federations.common, *chosen])
+        return self.space.point(whole[self.space.group])
 
     @property
     def steps(self) -> int:
@@ -134,26 +139,21 @@ class Attacker:
 
 
 def known(
-    space: Space,
-    common: Sequence[str],
+    point: Callable[[Sequence[str]], dict[str, Any] | None],
     fixed: Sequence[Sequence[str]],
     earlier: Sequence[Sequence[str]],
 ) -> dict[str, dict[str, Any]]:
     """Settings that lie in a space, as trials' parameters.
 
     Args:
-        space: of one group.
-        common: overrides that all federations have.
+        point: see :meth:`benchmark.tuning.problem.Problem.point`.
         fixed: choices as their yamls have them, known by their names.
         earlier: finds, known as ``earlier 1`` and so on.
     """
     named = {chosen[0].partition("=")[2]: chosen for chosen in fixed}
     named |= {f"earlier {i}": chosen for i, chosen in enumerate(earlier, start=1)}
-    points = {
-        name: space.point(config.compose([*common, *chosen])[space.group])
-        for name, chosen in named.items()
-    }
-    return {name: point for name, point in points.items() if point is not None}
+    points = {name: point(chosen) for name, chosen in named.items()}
+    return {name: found for name, found in points.items() if found is not None}
 
 
 def families() -> list[str]:

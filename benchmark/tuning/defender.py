@@ -111,7 +111,12 @@ class Defender:
 
     def known(self) -> dict[str, dict[str, Any]]:
         """The fixed defenses that lie in the space and earlier finds, as trials' parameters."""
-        return known(self.space, self.federations.common, self.fixed(), self.earlier)
+        return known(self.point, self.fixed(), self.earlier)
+
+    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
+        """A choice as a trial's parameters; None outside of the space."""
+        whole = config.compose([*self.federations.common, *chosen])
+        return self.space.point(whole[self.space.group])
 
     @property
     def steps(self) -> int:

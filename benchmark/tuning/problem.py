@@ -52,6 +52,9 @@ class Problem(Protocol):
     def known(self) -> dict[str, dict[str, Any]]:
         """Settings to be tried first: name → a trial's parameters."""
 
+    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
+        """A choice, given as overrides, as a trial's parameters; None outside of the space."""
+
     def prepare(self, workers: int) -> None:
         """Do what all trials need, over as many processes."""
 

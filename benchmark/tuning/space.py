@@ -115,6 +115,8 @@ class Space:
     def point(self, section: Mapping[str, Any]) -> dict[str, Any] | None:
         """A resolved section of a configuration as a trial's parameters, None if outside."""
         family, values = section["name"], dict[str, Any]()
+        if family not in self.families:
+            return None
         for name, searched in self.families[family].items():
             if _holds(searched.when, values):
                 if section[name] not in searched:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmark.tuning import storage as storages
 from benchmark.tuning.owners import OWNER, is_dead
-from benchmark.tuning.study import KNOWN
+from benchmark.tuning.stored import KNOWN
 
 SURPLUS = "surplus"
 """User attribute of a trial: somebody else had the last one, or this very setting, already."""
@@ -32,7 +31,7 @@ class Stopped:
     """
 
     study: optuna.Study
-    storage: RDBStorage
+    storage: storages.Storage
     _waited: dict[int, float] = field(init=False, repr=False, default_factory=dict)
 
     def take_up(self) -> None:

@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from benchmark.errors import UserError
-from benchmark.tracking.uri import database_file, shown, sqlite_fault
+from benchmark.tracking.uri import database_file, file_fault, shown, sqlite_fault
+from benchmark.tuning.journal import Journal, is_journal
 from benchmark.tuning.owners import OWNER
 
 HEARTBEAT_SECONDS = 5
@@ -27,7 +28,12 @@ GRACE_SECONDS = 30
 that it was given up, and its result is not counted."""
 PATIENCE_SECONDS = 60
 """For another process that writes to the same SQLite file."""
-VALID = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE"
+VALID = (
+    "sqlite:///FILE.db, journal:///FILE.log, postgresql://USER@HOST/DATABASE, "
+    "mysql://USER@HOST/DATABASE"
+)
+
+Storage = RDBStorage | Journal
 
 
 class Again(RetryHeartbeatStaleTrialCallback):
@@ -41,22 +47,30 @@ class Again(RetryHeartbeatStaleTrialCallback):
         super().__call__(study, stopped)
 
 
-def connect(url: str) -> RDBStorage:
+def connect(url: str) -> Storage:
     """Open a storage; its tables are made where they are not.
 
     Raises:
         UserError: no database can be reached or kept there; says why.
     """
+    scheme = url.partition(":")[0].partition("+")[0]
+    file = database_file(url) if scheme in ("sqlite", "journal") else None
     options: dict[str, Any] = {}
-    if url.partition(":")[0].partition("+")[0] == "sqlite":
-        file = database_file(url)
-        if (fault := sqlite_fault(file)) is not None:
-            raise _refusal(url, fault)
+    fault = None
+    if scheme == "sqlite":
+        fault = sqlite_fault(file)
         options["connect_args"] = {"timeout": PATIENCE_SECONDS}
+    elif scheme == "journal":
+        fault = file_fault(file, "journal of Optuna", is_journal)
+    if fault is not None:
+        raise _refusal(url, fault)
     with faults(url), quiet():
-        _check_free(url)
-        if url.startswith("sqlite") and file is not None:
+        if scheme != "journal":
+            _check_free(url)
+        if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
+        if file is not None and scheme == "journal":
+            return Journal(file, HEARTBEAT_SECONDS, GRACE_SECONDS, Again())
         return _made(url, options)
 
 
@@ -89,7 +103,8 @@ def _check_free(url: str) -> None:
     try:
         engine = sqlalchemy.create_engine(url)
     except ImportError as error:
-        raise _refusal(url, _first_line(error)) from error
+        driver = "install its driver, such as psycopg[binary] or mysqlclient"
+        raise _refusal(url, f"{_first_line(error)}: {driver}") from error
     try:
         tables = sqlalchemy.inspect(engine).get_table_names()
     finally:
@@ -115,7 +130,7 @@ def faults(url: str) -> Iterator[None]:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _first_line(error: BaseException) -> str:

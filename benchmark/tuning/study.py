@@ -8,7 +8,7 @@ on from its federations' records and checkpoints. Importing this module imports 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 from benchmark.cell import StoppedError
 from benchmark.errors import UserError
 from benchmark.tracking.uri import shown
+from benchmark.tuning import stored
 from benchmark.tuning.differences import difference
 from benchmark.tuning.owners import OWNER, owner
-from benchmark.tuning.problem import Outcome, Problem, Tried
+from benchmark.tuning.problem import Problem, Tried
+from benchmark.tuning.stored import DESCRIPTION, KNOWN, OVERRIDES, STEPS
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
     from benchmark.tuning.stopped import Stopped
+    from benchmark.tuning.storage import Storage
     from benchmark.tuning.trials import Trials
 
 SAMPLERS = ("tpe", "random")
@@ -33,9 +35,6 @@ PRUNERS = ("median", "hyperband", "none")
 POLL_SECONDS = 1.0
 REPORTS = 20
 """Of a trial, at most: each is written to the storage."""
-DESCRIPTION, OVERRIDES, KNOWN, STEPS = "description", "overrides", "known", "steps"
-"""User attributes: of the study; of a trial, what it ran, which known setting it was, and how many
-steps it took."""
 
 
 class _SurplusError(Exception):
@@ -53,6 +52,9 @@ class Study:
         sampler: one of :data:`SAMPLERS`.
         seed: of the sampler.
         pruner: one of :data:`PRUNERS`; a study of several directions never prunes.
+        warm_start: earlier studies in the same storage, whose best settings are tried first.
+        earlier: these settings, once it is open, as :func:`benchmark.tuning.warm_start.points`
+            has them.
     """
 
     url: str
@@ -61,7 +63,9 @@ class Study:
     sampler: str
     seed: int
     pruner: str = "none"
-    _storage: "RDBStorage" = field(init=False, repr=False)
+    warm_start: Sequence[str] = ()
+    earlier: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
+    _storage: "Storage" = field(init=False, repr=False)
     _study: "optuna.Study" = field(init=False, repr=False)
     _stopped: "Stopped" = field(init=False, repr=False)
 
@@ -73,7 +77,7 @@ class Study:
 
         Raises:
             UserError: the storage cannot be reached, or holds another study under this name,
-                which is left as it is.
+                which is left as it is; or a study to start from is none, or of another problem.
         """
         import optuna
 
@@ -81,10 +85,12 @@ class Study:
         from benchmark.tuning.sampling import Seeded
         from benchmark.tuning.stopped import Stopped
         from benchmark.tuning.storage import connect, faults, quiet
+        from benchmark.tuning.warm_start import points
 
         wanted = self.describe()
         self._storage = connect(self.url)
         with faults(self.url), quiet():
+            self.earlier = points(self._storage, self.url, self.warm_start, self.problem)
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=self.name,
@@ -104,7 +110,7 @@ class Study:
                     f"study {self.name} in {shown(self.url)} is another: "
                     f"{difference(found, wanted)}; choose another --name"
                 )
-            for known, point in self.problem.known().items():
+            for known, point in (self.problem.known() | self.earlier).items():
                 self._study.enqueue_trial(point, {KNOWN: known}, skip_if_exists=True)
         return wanted
 
@@ -162,13 +168,11 @@ class Study:
 
     def tried(self) -> list[Tried]:
         """The complete trials, by number."""
-        return [trial for trial in self.finished() if not trial.pruned]
+        return stored.complete(self.finished())
 
     def finished(self) -> list[Tried]:
         """The complete trials and the pruned ones, by number."""
-        from optuna.trial import TrialState
-
-        return [_tried(trial) for trial in self._in(TrialState.COMPLETE, TrialState.PRUNED)]
+        return stored.finished(self._study)
 
     def _in(self, *states: Any) -> "list[FrozenTrial]":
         return self._study.get_trials(deepcopy=False, states=states or None)
@@ -191,7 +195,7 @@ class Study:
 
         def finished(study: "optuna.Study", trial: "FrozenTrial") -> None:
             if OVERRIDES in trial.user_attrs and trial.values is not None:
-                tell(_tried(trial))
+                tell(stored.tried(trial))
 
         try:
             self._study.optimize(objective, 1, catch=(_SurplusError,), callbacks=[finished])
@@ -225,19 +229,3 @@ class Study:
         for name, fact in outcome.facts.items():
             trial.set_user_attr(name, fact)
         return outcome.values
-
-
-def _tried(trial: "FrozenTrial") -> Tried:
-    from optuna.trial import TrialState
-
-    ours = (OVERRIDES, KNOWN, OWNER, STEPS)
-    facts = {k: v for k, v in trial.user_attrs.items() if k not in ours}
-    outcome = Outcome(tuple(trial.values or ()), dict(trial.constraints), facts)
-    return Tried(
-        number=trial.number,
-        overrides=tuple(trial.user_attrs[OVERRIDES]),
-        outcome=outcome,
-        known=trial.user_attrs.get(KNOWN),
-        pruned=trial.state == TrialState.PRUNED,
-        steps=trial.user_attrs.get(STEPS, 0),
-    )

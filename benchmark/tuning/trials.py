@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.files import write_json
+from benchmark.tuning.stored import OVERRIDES
 
 if TYPE_CHECKING:
     import optuna
 
 FILE = "trials.json"
-OVERRIDES = "overrides"
 SCHEMA_VERSION = 1
 
 
@@ -70,8 +70,8 @@ def of(study: "optuna.Study") -> list[Trial]:
             number=trial.number,
             state=trial.state.name.lower(),
             values=list(trial.values or ()) if trial.state.name == "COMPLETE" else [],
-            constraints=dict(trial.constraints or {}),
-            params=dict(trial.params),
+            constraints=dict(sorted((trial.constraints or {}).items())),
+            params=dict(sorted(trial.params.items())),
             overrides=list(trial.user_attrs[OVERRIDES]),
             curve={int(k): float(v) for k, v in trial.intermediate_values.items()},
         )

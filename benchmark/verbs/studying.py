@@ -76,7 +76,8 @@ class Session:
         """A study in this command's storage, not opened yet."""
         seed = self.arguments.sampler_seed if sampler_seed is None else sampler_seed
         sampler, pruner = self.arguments.sampler, self.arguments.pruner
-        return Study(self.url, name, problem, sampler, seed, pruner)
+        earlier = self.arguments.warm_start
+        return Study(self.url, name, problem, sampler, seed, pruner, earlier)
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -103,6 +104,11 @@ class Session:
         trials, minutes = self.arguments.trials, self.arguments.minutes
         progress = Progress(self.console, trials, study.finished(), study.problem.directions)
         self.tell(f"study {study.name} in {shown(self.url)}: {progress} are finished")
+        if study.warm_start:
+            names = ", ".join(study.warm_start)
+            self.tell(
+                f"tried first: {len(study.earlier)} settings of {names} that lie in the space"
+            )
         space, known = study.problem.space, study.problem.known()
         for family in sorted(space.families.keys() - known.keys()):
             text = f"{space.group}={family} lies outside of its own search:, so it is no trial"

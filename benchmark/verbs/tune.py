@@ -15,6 +15,7 @@ OWN = {
     "against": ("defense", "race"),
     "pareto": ("defense",),
     "moves": ("race",),
+    "warm_start": ("attack", "defense"),
     "params": ("attack",),
 }
 """Options that not everything that is tuned has."""
@@ -24,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
     for option, whose in OWN.items():
         if getattr(arguments, option) not in (None, False, []) and arguments.what not in whose:
-            raise UserError(f"--{option} is for tune {' and tune '.join(whose)}")
+            raise UserError(f"--{option.replace('_', '-')} is for tune {' and tune '.join(whose)}")
     if arguments.what != "attack":
         check(arguments)
         return int(import_module(f"benchmark.verbs.tune_{arguments.what}").main(arguments))
