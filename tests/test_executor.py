@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from benchmark.executor import (
     LocalExecutor,
     Round,
     Started,
+    spawn,
 )
 from tests.running import ROOT, files, tiny
 
@@ -91,6 +93,20 @@ def test_a_worker_that_is_told_to_end_says_nothing_of_its_own(workplace: Path) -
     done = program(TOLD_TO_END)
     assert done.stdout == "its worker died: signal SIGTERM\n"
     assert done.stderr == ""
+
+
+def tell_environment(connection: Connection) -> None:
+    connection.send((os.environ.get("FEDBACKDOOR_TOLD"), os.environ["OMP_NUM_THREADS"]))
+
+
+def test_a_worker_has_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that it is forked from may be older."""
+    for told in ("first", "second"):
+        monkeypatch.setenv("FEDBACKDOOR_TOLD", told)
+        process, connection = spawn(tell_environment)
+        assert connection.recv() == (told, "1")
+        process.join()
+        connection.close()
 
 
 NO_GPU = f"""

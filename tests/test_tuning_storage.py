@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from benchmark.errors import UserError
 from benchmark.tuning.journal import Journal
 from benchmark.tuning.space import Space
-from benchmark.tuning.storage import Again, quiet
+from benchmark.tuning.storage import quiet
 from benchmark.tuning.study import Study
 from tests.tuning_toy import SPACE, Place, Toy, place_in
 
@@ -129,7 +129,7 @@ def test_a_trial_of_a_journal_is_stale_by_the_clock_of_who_looks(tmp_path: Path)
     clock = [0.0]
     file = tmp_path / "studies.log"
     with quiet():
-        own, other = (Journal(file, 5, 30, Again(), lambda: clock[0]) for _ in range(2))
+        own, other = (Journal(file, 5, 30, lambda: clock[0]) for _ in range(2))
     study = optuna.create_study(storage=other)
     beaten, silent = study.ask()._trial_id, study.ask()._trial_id
     beats = {0: True, 20: True, 31: False, 50: False, 51: False}

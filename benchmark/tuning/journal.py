@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import JournalStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 HEARTBEAT = "heartbeat"
 """System attribute of a running trial."""
-
-Taken = Callable[[optuna.Study, FrozenTrial], None]
 
 
 @dataclass
@@ -42,20 +39,14 @@ class Journal(JournalStorage, BaseHeartbeat):
         file: made where there is none.
         interval: seconds between heartbeats.
         grace: seconds without one after which a trial is stale.
-        again: told of every stale trial.
         now: what the time is, in seconds.
     """
 
     def __init__(
-        self,
-        file: Path,
-        interval: int,
-        grace: int,
-        again: Taken,
-        now: Callable[[], float] = time.monotonic,
+        self, file: Path, interval: int, grace: int, now: Callable[[], float] = time.monotonic
     ):
         super().__init__(_File(str(file)))
-        self._interval, self._grace, self._again, self._now = interval, grace, again, now
+        self._interval, self._grace, self._now = interval, grace, now
         self._seen: dict[int, _Beat] = {}
 
     def record_heartbeat(self, trial_id: int) -> None:
@@ -78,9 +69,8 @@ class Journal(JournalStorage, BaseHeartbeat):
         """See Optuna."""
         return self._interval
 
-    def get_heartbeat_stale_trial_callback(self) -> Taken:
-        """See Optuna."""
-        return self._again
+    def get_heartbeat_stale_trial_callback(self) -> None:
+        """None: see :class:`benchmark.tuning.stopped.Stopped`."""
 
 
 class _File(JournalFileBackend):

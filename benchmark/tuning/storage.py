@@ -70,7 +70,7 @@ def connect(url: str) -> Storage:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
         if file is not None and scheme == "journal":
-            return Journal(file, HEARTBEAT_SECONDS, GRACE_SECONDS, Again())
+            return Journal(file, HEARTBEAT_SECONDS, GRACE_SECONDS)
         return _made(url, options)
 
 
@@ -81,7 +81,6 @@ def _made(url: str, options: dict[str, Any], attempts: int = 5) -> RDBStorage:
             engine_kwargs=options,
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=Again(),
         )
     except (ImportError, RuntimeError) as error:
         # No driver for this database; tables of another version of Optuna.
