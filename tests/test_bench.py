@@ -263,5 +263,7 @@ def test_samplers_are_compared_on_what_their_studies_found(workplace: Path):
         study = json.loads(Path("studies", name, "tuning.json").read_text())
         assert study["description"]["sampler"] == row["sampler"]
         assert len(study["trials"]) == 3
+        feasible = [t["outcome"]["values"][0] for t in study["trials"] if t["feasible"]]
+        assert row["found"] == max(feasible, default=0)
         winner = study["winner"]
         assert row["backdoor"] == (statistics.fmean(winner["backdoor"].values()) if winner else 0)
