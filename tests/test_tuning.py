@@ -8,6 +8,7 @@ import pytest
 
 from benchmark.tuning import study
 from benchmark.tuning.problem import Outcome, Report, Tried
+from benchmark.tuning.pruning import STARTUP_TRIALS
 from benchmark.tuning.space import Choices, Range, Searched, Space
 from tests.tuning_toy import Place, Toy, place_in
 
@@ -106,8 +107,8 @@ def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: 
         assert trial.steps > 1
         assert not (trial.pruned and trial.known)
     if pruner == "median":
-        assert not [t for t in pruned if t.number < 10]
-        middle = [t.value for t in tried if t.feasible and t.number < 10]
+        assert not [t for t in pruned if t.number < STARTUP_TRIALS]
+        middle = [t.value for t in tried if t.feasible and t.number < STARTUP_TRIALS]
         assert all(t.outcome.values[0] < max(middle) for t in pruned)
         # An infeasible trial's value says nothing: those up to 4 are held against such.
         assert any(2 < t.value < 4 for t in tried if t.number > 12)

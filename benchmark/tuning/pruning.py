@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-STARTUP_TRIALS = 10
+STARTUP_TRIALS = 5
 """Finished and feasible, before the median says anything."""
 
 
