@@ -18,7 +18,7 @@ def session(workplace: Path) -> Session:
     place_in(workplace)
     budget = {"trials": 3, "minutes": None, "seeds": 2, "fresh": 3, "workers": 1}
     search = {"what": "attack", "sampler": "tpe", "sampler_seed": 0, "pruner": "none"}
-    where = {"results": Path("results"), "storage": None, "overrides": []}
+    where = {"results": Path("results"), "storage": None, "warm_start": [], "overrides": []}
     return Session(Namespace(**budget, **search, **where), "toy", ["tracking=none"])
 
 
