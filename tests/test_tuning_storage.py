@@ -86,7 +86,10 @@ def journal_of_text(folder: Path) -> str:
         (lambda folder: "journal://", ["no file"]),
         (lambda folder: "nonsense", ["nonsense"]),
         (lambda folder: "mongodb://me:secret@here/x", ["mongodb", "me:***@here"]),
-        (lambda folder: "postgresql://me:secret@localhost:1/x", ["me:***@localhost"]),
+        (
+            lambda folder: "postgresql://me:secret@localhost:1/x",
+            ["me:***@localhost", "install its driver"],
+        ),
     ],
 )
 def test_a_storage_that_cannot_be(
