@@ -73,7 +73,7 @@ dashboard: setup ## open optuna-dashboard on the studies, at 127.0.0.1:8080 (POR
 
 .PHONY: test
 test: setup ## the quick tests, under 4 minutes on 2 cores
-	OMP_NUM_THREADS=1 pytest -n auto
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 
 .PHONY: test-slow
 test-slow: setup ## the tests marked slow: science, kill-and-resume, browser

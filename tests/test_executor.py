@@ -119,6 +119,7 @@ print(len(os.listdir("/proc/self/task")), asked)
 """
 
 
+@pytest.mark.slow
 def test_what_workers_are_forked_from_has_one_thread_and_no_gpu() -> None:
     assert program(NO_GPU).stdout == "1 []\n"
 

@@ -129,6 +129,7 @@ def ran(words: Sequence[str], folder: Path) -> set[str]:
     return files(folder)
 
 
+@pytest.mark.slow
 def test_a_suite_tracks_what_a_kill_left_untracked(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

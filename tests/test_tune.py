@@ -87,6 +87,7 @@ def test_the_winner_runs_as_an_ordinary_cell(
     assert kept.weights_sha256 == again["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_the_same_command_does_nothing_and_more_trials_go_on(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,10 @@
 """Studies: what survives a stop, and what two processes do to each other, in either storage."""
 
-import multiprocessing
 import os
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from benchmark.errors import UserError
+from benchmark.executor import spawn
 from benchmark.tuning import storage, study
 from benchmark.tuning.owners import OWNER
 from benchmark.tuning.problem import Tried
@@ -38,8 +39,9 @@ def fields(trials: Sequence[Tried]) -> list[tuple[str, ...]]:
     return [trial.overrides for trial in trials]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, UserError])
-@pytest.mark.parametrize("at", [1, 4])
+@pytest.mark.parametrize(
+    ("error", "at"), [(KeyboardInterrupt, 1), (MemoryError, 4), (UserError, 4)]
+)
 def test_what_stops_a_trial_does_not_lose_it(
     place: Place, error: type[BaseException], at: int
 ) -> None:
@@ -98,9 +100,7 @@ def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> Non
 
 
 def test_the_trial_of_a_dead_process_is_tried_again_at_once(place: Place) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    worker = spawn.Process(target=die_in_the_third, args=(place,))
-    worker.start()
+    worker, _ = spawn(die_in_the_third, place)
     worker.join()
     assert worker.exitcode == 1
     (dead,) = (t for t in place.trials() if t.state == TrialState.RUNNING)
@@ -141,20 +141,17 @@ def test_of_two_repetitions_one_gives_way_though_the_other_is_stopped_again(plac
     assert fields(tried).count(tuple(chosen)) == 1
 
 
-def die_in_the_third(place: Place) -> None:
+def die_in_the_third(connection: Connection, place: Place) -> None:
     place.run(4, Toy(before=lambda number: os._exit(1) if number == 3 else None))
 
 
-def work(place: Place, trials: int) -> None:
+def work(connection: Connection, place: Place, trials: int) -> None:
     place.run(trials)
 
 
 @pytest.mark.timeout(120)
 def test_two_processes_on_one_study(place: Place) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=work, args=(place, 12)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
+    workers = [spawn(work, place, 12)[0] for _ in range(2)]
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
