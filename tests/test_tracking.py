@@ -4,10 +4,12 @@ import math
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -544,6 +546,21 @@ def test_the_address_comes_from_the_argument_then_the_environment_then_the_defau
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     assert tracking_uri() == "http://host:5000"
     assert tracking_uri("sqlite:///other.db") == "sqlite:///other.db"
+
+
+def test_a_relative_address_is_of_the_directory_it_is_used_in(tmp_path, monkeypatch, empty_store):
+    """MLflow keeps connections by address, whatever directory that meant."""
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(empty_store, folder / "mlflow.db")
+        monkeypatch.chdir(folder)
+        tracker = Tracker(uri="sqlite:///mlflow.db?timeout=60")
+        tracker.finish(written(folder, make_record(f"cell-{name}")))
+        assert tracker.close() == []
+    for name in ("first", "second"):
+        with closing(sqlite3.connect(tmp_path / name / "mlflow.db")) as store:
+            assert list(store.execute("select name from runs")) == [(f"cell-{name}",)]
 
 
 @pytest.mark.parametrize("settings", [{"experiment": ""}, {"flush_seconds": 0}])

@@ -13,6 +13,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from benchmark.tracking import terms
+from benchmark.tracking.uri import fixed
 
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
@@ -54,7 +55,7 @@ class Store:
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path | None):
-        self._client = MlflowClient(uri)
+        self._client = MlflowClient(fixed(uri))
         self._experiment = self._experiment_id(experiment, artifacts)
 
     def opened(self, run: str, params: Mapping[str, str]) -> OpenRun:

@@ -45,6 +45,20 @@ def database_file(uri: str) -> Path | None:
     return Path(name) if name and name != ":memory:" else None
 
 
+def fixed(uri: str) -> str:
+    """``uri``, whatever the working directory will be.
+
+    MLflow keeps a process's connections by address: a relative one would go on to the file of
+    the directory in which it was used first.
+    """
+    head, slashes, rest = uri.partition(":///")
+    file = database_file(uri) if head.startswith("sqlite") else None
+    if file is None or file.is_absolute():
+        return uri
+    name, question, options = rest.partition("?")
+    return f"{head}{slashes}{Path(name).absolute()}{question}{options}"
+
+
 def artifact_folder(uri: str) -> Path | None:
     """Where artifacts go: beside a database; None where a server keeps them."""
     if _parts(uri)[1] not in DATABASES:
