@@ -22,7 +22,7 @@ from benchmark.files import cache_folder
 from benchmark.leaderboard.statistics import Estimate, difference, estimate
 
 SAMPLERS = ("tpe", "random")
-MEASURES = {"found": "where searched", "backdoor": "on fresh seeds", "gain": "gain on fresh seeds"}
+MEASURES = {"found": "where searched", "backdoor": "on fresh seeds"}
 """Of :class:`Found`, and what tables call them."""
 # Bounds at which the strongest attacks cost too much main accuracy and the weakest do nothing:
 # against tighter ones there is hardly anything to find.
@@ -43,10 +43,9 @@ class Found:
         defense, sampler, seed: which study; ``seed`` is the sampler's.
         found: in-sample backdoor accuracy of the best feasible trial on the tuning seeds and users:
             what a sampler maximizes; 0 without one.
-        attack: overrides of the winner, None where the best trial did not keep main accuracy on
-            fresh seeds.
+        attack: overrides of the winner, the best of the three best trials that keeps main accuracy
+            on fresh seeds; None where none does.
         backdoor: in-sample backdoor accuracy of it on fresh seeds, mean; 0 without a winner.
-        gain: over the strongest fixed attack on the same seeds.
     """
 
     defense: str
@@ -55,7 +54,6 @@ class Found:
     found: float
     attack: str | None
     backdoor: float
-    gain: float
 
 
 @dataclass(frozen=True)
@@ -75,20 +73,19 @@ def study(size: Size, defense: str, sampler: str, seed: int, results: Path) -> F
     command = [sys.executable, "-m", "benchmark", "tune", "attack"]
     command += [*size.setting, *DEFENSES[defense]]
     command += [f"--sampler={sampler}", f"--sampler-seed={seed}", f"--name={name}"]
-    command += [f"--trials={size.trials}", f"--fresh={size.fresh}", "--best=1"]
+    command += [f"--trials={size.trials}", f"--fresh={size.fresh}", "--best=3"]
     command += [f"--results={results}"]
     say(f"{defense}, {sampler}, sampler seed {seed}")
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     path = results / f"tuning-{name}" / "tuning.json"
     result = json.loads(path.read_text(encoding="utf-8"))
-    winner, gain = result["winner"], result["gain"]
+    winner = result["winner"]
     values = [t["outcome"]["values"][0] for t in result["trials"] if t["feasible"]]
     return Found(
         *(defense, sampler, seed),
         found=max(values, default=0.0),
         attack=" ".join(winner["overrides"]) if winner else None,
         backdoor=winner["backdoor_accuracy_estimate"]["mean"] if winner else 0.0,
-        gain=gain["mean"] if gain else 0.0,
     )
 
 
@@ -114,9 +111,9 @@ def main(given: Sequence[str] | None = None) -> Path:
     tables = [_table(found, defense) for defense in size.defenses]
     notes = (
         f"Studies of {size.trials} trials. In-sample backdoor accuracy of the best feasible trial "
-        f"where it was searched, and of the attack that was found over {size.fresh} fresh seeds, 0 "
-        "where it does not keep main accuracy there; gain: over the "
-        f"strongest fixed attack. Mean and 95 % interval over {size.seeds} seeds of the sampler. "
+        f"where it was searched, and of the attack that was found over {size.fresh} fresh seeds "
+        "(the best found of the three best that keeps main accuracy there; 0 where none does). "
+        f"Mean and 95 % interval over {size.seeds} seeds of the sampler. "
         f"Setting: `{' '.join(size.setting)}`.",
     )
     data = {"found": [asdict(f) for f in found]}
