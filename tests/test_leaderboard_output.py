@@ -29,6 +29,7 @@ def test_order_of_records_does_not_matter(records):
     assert terminal(board) == terminal(expected)
 
 
+@pytest.mark.slow
 def test_written_files_are_the_same_bytes_for_any_order(tmp_path):
     records = golden_cases()["leaderboard-mixed"]
     leaderboard.write("default", records, tmp_path / "a")

@@ -49,6 +49,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_run_starts_anew(
     assert "damaged" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["reference", "cpu", "cpu engine.compiled=false"])
 def test_the_bits_do_not_depend_on_the_threads_of_the_process(workplace: Path, engine: str) -> None:
     """A suite's worker has one thread, ``run`` has all cores: the cell is the same."""
@@ -175,7 +176,7 @@ def test_a_lock_is_gone_after_use_and_after_a_fault(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("verb", ["run", "suite"])
+@pytest.mark.parametrize("verb", ["run", pytest.param("suite", marks=pytest.mark.slow)])
 def test_what_a_kill_leaves_beside_a_finished_cell_is_cleared_up(
     verb: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
