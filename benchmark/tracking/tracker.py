@@ -1,23 +1,20 @@
-"""Tracking beside the run: a thread talks to MLflow, so that the run never waits for it."""
+"""What a run tells its tracker, and MLflow as one."""
 
 import logging
 import os
-import queue
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.errors import UserError
+from benchmark.tracking.courier import Courier
 from benchmark.tracking.terms import CellFacts
 from benchmark.tracking.uri import artifact_folder, shown, tracking_uri
 
 if TYPE_CHECKING:
     from benchmark.tracking.runs import Runs
 
-BACK_OFF_SECONDS = 30.0
 PATIENCE_SECONDS = {"http": 8.0, "https": 8.0}
 """Without progress, at the end."""
 DATABASE_PATIENCE_SECONDS = 30.0
@@ -35,7 +32,6 @@ ENVIRONMENT = {
 """Set where the user has not: no minutes of retries, and MLflow keeps off the terminal."""
 
 Kind = Literal["suite", "study"]
-Job = Callable[["Runs"], None]
 log = logging.getLogger("benchmark")
 
 
@@ -101,22 +97,16 @@ class Tracker(NoTracker):
         if not flush_seconds > 0:
             raise UserError(f"tracking.flush_seconds must be positive, got {flush_seconds}")
         self.uri, self.experiment, self.logged = tracking_uri(uri), experiment, list[str]()
-        self._flush_seconds, self._warn = flush_seconds, warn
+        self._courier = Courier(self._connect, flush_seconds, self._failing)
+        self._warn = warn
         self._suite: tuple[str, dict[str, Any], Kind] | None = None
-        self._jobs = queue.SimpleQueue[Job | None]()
-        self._thread: threading.Thread | None = None
-        self._runs: Runs | None = None
-        self._fault: str | None = None
-        self._down = False
-        self._notes: list[str] = []
         self._running, self._unlogged = set[str](), set[str]()
         self._failed = False
-        self._moved = time.monotonic()
 
     def open_suite(self, name: str, params: dict[str, Any], kind: Kind = "suite") -> None:
         """Cells from here on are children of the run of this suite, which is made or found."""
         self._suite = (name, params, kind)
-        self._submit(lambda runs: None)
+        self._courier.submit(lambda runs: None)
 
     def study(self, folder: Path) -> None:
         """Log the study's trials and files, as far as they are not; its cells come before."""
@@ -128,17 +118,17 @@ class Tracker(NoTracker):
             studies.log(runs, folder)
             self._unlogged.discard(folder.name)
 
-        self._submit(job)
+        self._courier.submit(job)
 
     def start(self, facts: CellFacts) -> None:
         """Continue the cell's run if it is unfinished, else create one."""
         self._running.add(facts.cell)
-        self._submit(lambda runs: runs.start(facts))
+        self._courier.submit(lambda runs: runs.start(facts))
 
     def round(self, cell: str, round: int, metrics: dict[str, float]) -> None:
         """Note a round's metrics; a round that the store holds already is not logged again."""
         at, values = int(time.time() * 1000), dict(metrics)
-        self._submit(lambda runs: runs.round(cell, round, values, at))
+        self._courier.submit(lambda runs: runs.round(cell, round, values, at))
 
     def finish(self, path: Path, partition: Path | None = None) -> None:
         """Complete the run of the record at ``path``; does nothing for what is complete."""
@@ -154,120 +144,54 @@ class Tracker(NoTracker):
                 raise
             self._unlogged.discard(path.stem)
 
-        self._submit(job)
+        self._courier.submit(job)
 
     def fail(self, cell: str, reason: str) -> None:
         """End the cell's run as failed, with the reason as tag ``failure``."""
         # In a study that is a finding: an attack that breaks the model.
         self._failed |= self._suite is None or self._suite[2] == "suite"
         self._running.discard(cell)
-        self._submit(lambda runs: runs.end(cell, "FAILED", reason))
+        self._courier.submit(lambda runs: runs.end(cell, "FAILED", reason))
 
     def stop(self, cell: str, reason: str) -> None:
         """End the cell's run as killed, with the reason as tag ``failure``."""
         self._running.discard(cell)
-        self._submit(lambda runs: runs.end(cell, "KILLED", reason))
+        self._courier.submit(lambda runs: runs.end(cell, "KILLED", reason))
 
     def close(self) -> list[str]:
         """Send the rest, end the suite's run and stop; a store that hangs is left to itself.
 
         Cells that neither finished nor failed, and their suite, end as ``KILLED``.
         """
-        if self._thread is None:
+        if not self._courier.started:
             return []
         for cell in self._running:
-            self._submit(lambda runs, cell=cell: runs.end(cell, "KILLED"))  # type: ignore[misc]
+            self._courier.submit(lambda runs, cell=cell: runs.end(cell, "KILLED"))  # type: ignore[misc]
         status = "KILLED" if self._running else "FAILED" if self._failed else "FINISHED"
-        self._submit(lambda runs: runs.close_suite(status))
-        self._jobs.put(None)
-        self._moved = time.monotonic()
+        self._courier.submit(lambda runs: runs.close_suite(status))
         patience = PATIENCE_SECONDS.get(self.uri.partition(":")[0], DATABASE_PATIENCE_SECONDS)
-        while self._thread.is_alive() and time.monotonic() - self._moved < patience:
-            self._thread.join(0.05)
-        if self._thread.is_alive():
-            self._fault, self._down = self._fault or "no answer", True
+        self._courier.close(patience)
+        notes = list(self._courier.refused)
         count = len(self._unlogged)
-        if count or self._down:
+        if count or self._courier.down:
             what = {0: "the end is", 1: "1 record is"}.get(count, f"{count} records are")
-            self._notes.append(
-                f"MLflow at {shown(self.uri)}: {self._fault}; {what} not tracked: "
+            notes.append(
+                f"MLflow at {shown(self.uri)}: {self._courier.fault}; {what} not tracked: "
                 "`python -m benchmark track` logs what is missing"
             )
-        return self._notes
+        return notes
 
-    def _submit(self, job: Job) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
+    def _connect(self) -> "Runs":
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+        from benchmark.tracking.runs import Runs
 
-    def _work(self) -> None:
-        """Do jobs in order; after a failure hold them back a while, but not at the end."""
-        waiting = deque[Job]()
-        closing, flush_at = False, time.monotonic() + self._flush_seconds
-        retry_at = 0.0
-        while not closing or waiting:
-            if not closing:
-                closing = self._take(waiting, until=max(flush_at, retry_at))
-            now = time.monotonic()
-            if not closing and (now < retry_at or not (waiting or now >= flush_at)):
-                continue
-            try:
-                runs = self._connected()
-                while waiting:
-                    self._do(waiting.popleft(), runs)
-                if closing or now >= flush_at:
-                    runs.flush()
-                    flush_at = now + self._flush_seconds
-                self._down = False
-            except Exception as error:
-                self._report(error)
-                retry_at = time.monotonic() + BACK_OFF_SECONDS
-                if closing and self._runs is None:
-                    return
+        self._courier.progress()
+        return Runs(self.uri, self.experiment, artifact_folder(self.uri), self._suite)
 
-    def _do(self, job: Job, runs: "Runs") -> None:
-        try:
-            job(runs)
-        except UserError as error:  # this record's fault, not the store's
-            self._notes.append(str(error))
-        self._moved = time.monotonic()
-
-    def _take(self, waiting: deque[Job], until: float) -> bool:
-        """Wait for a job until then; whether it was the last one."""
-        try:
-            job = self._jobs.get(timeout=max(until - time.monotonic(), 0.01))
-        except queue.Empty:
-            return False
-        if job is not None:
-            waiting.append(job)
-        return job is None
-
-    def _connected(self) -> "Runs":
-        if self._runs is None:
-            for name, value in ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
-            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-            from benchmark.tracking.runs import Runs
-
-            self._moved = time.monotonic()
-            artifacts = artifact_folder(self.uri)
-            self._runs = Runs(self.uri, self.experiment, artifacts, self._suite)
-            self._moved = time.monotonic()
-        return self._runs
-
-    def _report(self, error: Exception) -> None:
-        first, self._fault, self._down = self._fault is None, _reason(error), True
-        if first:
-            self._warn(
-                f"MLflow at {shown(self.uri)}: {self._fault}. The run goes on and its records "
-                "stand; `python -m benchmark track` logs what is missing"
-            )
-
-
-def _reason(error: BaseException) -> str:
-    """The root cause in a line: what is wrapped around it names hosts, queries and retries."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    def _failing(self, fault: str) -> None:
+        self._warn(
+            f"MLflow at {shown(self.uri)}: {fault}. The run goes on and its records stand; "
+            "`python -m benchmark track` logs what is missing"
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from benchmark import config
+from benchmark.conversion import convert
 from benchmark.errors import UserError
 
 DEFAULT = "default"
@@ -60,8 +61,8 @@ class Settings:
                 f"{where}: studies must map names to lists of overrides such as "
                 f"[defense=norm_clip, defense.norm_bound=1.0], got {studies!r}"
             )
-        numbers = {key: config.convert(f"{where}: {key}", raw[key], int) for key in NUMBERS}
-        sampler = config.convert(f"{where}: sampler", raw["sampler"], str)
+        numbers = {key: convert(f"{where}: {key}", raw[key], int) for key in NUMBERS}
+        sampler = convert(f"{where}: sampler", raw["sampler"], str)
         return Settings({str(k): v for k, v in studies.items()}, sampler=sampler, **numbers)
 
 

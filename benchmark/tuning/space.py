@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, Protocol, Union, get_args, get_origin
 
 from benchmark import config
+from benchmark.conversion import convert
 from benchmark.errors import UserError
 from benchmark.suite import literal
 
@@ -189,7 +190,7 @@ def _searched(where: str, raw: Any, hint: Any) -> Searched:
 def _choices(where: str, raw: Any, hint: Any, when: dict[str, Any]) -> Choices:
     if not isinstance(raw, list) or not raw:
         raise UserError(f"{where}: choices must be a list of at least one value, got {raw!r}")
-    choices = tuple(config.convert(where, value, hint) for value in raw)
+    choices = tuple(convert(where, value, hint) for value in raw)
     for i, choice in enumerate(choices):
         if isinstance(choice, list):
             raise UserError(f"{where}: a choice must be one value, got {choice!r}")
@@ -206,8 +207,8 @@ def _range(where: str, raw: dict[str, Any], hint: Any, when: dict[str, Any]) -> 
     for key in ("low", "high"):
         if key not in raw:
             raise UserError(f"{where}: a range needs low and high, {key} is missing")
-    low, high = (config.convert(f"{where}.{key}", raw[key], kind) for key in ("low", "high"))
-    log = config.convert(f"{where}.log", raw.get("log", False), bool)
+    low, high = (convert(f"{where}.{key}", raw[key], kind) for key in ("low", "high"))
+    log = convert(f"{where}.log", raw.get("log", False), bool)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(f"{where}: the range is empty or endless: low {low}, high {high}")
     if log and low <= 0:
