@@ -58,7 +58,7 @@ def _attack(arguments: argparse.Namespace) -> int:
     from benchmark.tuning.report import Report
 
     problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
-    problem.check()
+    session.check(problem)
     study = session.study(session.name, problem)
     if arguments.params is not None:
         # What a pipeline finds changed is run anew, and what it finds changed back is there still.

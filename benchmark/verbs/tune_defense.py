@@ -24,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     if arguments.pareto:
         problem = replace(problem, directions=("minimize", "maximize"))
-    problem.check()
+    session.check(problem)
     study = session.study(session.name, problem)
     description = study.open()
     with session.begun():
