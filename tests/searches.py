@@ -7,7 +7,7 @@ from typing import Any
 from benchmark.record import Record
 from benchmark.tuning.problem import Outcome, Tried
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
-from benchmark.tuning.report import Report
+from benchmark.tuning.reports.report import Report
 
 FRESH = (1000, 1001, 1002)
 

@@ -12,7 +12,7 @@ from benchmark.errors import UserError
 from benchmark.leaderboard import words
 from benchmark.leaderboard.board import Leaderboard
 from benchmark.record import Record
-from benchmark.tuning import report as written
+from benchmark.tuning.reports import report as written
 from tests.searches import search
 from tests.synthetic import pair, suite, terminal, undefended
 

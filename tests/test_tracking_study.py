@@ -11,8 +11,8 @@ from mlflow.entities import Run
 
 from benchmark.tracking import Tracker, studies
 from benchmark.tracking.tracker import ENVIRONMENT
-from benchmark.tuning import trials
-from benchmark.tuning.trials import Trial, Trials
+from benchmark.tuning.studies import trials
+from benchmark.tuning.studies.trials import Trial, Trials
 from tests.synthetic import record
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 deprecates

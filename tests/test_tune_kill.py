@@ -14,7 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmark.tuning.stopped import SURPLUS
+from benchmark.tuning.studies.stopped import SURPLUS
 from tests.running import ROOT, TINY
 from tests.stopping import (
     Program,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.tuning import study
 from benchmark.tuning.problem import Outcome, Report, Tried
-from benchmark.tuning.pruning import STARTUP_TRIALS
 from benchmark.tuning.space import Choices, Range, Searched, Space
+from benchmark.tuning.studies import study
+from benchmark.tuning.studies.pruning import STARTUP_TRIALS
 from tests.tuning_toy import Place, Toy, place_in
 
 

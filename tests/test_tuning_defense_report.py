@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.leaderboard.statistics import Estimate
-from benchmark.tuning.defense_report import DefenseReport
 from benchmark.tuning.game import Response
 from benchmark.tuning.problem import Outcome, Tried
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
-from benchmark.tuning.race_report import RaceReport
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best
+from benchmark.tuning.reports.defense_report import DefenseReport
+from benchmark.tuning.reports.race_report import RaceReport
 
 SEEDS = (1000, 1001, 1002)
 FREE, DEAR = [0.0, 0.01, -0.01], [0.05, 0.02, 0.01]

@@ -9,8 +9,9 @@ import optuna
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.tuning import figures, page, trials
-from benchmark.tuning.trials import Trials
+from benchmark.tuning.reports import figures, page
+from benchmark.tuning.studies import trials
+from benchmark.tuning.studies.trials import Trials
 
 Objective = Callable[[optuna.Trial], float]
 

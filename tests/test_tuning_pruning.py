@@ -5,8 +5,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from benchmark.tuning.pruning import STARTUP_TRIALS, FeasibleMedian
 from benchmark.tuning.rounds import SoFar
+from benchmark.tuning.studies.pruning import STARTUP_TRIALS, FeasibleMedian
 
 
 def trial(reports: dict[int, float], cost: float = -1.0, x: float = 0.5) -> FrozenTrial:

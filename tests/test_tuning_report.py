@@ -8,7 +8,7 @@ import pytest
 from benchmark.leaderboard.statistics import Estimate
 from benchmark.tuning.problem import Outcome, Tried
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best
-from benchmark.tuning.report import Report
+from benchmark.tuning.reports.report import Report
 
 
 def tried(number: int, value: float, cost: float, name: str, known: str | None = None) -> Tried:

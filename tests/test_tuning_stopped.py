@@ -16,10 +16,10 @@ from optuna.trial import TrialState
 
 from benchmark.errors import UserError
 from benchmark.executor import spawn
-from benchmark.tuning import storage, study
-from benchmark.tuning.owners import OWNER
 from benchmark.tuning.problem import Tried
-from benchmark.tuning.study import Study
+from benchmark.tuning.studies import storage, study
+from benchmark.tuning.studies.owners import OWNER
+from benchmark.tuning.studies.study import Study
 from tests.tuning_toy import SPACE, Place, Toy, place_in
 
 

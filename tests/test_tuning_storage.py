@@ -13,10 +13,10 @@ import pytest
 from optuna.trial import TrialState
 
 from benchmark.errors import UserError
-from benchmark.tuning.journal import Journal
 from benchmark.tuning.space import Space
-from benchmark.tuning.storage import quiet
-from benchmark.tuning.study import Study
+from benchmark.tuning.studies.journal import Journal
+from benchmark.tuning.studies.storage import quiet
+from benchmark.tuning.studies.study import Study
 from tests.tuning_toy import SPACE, Place, Toy, place_in
 
 

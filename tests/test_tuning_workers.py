@@ -10,9 +10,9 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.suite import Watch
-from benchmark.tuning import workers
 from benchmark.tuning.problem import Problem, Tried
-from benchmark.tuning.study import Study
+from benchmark.tuning.studies import workers
+from benchmark.tuning.studies.study import Study
 from tests.tuning_toy import Place, Toy, place_in
 
 pytestmark = pytest.mark.timeout(180)

@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 
 from benchmark.tuning.problem import Direction, Outcome, Report, Tried
 from benchmark.tuning.space import Choices, Range, Space
-from benchmark.tuning.stopped import SURPLUS
-from benchmark.tuning.storage import connect
-from benchmark.tuning.study import Study
+from benchmark.tuning.studies.stopped import SURPLUS
+from benchmark.tuning.studies.storage import connect
+from benchmark.tuning.studies.study import Study
 
 SPACE = Space(
     "attack",

@@ -12,8 +12,8 @@ from typing import Any
 from benchmark.record import Record
 from benchmark.tracking import terms
 from benchmark.tracking.runs import Runs
-from benchmark.tuning import trials
-from benchmark.tuning.trials import Trial
+from benchmark.tuning.studies import trials
+from benchmark.tuning.studies.trials import Trial
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
 FILES = ("tuning.json", "tuning.md", "tuning.html", trials.FILE, "*.png")

@@ -20,7 +20,7 @@ from benchmark.errors import UserError
 from benchmark.executor import Event, warm_up
 from benchmark.tracking.uri import shown
 from benchmark.tuning.problem import Direction, Problem, Tried
-from benchmark.tuning.study import SAMPLERS, Study
+from benchmark.tuning.studies.study import SAMPLERS, Study
 from benchmark.verbs.reporting import Watch, own_console, say
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ class Session:
 
     def run(self, study: Study) -> list[Tried]:
         """Go on with an opened study until its trials are finished; those that are complete."""
-        from benchmark.tuning import workers
         from benchmark.tuning.federations import told_to
+        from benchmark.tuning.studies import workers
 
         self.opened[study.name] = study
         trials, minutes = self.arguments.trials, self.arguments.minutes
@@ -141,15 +141,15 @@ class Session:
 
     def show(self) -> Path:
         """Write the page of the report, of all trials and of pictures; its path."""
-        from benchmark.tuning import page
+        from benchmark.tuning.reports import figures, page
 
         self._keep()
         for study in self.opened.values() if len(self.opened) == 1 else ():
-            study.draw(self.folder)
+            figures.write(study.kept, self.folder)
         return page.write(self.folder)
 
     def _keep(self) -> None:
-        from benchmark.tuning import trials
+        from benchmark.tuning.studies import trials
 
         trials.write([study.trials() for study in self.opened.values()], self.folder)
 

@@ -7,7 +7,7 @@ from benchmark.construction import make
 from benchmark.errors import UserError
 from benchmark.partitioning import find
 from benchmark.record import Record
-from benchmark.tuning.trials import is_study
+from benchmark.tuning.studies.trials import is_study
 from benchmark.verbs import STANDALONE
 from benchmark.verbs.reporting import own_console, say
 

@@ -55,7 +55,7 @@ def _attack(arguments: argparse.Namespace) -> int:
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.tuning.attacker import Attacker
     from benchmark.tuning.reevaluation import best, reevaluate
-    from benchmark.tuning.report import Report
+    from benchmark.tuning.reports.report import Report
 
     problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
     session.check(problem)

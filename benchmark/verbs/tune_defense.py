@@ -11,9 +11,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.tuning.defender import Defender, divide, fixed_attacks, read_attack
-    from benchmark.tuning.defense_report import DefenseReport
     from benchmark.tuning.pareto import front, spread
     from benchmark.tuning.reevaluation import best, reevaluate
+    from benchmark.tuning.reports.defense_report import DefenseReport
 
     _, overrides = divide(arguments.overrides)
     name = arguments.name or f"defense{'-pareto' * arguments.pareto}"

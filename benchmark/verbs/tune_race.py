@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
     from benchmark.tuning.federated_game import FederatedGame
     from benchmark.tuning.federations import TOLERANCE, Federations
     from benchmark.tuning.race import exploit, race
-    from benchmark.tuning.race_report import RaceReport
+    from benchmark.tuning.reports.race_report import RaceReport
 
     attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
 

@@ -70,7 +70,7 @@ class Journal(JournalStorage, BaseHeartbeat):
         return self._interval
 
     def get_heartbeat_stale_trial_callback(self) -> None:
-        """None: see :class:`benchmark.tuning.stopped.Stopped`."""
+        """None: see :class:`benchmark.tuning.studies.stopped.Stopped`."""
 
 
 class _File(JournalFileBackend):

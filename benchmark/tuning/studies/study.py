@@ -10,25 +10,24 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cell import StoppedError
 from benchmark.errors import UserError
 from benchmark.tracking.uri import shown
-from benchmark.tuning import stored
-from benchmark.tuning.differences import difference
-from benchmark.tuning.owners import OWNER, owner
 from benchmark.tuning.problem import Problem, Tried
-from benchmark.tuning.stored import DESCRIPTION, KNOWN, OVERRIDES, STEPS
+from benchmark.tuning.studies import stored
+from benchmark.tuning.studies.differences import difference
+from benchmark.tuning.studies.owners import OWNER, owner
+from benchmark.tuning.studies.stored import DESCRIPTION, KNOWN, OVERRIDES, STEPS
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from benchmark.tuning.stopped import Stopped
-    from benchmark.tuning.storage import Storage
-    from benchmark.tuning.trials import Trials
+    from benchmark.tuning.studies.stopped import Stopped
+    from benchmark.tuning.studies.storage import Storage
+    from benchmark.tuning.studies.trials import Trials
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "hyperband", "none")
@@ -53,8 +52,8 @@ class Study:
         seed: of the sampler.
         pruner: one of :data:`PRUNERS`; a study of several directions never prunes.
         warm_start: earlier studies in the same storage, whose best settings are tried first.
-        earlier: these settings, once it is open, as :func:`benchmark.tuning.warm_start.points`
-            has them.
+        earlier: these settings, once it is open, as
+            :func:`benchmark.tuning.studies.warm_start.points` has them.
     """
 
     url: str
@@ -81,11 +80,11 @@ class Study:
         """
         import optuna
 
-        from benchmark.tuning.pruning import MAKERS
-        from benchmark.tuning.sampling import Seeded
-        from benchmark.tuning.stopped import Stopped
-        from benchmark.tuning.storage import connect, faults, quiet
-        from benchmark.tuning.warm_start import points
+        from benchmark.tuning.studies.pruning import MAKERS
+        from benchmark.tuning.studies.sampling import Seeded
+        from benchmark.tuning.studies.stopped import Stopped
+        from benchmark.tuning.studies.storage import connect, faults, quiet
+        from benchmark.tuning.studies.warm_start import points
 
         wanted = self.describe()
         self._storage = connect(self.url)
@@ -138,7 +137,7 @@ class Study:
         """
         from optuna.trial import TrialState
 
-        from benchmark.tuning.storage import faults, quiet
+        from benchmark.tuning.studies.storage import faults, quiet
 
         with faults(self.url), quiet():
             while (finished := len(self.finished())) < trials and time.time() < until:
@@ -154,17 +153,16 @@ class Study:
 
     def trials(self) -> "Trials":
         """All trials that are over, in whatever state."""
-        from benchmark.tuning.storage import faults
-        from benchmark.tuning.trials import Trials, of
+        from benchmark.tuning.studies.storage import faults
+        from benchmark.tuning.studies.trials import Trials, of
 
         with faults(self.url):
             return Trials(self.name, self.describe(), of(self._study))
 
-    def draw(self, folder: Path) -> None:
-        """Write pictures of the trials."""
-        from benchmark.tuning import figures
-
-        figures.write(self._study, folder)
+    @property
+    def kept(self) -> "optuna.Study":
+        """As Optuna has it, once it is open."""
+        return self._study
 
     def tried(self) -> list[Tried]:
         """The complete trials, by number."""
@@ -181,7 +179,7 @@ class Study:
         """One trial; whatever stops it, its parameters are tried again."""
         from optuna.exceptions import TrialPruned
 
-        from benchmark.tuning.stopped import SURPLUS
+        from benchmark.tuning.studies.stopped import SURPLUS
 
         def objective(trial: "optuna.Trial") -> tuple[float, ...]:
             trial.set_user_attr(OWNER, owner())

@@ -15,8 +15,8 @@ from benchmark.tracking.uri import shown
 from benchmark.tuning.pareto import front, spread
 from benchmark.tuning.problem import Direction, Problem, Tried
 from benchmark.tuning.reevaluation import best
-from benchmark.tuning.storage import Storage
-from benchmark.tuning.stored import DESCRIPTION, complete, finished
+from benchmark.tuning.studies.storage import Storage
+from benchmark.tuning.studies.stored import DESCRIPTION, complete, finished
 
 COUNT = 5
 """Of each earlier study."""

@@ -6,8 +6,8 @@ Importing this module imports no Optuna.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.tuning.owners import OWNER
 from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.studies.owners import OWNER
 
 if TYPE_CHECKING:
     import optuna

@@ -7,10 +7,10 @@ from typing import Any
 
 from benchmark.files import atomic_file, write_json
 from benchmark.leaderboard.statistics import estimate
-from benchmark.tuning.drawing import RACE, save_race
 from benchmark.tuning.federations import MEASURED_ON
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
-from benchmark.tuning.report import JSON, MARKDOWN, SCHEMA_VERSION, percent
+from benchmark.tuning.reports.drawing import RACE, save_race
+from benchmark.tuning.reports.report import JSON, MARKDOWN, SCHEMA_VERSION, percent
 
 ENDS = {
     "settled": "a side gained no more than the noise on a pair that the other had answered",

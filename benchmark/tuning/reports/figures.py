@@ -25,7 +25,7 @@ def write(study: optuna.Study, folder: Path) -> list[Path]:
 
     Returns:
         The files: ``history``, ``importances``, ``parallel`` and ``slices``; none of studies with
-        several directions, whose Pareto front :mod:`benchmark.tuning.drawing` draws.
+        several directions, whose Pareto front :mod:`benchmark.tuning.reports.drawing` draws.
     """
     plots = _plots(study)
     for name in {"history", "importances", "parallel", "slices"} - plots.keys():

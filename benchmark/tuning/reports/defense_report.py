@@ -7,12 +7,12 @@ from typing import Any
 
 from benchmark.files import atomic_file
 from benchmark.leaderboard.statistics import estimate
-from benchmark.tuning.drawing import PARETO, save_front
 from benchmark.tuning.federations import TOLERANCE, mean
 from benchmark.tuning.pareto import front, undominated
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated
-from benchmark.tuning.report import Report, percent
+from benchmark.tuning.reports.drawing import PARETO, save_front
+from benchmark.tuning.reports.report import Report, percent
 
 
 @dataclass(frozen=True)

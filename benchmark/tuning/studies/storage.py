@@ -19,8 +19,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from benchmark.errors import UserError
 from benchmark.tracking.uri import database_file, file_fault, shown, sqlite_fault
-from benchmark.tuning.journal import Journal, is_journal
-from benchmark.tuning.owners import OWNER
+from benchmark.tuning.studies.journal import Journal, is_journal
+from benchmark.tuning.studies.owners import OWNER
 
 HEARTBEAT_SECONDS = 5
 GRACE_SECONDS = 30

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from benchmark import pages
 from benchmark.files import atomic_file
-from benchmark.tuning import trials
+from benchmark.tuning.studies import trials
 
 MARKDOWN, PAGE = "tuning.md", "tuning.html"
 
@@ -53,7 +53,7 @@ def to_html(markdown: str, pictures: Sequence[Path], studies: Sequence[trials.Tr
     first, _, rest = markdown.lstrip().partition("\n")
     environment = pages.environment()
     environment.filters.update(text=_text, columns=_columns)
-    return environment.get_template("tuning/page.html.jinja").render(
+    return environment.get_template("tuning/reports/page.html.jinja").render(
         title=first.lstrip("# "),
         report=Markup(_renderer().render(rest)),
         pictures=[(p.stem, CAPTIONS.get(p.stem, p.stem), _embedded(p)) for p in pictures],

@@ -15,7 +15,7 @@ from benchmark.errors import UserError
 from benchmark.executor import Event, ending, spawn
 from benchmark.suite import Watch
 from benchmark.tuning.problem import Problem, Tried
-from benchmark.tuning.study import POLL_SECONDS, Study
+from benchmark.tuning.studies.study import POLL_SECONDS, Study
 
 Make = Callable[[Watch], Problem]
 """Makes the problem in a worker, with whom it tells of federations; can be pickled."""

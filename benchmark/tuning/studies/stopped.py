@@ -14,9 +14,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from benchmark.tuning import storage as storages
-from benchmark.tuning.owners import OWNER, is_dead
-from benchmark.tuning.stored import KNOWN
+from benchmark.tuning.studies import storage as storages
+from benchmark.tuning.studies.owners import OWNER, is_dead
+from benchmark.tuning.studies.stored import KNOWN
 
 SURPLUS = "surplus"
 """User attribute of a trial: somebody else had the last one, or this very setting, already."""

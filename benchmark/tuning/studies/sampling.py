@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmark.randomness import derive
 from benchmark.tuning.space import Space
-from benchmark.tuning.stored import OVERRIDES
+from benchmark.tuning.studies.stored import OVERRIDES
 
 TRIED = (TrialState.COMPLETE, TrialState.PRUNED)
 ATTEMPTS = 20

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.files import write_json
-from benchmark.tuning.stored import OVERRIDES
+from benchmark.tuning.studies.stored import OVERRIDES
 
 if TYPE_CHECKING:
     import optuna
