@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.tracking import Tracker
-from tests.test_tracking import make_record, serve, stop, written
+from tests.serving import stop
+from tests.test_tracking import make_record, serve, written
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 

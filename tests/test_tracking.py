@@ -21,6 +21,7 @@ from benchmark.figures import curves
 from benchmark.record import Cost, Curve, Record, Summary
 from benchmark.tracking import CellFacts, NoTracker, Tracker, tracking_uri
 from benchmark.tracking.tracker import ENVIRONMENT
+from tests.serving import free_port, started, stop
 
 # MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -482,29 +483,9 @@ def test_a_server_that_dies_midway_loses_nothing(tmp_path, uri):
 
 
 def serve(uri, folder):
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--port", str(port), "--workers", "1"]
-    with (folder / "server.log").open("ab") as log:
-        server = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return server, f"http://127.0.0.1:{port}"
-        except OSError:
-            time.sleep(0.2)
-    stop(server)
-    raise AssertionError((folder / "server.log").read_text())
-
-
-def stop(server):
-    """End the server and the workers that it started."""
-    os.killpg(server.pid, 9)
-    server.wait()
+    return started([*command, "--port", str(port), "--workers", "1"], port, folder)
 
 
 @pytest.mark.parametrize(
