@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PATIENCE_SECONDS = 120
@@ -37,5 +38,6 @@ def started(
 
 def stop(server: subprocess.Popen[bytes]) -> None:
     """End the server and the workers that it started."""
-    os.killpg(server.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
     server.wait()
