@@ -106,16 +106,6 @@ class LocalExecutor(Executor):
                 worker.stop()
 
 
-def warm_up() -> None:
-    """Start what processes are forked from, where it is not there yet.
-
-    It imports on its own, while this process does what else is to be done before the first.
-    """
-    multiprocessing.get_context("forkserver").set_forkserver_preload([IMPORTED])
-    with _one_thread_for_children():
-        forkserver.ensure_running()
-
-
 def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
     """A new process of one torch thread that serves the other end of a pipe.
 
@@ -127,8 +117,10 @@ def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Con
         serve: is given its end of the pipe, then ``arguments``.
         arguments: can be pickled.
     """
-    warm_up()
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([IMPORTED])
+    with _one_thread_for_children():
+        forkserver.ensure_running()
     ours, theirs = context.Pipe()
     given = (dict(os.environ) | ONE_THREAD, serve, theirs, *arguments)
     process = context.Process(target=_begin, args=given, daemon=True)

@@ -11,7 +11,7 @@ from benchmark.cell import Cell
 from benchmark.construction import make
 from benchmark.display import Display
 from benchmark.errors import UserError
-from benchmark.executor import LocalExecutor, warm_up
+from benchmark.executor import LocalExecutor
 from benchmark.record import Record
 from benchmark.suite import Suite
 from benchmark.tracking import NoTracker
@@ -42,7 +42,6 @@ def run_cells(
     done, pending = suite.divide(cells, folder)
     untracked = [c for c in done if Record.read(c.record_path(folder)).mlflow_run_id is None]
     if pending:
-        warm_up()
         # Imported late: Lightning takes seconds, and what is wrong or done needs none of it.
         from benchmark.training import check
 

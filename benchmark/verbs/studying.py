@@ -10,22 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from benchmark import config
 from benchmark.construction import make
 from benchmark.errors import UserError
-from benchmark.executor import Event, warm_up
+from benchmark.executor import Event
 from benchmark.tracking.uri import shown
 from benchmark.tuning.problem import Direction, Problem, Tried
 from benchmark.tuning.studies.study import SAMPLERS, Study
 from benchmark.verbs.reporting import Watch, own_console, say
-
-if TYPE_CHECKING:
-    from benchmark.tuning.attacker import Attacker
-    from benchmark.tuning.defender import Defender
 
 LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0, "workers": 1}
 
@@ -76,13 +71,6 @@ class Session:
         from benchmark.tuning.reevaluation import FRESH_FROM
 
         return range(FRESH_FROM, FRESH_FROM + self.arguments.fresh)
-
-    def check(self, *problems: "Attacker | Defender") -> None:
-        """Refuse what would refuse in a trial; what workers are forked from starts meanwhile."""
-        if self.workers > 1:
-            warm_up()
-        for problem in problems:
-            problem.check()
 
     def study(self, name: str, problem: Problem, sampler_seed: int | None = None) -> Study:
         """A study in this command's storage, not opened yet."""

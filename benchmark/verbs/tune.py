@@ -58,7 +58,7 @@ def _attack(arguments: argparse.Namespace) -> int:
     from benchmark.tuning.reports.report import Report
 
     problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
-    session.check(problem)
+    problem.check()
     study = session.study(session.name, problem)
     if arguments.params is not None:
         # What a pipeline finds changed is run anew, and what it finds changed back is there still.

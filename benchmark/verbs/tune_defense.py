@@ -24,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     if arguments.pareto:
         problem = replace(problem, directions=("minimize", "maximize"))
-    session.check(problem)
+    problem.check()
     study = session.study(session.name, problem)
     description = study.open()
     with session.begun():

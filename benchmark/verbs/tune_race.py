@@ -55,7 +55,8 @@ def main(arguments: argparse.Namespace) -> int:
     seeds, fresh = tuple(session.seeds), tuple(session.fresh)
     game = FederatedGame(federations, seeds, fresh, arguments.best, run, session.workers)
     first, answer = game.attacker(defense), game.defender(tuple(attacks))
-    session.check(first, answer)
+    first.check()
+    answer.check()
     # What makes the first study another one is to be known before anything is written.
     session.study(f"{name}-1-attack", first).open()
     minutes = math.inf if arguments.minutes is None else arguments.minutes
