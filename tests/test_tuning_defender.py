@@ -12,9 +12,10 @@ from benchmark import config
 from benchmark.cell import Cell
 from benchmark.errors import UserError
 from benchmark.record import Record
-from benchmark.tuning.defender import Defender, fixed_attacks, read_attack
+from benchmark.tuning.defender import Defender
 from benchmark.tuning.federations import TOLERANCE, UNATTACKED, UNDEFENDED
 from benchmark.tuning.game import Strategy
+from benchmark.tuning.opponents import fixed_attacks, read_attack
 from benchmark.tuning.pareto import front, spread, undominated
 from benchmark.tuning.problem import Outcome, Tried, unreported
 from tests.running import TINY

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmark.tuning.answer import Answer
 from benchmark.tuning.attacker import Attacker
-from benchmark.tuning.defender import Defender
 from benchmark.tuning.federated_game import FederatedGame
 from benchmark.tuning.federations import TOLERANCE, Federations, mean
 from benchmark.tuning.game import Response, Search, Strategy
@@ -18,9 +18,9 @@ DEFENSE: Strategy = ("defense=norm_clip", "defense.norm_bound=0.5")
 
 
 def test_who_is_noticed_gets_nothing_and_is_no_answer(workplace: Path) -> None:
-    asked: list[tuple[Search, Attacker | Defender]] = []
+    asked: list[tuple[Search, Attacker | Answer]] = []
 
-    def run(search: Search, problem: Attacker | Defender) -> Sequence[Tried]:
+    def run(search: Search, problem: Attacker | Answer) -> Sequence[Tried]:
         asked.append((search, problem))
         settings = [(LOUD, 0.9, 0.0), (QUIET, 0.3, 0.0), (("attack=boosted",), 0.99, 0.1)]
         return [

@@ -1,16 +1,16 @@
 """The defender's problem: the least backdoor in the worst of several attacks, at little cost."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmark import config
 from benchmark.errors import UserError
 from benchmark.leaderboard.statistics import difference
 from benchmark.suite import Watch
-from benchmark.tuning.attacker import families, known
+from benchmark.tuning.attacker import known
 from benchmark.tuning.federations import (
     TOLERANCE,
     UNATTACKED,
@@ -54,14 +54,15 @@ class Defender:
     directions: tuple[Direction, ...] = ("minimize",)
     earlier: tuple[Strategy, ...] = ()
 
-    @staticmethod
+    @classmethod
     def against(
+        cls,
         attacks: Sequence[Strategy],
         overrides: Sequence[str],
         seeds: Sequence[int],
         folder: Path,
         watch: Watch,
-    ) -> "Defender":
+    ) -> Self:
         """The problem that overrides describe; ``defense=NAME`` searches no other than those named.
 
         Raises:
@@ -69,7 +70,7 @@ class Defender:
         """
         names, others = divide(overrides)
         space = Space.of("defense", names)
-        return Defender(Federations(others, folder, watch), tuple(seeds), space, tuple(attacks))
+        return cls(Federations(others, folder, watch), tuple(seeds), space, tuple(attacks))
 
     def check(self) -> None:
         """Refuse what would refuse in a trial: parts that do not fit each other or the data.
@@ -94,7 +95,7 @@ class Defender:
         }
         defended = {d[0]: self.federations.cell([*d, *UNATTACKED], seed) for d in self.fixed()}
         return {
-            "problem": "defender",
+            "problem": type(self).__name__.lower(),
             "space": self.space.describe(),
             "attacks": {name: cell.config["attack"] for name, cell in attacked.items()},
             "configuration": given(honest, "defense"),
@@ -135,9 +136,9 @@ class Defender:
         them shows alone.
         """
         scores = self._scores(self.federations, chosen, self.seeds)
-        worst, backdoor = _worst(scores)
-        main = min(mean(score.main) for score in scores.values())
-        diverged = sorted({seed for score in scores.values() for seed in score.diverged})
+        worst, backdoor = self._worst(scores)
+        main = min(mean(score.main) for score in self.kept(scores))
+        diverged = sorted({seed for score in self.kept(scores) for seed in score.diverged})
         facts = {"main_accuracy": main, "diverged": diverged, "against": shlex.join(worst)}
         # Nothing is backdoored where there is no model.
         constraints = {"diverged": float(len(diverged))}
@@ -163,10 +164,28 @@ class Defender:
         federations = self.federations.on_test()
         scores = self._scores(federations, chosen, seeds)
         honest = _honest(federations, seeds)
-        worst, _ = _worst(scores)
-        costs = [difference(honest.main, score.main) for score in scores.values()]
-        score = scores[worst]
-        return Judged(score.backdoor, max(costs, key=mean), worst, score.held_out)
+        worst, _ = self._worst(scores)
+        costs = [difference(honest.main, score.main) for score in self.kept(scores)]
+        through = self.through(scores, worst)
+        return Judged(through, max(costs, key=mean), worst, scores[worst].held_out)
+
+    def kept(self, scores: Mapping[Strategy, Score]) -> list[Score]:
+        """Those whose main accuracy a defense has to keep: all of them.
+
+        Args:
+            scores: by attack, without any first.
+        """
+        return list(scores.values())
+
+    def through(self, scores: Mapping[Strategy, Score], attack: Strategy) -> dict[int, float]:
+        """What counts as what an attack gets through, by seed: its backdoor accuracy."""
+        return scores[attack].backdoor
+
+    def _worst(self, scores: Mapping[Strategy, Score]) -> tuple[Strategy, float]:
+        """The attack that gets most through, and how much; of equal ones the first."""
+        got = {a: mean(self.through(scores, a)) for a in scores if a != tuple(UNATTACKED)}
+        worst = max(got, key=lambda attack: got[attack])
+        return worst, got[worst]
 
     def _chosen(self) -> list[list[str]]:
         """Every defense, and none, with every attack, and none."""
@@ -187,13 +206,6 @@ class Defender:
 
 def _honest(federations: Federations, seeds: Sequence[int]) -> Score:
     return federations.honest([*UNDEFENDED, *UNATTACKED], seeds)
-
-
-def _worst(scores: dict[Strategy, Score]) -> tuple[Strategy, float]:
-    """The attack that gets most through, and how much; of equal ones the first."""
-    attacks = [attack for attack in scores if attack != tuple(UNATTACKED)]
-    worst = max(attacks, key=lambda attack: mean(scores[attack].backdoor))
-    return worst, mean(scores[worst].backdoor)
 
 
 def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -217,34 +229,3 @@ def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         else:
             others.append(line)
     return list(dict.fromkeys(names)) or config.names("defense"), tuple(others)
-
-
-def fixed_attacks() -> list[Strategy]:
-    """Every attack that compromises anybody, as its yaml has it."""
-    return [(f"attack={family}",) for family in families()]
-
-
-def read_attack(text: str) -> Strategy:
-    """An attack as a user writes it, ``"attack=boosted attack.epochs=2"``.
-
-    Raises:
-        UserError: it is none, or chooses something else too.
-    """
-    where = f"--against '{text}'"
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UserError(f"{where}: {str(error).lower()}") from None
-    overrides = config.parse(words)
-    for override in overrides:
-        if override.key_or_group.partition(".")[0] != "attack":
-            raise UserError(f"{where}: '{override.input_line}' is not of the attack")
-    chosen = [str(o.value()) for o in overrides if o.key_or_group == "attack"]
-    if len(chosen) != 1:
-        raise UserError(f"{where}: must choose one attack, such as 'attack=boosted'")
-    if chosen[0] not in families():
-        raise UserError(
-            f"{where}: compromises nobody; valid: attack={', attack='.join(families())}"
-        )
-    config.compose(words)
-    return tuple(str(o.input_line) for o in overrides)

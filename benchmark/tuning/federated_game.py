@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from benchmark.tuning.answer import Answer
 from benchmark.tuning.attacker import Attacker, families
-from benchmark.tuning.defender import Defender
 from benchmark.tuning.federations import TOLERANCE, Federations, mean
 from benchmark.tuning.game import Response, Search, Strategy
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Judged, best
 from benchmark.tuning.space import Space
 
-Run = Callable[[Search, Attacker | Defender], Sequence[Tried]]
+Run = Callable[[Search, Attacker | Answer], Sequence[Tried]]
 """Finishes the study of a search; its trials."""
 
 
@@ -55,9 +55,9 @@ class FederatedGame:
         federations = replace(self.federations, overrides=overrides)
         return Attacker(federations, self.seeds, Space.of("attack", families()))
 
-    def defender(self, attacks: tuple[Strategy, ...]) -> Defender:
+    def defender(self, attacks: tuple[Strategy, ...]) -> Answer:
         """The defender's problem against attacks."""
-        return Defender.against(
+        return Answer.against(
             attacks,
             self.federations.overrides,
             self.seeds,
@@ -65,7 +65,7 @@ class FederatedGame:
             self.federations.watch,
         )
 
-    def _response(self, problem: Attacker | Defender, search: Search) -> Response:
+    def _response(self, problem: Attacker | Answer, search: Search) -> Response:
         tried = self.run(search, replace(problem, earlier=search.known))
         for trial in best(tried, self.best, problem.directions[0]):
             # Not the best of them on the fresh seeds: that would be a maximum again.
@@ -73,6 +73,6 @@ class FederatedGame:
                 return Response(trial.overrides, trial.value)
         return Response(None, None)
 
-    def _judge(self, problem: Attacker | Defender, chosen: Strategy) -> Judged:
+    def _judge(self, problem: Attacker | Answer, chosen: Strategy) -> Judged:
         problem.judge_ahead([chosen], self.fresh, self.workers)
         return problem.judge(chosen, self.fresh)

@@ -10,7 +10,8 @@ from benchmark.verbs.studying import Session
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
     # Imported late: what compromises anybody is known to classes, which import torch.
-    from benchmark.tuning.defender import Defender, divide, fixed_attacks, read_attack
+    from benchmark.tuning.defender import Defender, divide
+    from benchmark.tuning.opponents import fixed_attacks, read_attack
     from benchmark.tuning.pareto import front, spread
     from benchmark.tuning.reevaluation import best, reevaluate
     from benchmark.tuning.reports.defense_report import DefenseReport

@@ -14,8 +14,8 @@ from benchmark.tuning.problem import Tried
 from benchmark.verbs.studying import Session
 
 if TYPE_CHECKING:
+    from benchmark.tuning.answer import Answer
     from benchmark.tuning.attacker import Attacker
-    from benchmark.tuning.defender import Defender
     from benchmark.tuning.game import Search, Strategy
     from benchmark.tuning.race import Move
 
@@ -31,15 +31,15 @@ def main(arguments: argparse.Namespace) -> int:
     name = arguments.name or "race"
     session = Session(arguments, name, [*overrides, *defense])
     # Imported late: what compromises anybody is known to classes, which import torch.
-    from benchmark.tuning.defender import fixed_attacks, read_attack
     from benchmark.tuning.federated_game import FederatedGame
     from benchmark.tuning.federations import TOLERANCE, Federations
+    from benchmark.tuning.opponents import fixed_attacks, read_attack
     from benchmark.tuning.race import exploit, race
     from benchmark.tuning.reports.race_report import RaceReport
 
     attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
 
-    def run(search: "Search", problem: "Attacker | Defender") -> Sequence[Tried]:
+    def run(search: "Search", problem: "Attacker | Answer") -> Sequence[Tried]:
         seed = arguments.sampler_seed + search.fresh
         study = session.study(f"{name}-{search.name}", problem, seed)
         study.open()
