@@ -26,8 +26,8 @@ trials are then run on seeds that the search never saw, beside the attacks that 
 RESULTS/tuning-NAME/tuning.md says how they compare. `leaderboard` shows the winner beside the fixed
 attacks in every suite that has this defense in this setting.
 
-`tune defense` searches the defense whose worst case over several attacks is the least, at no more
-than 2 points of main accuracy, such as
+`tune defense` searches the defense whose worst case over several attacks is the least, while
+main accuracy stays within the leaderboard's gate of 5 points, attacked or not, such as
   python -m benchmark tune defense --against attack=boosted --against "attack=norm_bounded
     attack.rounds=10" --trials 50
 By default these are all attacks as their yamls have them. defense=NAME, repeatable, searches that

@@ -13,7 +13,7 @@ from benchmark.cell import Cell
 from benchmark.errors import UserError
 from benchmark.record import Record
 from benchmark.tuning.defender import Defender
-from benchmark.tuning.federations import TOLERANCE, UNATTACKED, UNDEFENDED
+from benchmark.tuning.federations import UNATTACKED, UNDEFENDED
 from benchmark.tuning.game import Strategy
 from benchmark.tuning.opponents import fixed_attacks, read_attack
 from benchmark.tuning.pareto import front, spread, undominated
@@ -49,13 +49,13 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
     assert outcome.values == (pytest.approx(attacked[1]),)
     assert min(main) < main[0]
     cost = honest - min(main)
-    assert outcome.constraints == {"main_accuracy": pytest.approx(cost - 0.02), "diverged": 0}
+    assert outcome.constraints == {"main_accuracy": pytest.approx(cost - 0.05), "diverged": 0}
     assert outcome.facts == {
         "main_accuracy": pytest.approx(min(main)),
         "diverged": [],
         "against": "attack=boosted attack.epochs=2",
     }
-    assert cost > TOLERANCE
+    assert cost > 0.05
     records = set(Path("results/records").iterdir())
     assert len(records) == 2 * (1 + 3)
     # As a front the same federations give both values, and nothing but a diverged model is out.

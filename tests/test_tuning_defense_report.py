@@ -13,7 +13,7 @@ from benchmark.tuning.reports.defense_report import DefenseReport
 from benchmark.tuning.reports.race_report import RaceReport
 
 SEEDS = (1000, 1001, 1002)
-FREE, DEAR = [0.0, 0.01, -0.01], [0.05, 0.02, 0.01]
+FREE, DEAR = [0.0, 0.01, -0.01], [0.1, 0.04, 0.02]
 
 
 def tried(number: int, value: float, main: float | None = None) -> Tried:
@@ -23,7 +23,9 @@ def tried(number: int, value: float, main: float | None = None) -> Tried:
 
 def again(name: str, backdoor: list[float], cost: list[float], trial: int | None) -> Reevaluated:
     by_seed = [dict(zip(SEEDS, x, strict=True)) for x in (backdoor, cost)]
-    return Reevaluated(*by_seed, ("attack=a",), {}, (f"defense={name}",), trial, 0.1)
+    return Reevaluated(
+        *by_seed, ("attack=a",), {}, 0.05, overrides=(f"defense={name}",), trial=trial, found=0.1
+    )
 
 
 def report(candidates: list[Reevaluated], fixed: list[Reevaluated]) -> DefenseReport:

@@ -38,7 +38,14 @@ def again(
         dict(zip((1000, 1001, 1002), x, strict=True))
         for x in (backdoor, [x / 2 for x in backdoor], cost)
     )
-    return Reevaluated(backdoor_by, cost_by, (), held_out, (f"attack={name}",), trial, 1.0)
+    return Reevaluated(
+        backdoor_by,
+        cost_by,
+        held_out=held_out,
+        overrides=(f"attack={name}",),
+        trial=trial,
+        found=1.0,
+    )
 
 
 FREE, DEAR = [0.0, 0.01, -0.01], [0.05, 0.02, 0.01]

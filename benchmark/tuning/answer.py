@@ -15,8 +15,8 @@ class Answer(Defender):
 
     Minimizes the payoff of the strongest attack: its in-sample backdoor accuracy, 0 for an attack
     that costs a mean main accuracy of more than :data:`TOLERANCE` beside the same defense without
-    attack, because it is noticed. Subject to a main accuracy *without attack* within
-    :data:`TOLERANCE` of the undefended, unattacked federations: what the defense itself costs.
+    attack, because it is noticed. Subject to a main accuracy *without attack* within the
+    leaderboard's gate: what the defense itself costs.
 
     A study of defenses is stricter (:class:`Defender`): there an attack that is noticed counts in
     full, and has to be withstood.

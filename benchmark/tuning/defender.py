@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from benchmark import config
 from benchmark.errors import UserError
+from benchmark.leaderboard.board import GATE
 from benchmark.leaderboard.statistics import difference
 from benchmark.suite import Watch
 from benchmark.tuning.attacker import known
 from benchmark.tuning.federations import (
-    TOLERANCE,
     UNATTACKED,
     UNDEFENDED,
     Federations,
@@ -31,9 +31,10 @@ class Defender:
     """Chooses a defense and its parameters; all else is given, the attacks too.
 
     Minimizes the worst case, max over attacks of the mean over seeds of in-sample backdoor
-    accuracy, subject to a mean main accuracy, without attack and under every one of them, within
-    :data:`TOLERANCE` of the undefended, unattacked federations. As a Pareto problem it maximizes
-    the lowest of these main accuracies instead of bounding it.
+    accuracy, subject to the leaderboard's gate: a mean main accuracy, without attack and under
+    every one of them, within :data:`benchmark.leaderboard.board.GATE` of the undefended,
+    unattacked federations. As a Pareto problem it maximizes the lowest of these main accuracies
+    instead of bounding it.
 
     An attack may follow the defense, as ``norm_bounded`` does where its bound is not given: the
     adversary knows the defense.
@@ -102,7 +103,7 @@ class Defender:
             "data": honest.data_hash,
             "code": {name: cell.fingerprint for name, cell in (attacked | defended).items()},
             "seeds": list(self.seeds),
-            "tolerance": TOLERANCE,
+            "tolerance": GATE,
             "directions": list(self.directions),
         }
 
@@ -145,7 +146,7 @@ class Defender:
         if len(self.directions) > 1:
             return Outcome((backdoor, main), constraints, facts)
         cost = mean(_honest(self.federations, self.seeds).main) - main
-        return Outcome((backdoor,), constraints | {"main_accuracy": cost - TOLERANCE}, facts)
+        return Outcome((backdoor,), constraints | {"main_accuracy": cost - GATE}, facts)
 
     def judge_ahead(
         self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
@@ -167,7 +168,7 @@ class Defender:
         worst, _ = self._worst(scores)
         costs = [difference(honest.main, score.main) for score in self.kept(scores)]
         through = self.through(scores, worst)
-        return Judged(through, max(costs, key=mean), worst, scores[worst].held_out)
+        return Judged(through, max(costs, key=mean), worst, scores[worst].held_out, GATE)
 
     def kept(self, scores: Mapping[Strategy, Score]) -> list[Score]:
         """Those whose main accuracy a defense has to keep: all of them.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.tuning.answer import Answer
 from benchmark.tuning.attacker import Attacker, families
-from benchmark.tuning.federations import TOLERANCE, Federations, mean
+from benchmark.tuning.federations import Federations
 from benchmark.tuning.game import Response, Search, Strategy
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Judged, best
@@ -44,10 +44,9 @@ class FederatedGame:
         return self._response(self.defender(attacks), search)
 
     def payoff(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
-        """See :class:`benchmark.tuning.game.Game`; noticed is who costs more than the tolerance."""
+        """See :class:`benchmark.tuning.game.Game`; who is noticed gets nothing."""
         judged = self._judge(self.attacker(defense), attack)
-        noticed = mean(judged.cost) > TOLERANCE
-        return dict.fromkeys(judged.backdoor, 0.0) if noticed else judged.backdoor
+        return judged.backdoor if judged.feasible else dict.fromkeys(judged.backdoor, 0.0)
 
     def attacker(self, defense: Strategy) -> Attacker:
         """The attacker's problem against a defense."""
@@ -69,7 +68,7 @@ class FederatedGame:
         tried = self.run(search, replace(problem, earlier=search.known))
         for trial in best(tried, self.best, problem.directions[0]):
             # Not the best of them on the fresh seeds: that would be a maximum again.
-            if mean(self._judge(problem, trial.overrides).cost) <= TOLERANCE:
+            if self._judge(problem, trial.overrides).feasible:
                 return Response(trial.overrides, trial.value)
         return Response(None, None)
 

@@ -21,7 +21,7 @@ DIVERGED = FloatingPointError.__name__
 UNATTACKED = ["attack=none"]
 UNDEFENDED = ["defense=mean"]
 TOLERANCE = 0.02
-"""Main accuracy that an attack or a defense may cost."""
+"""Main accuracy that an attack may cost before it is noticed."""
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,19 @@ class Judged:
             it costs most, beside the undefended, unattacked model.
         against: of a defense, the attack that is the worst case.
         held_out: held-out backdoor accuracy, by seed; without seeds that have none.
+        allowed: what it may cost.
     """
 
     backdoor: dict[int, float]
     cost: dict[int, float]
     against: tuple[str, ...] = ()
     held_out: dict[int, float] = field(default_factory=dict)
+    allowed: float = TOLERANCE
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps main accuracy."""
+        return mean(self.cost) <= self.allowed
 
 
 class Judges(Protocol):
@@ -66,11 +73,6 @@ class Reevaluated(Judged):
     overrides: tuple[str, ...] = ()
     trial: int | None = None
     found: float | None = None
-
-    @property
-    def feasible(self) -> bool:
-        """Whether main accuracy holds on the fresh seeds too."""
-        return mean(self.cost) <= TOLERANCE
 
 
 @dataclass(frozen=True)

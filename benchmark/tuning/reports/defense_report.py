@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.files import atomic_file
+from benchmark.leaderboard.board import GATE
 from benchmark.leaderboard.statistics import estimate
-from benchmark.tuning.federations import TOLERANCE, mean
+from benchmark.tuning.federations import mean
 from benchmark.tuning.pareto import front, undominated
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated
@@ -86,7 +87,7 @@ class DefenseReport(Report):
         """The result in a sentence or two."""
         again, gain = self.reevaluation, self.reevaluation.gain()
         told = self._front_verdict() if self.is_pareto else ""
-        within = f"main accuracy within {100 * TOLERANCE:g} points under every attack"
+        within = f"main accuracy within {100 * GATE:g} points under every attack"
         if again.winner is None:
             where = "on fresh seeds" if again.candidates else "in any trial"
             return f"{told}No defense was found that kept {within} {where}."
@@ -116,7 +117,7 @@ class DefenseReport(Report):
             "Both were searched, least backdoor and most main accuracy"
             if self.is_pareto
             else f"{sum(t.feasible for t in self.tried)} kept main accuracy within "
-            f"{100 * TOLERANCE:g} points of the undefended, unattacked model"
+            f"{100 * GATE:g} points of the undefended, unattacked model"
         )
         return (
             f"{len(self.tried)} trials ({told['sampler']}) of {federations} federations each over "

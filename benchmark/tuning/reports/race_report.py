@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.files import atomic_file, write_json
+from benchmark.leaderboard.board import GATE
 from benchmark.leaderboard.statistics import estimate
-from benchmark.tuning.federations import MEASURED_ON
+from benchmark.tuning.federations import MEASURED_ON, TOLERANCE
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
 from benchmark.tuning.reports.drawing import RACE, save_race
 from benchmark.tuning.reports.report import JSON, MARKDOWN, SCHEMA_VERSION, percent
@@ -100,8 +101,9 @@ class RaceReport:
         measure = (
             "In-sample backdoor accuracy over the last fifth of the rounds, in %, mean and 95 % "
             "interval over seeds; that of a pair is that of the strongest known attack on the "
-            "defense, and an attack that costs main accuracy more than 2 points is noticed and "
-            "gets nothing. A gain is that of who moved, paired by seed."
+            f"defense, and an attack that costs main accuracy more than {100 * TOLERANCE:g} points "
+            f"is noticed and gets nothing. A defense may cost {100 * GATE:g} points without an "
+            "attack. A gain is that of who moved, paired by seed."
         )
         return "\n\n".join(
             [
