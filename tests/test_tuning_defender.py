@@ -68,6 +68,7 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
     named = {"half": "test"}
     again = [over_seeds("backdoor_in_sample", *chosen, *a, **named) for a in ATTACKS]
     assert judged.against == ATTACKS[again.index(max(again))]
+    assert judged.allowed == 0.05
     assert statistics.fmean(judged.backdoor.values()) == pytest.approx(max(again))
     honest = over_seeds("main_accuracy", *UNDEFENDED, *UNATTACKED, **named)
     main = [over_seeds("main_accuracy", *chosen, *a, **named) for a in [UNATTACKED, *ATTACKS]]
