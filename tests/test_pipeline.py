@@ -65,8 +65,7 @@ def dvc(folder: Path, *words: str) -> str:
 
 
 def git(folder: Path, *words: str) -> str:
-    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
-    return run(folder, "git", *identity, *words)
+    return run(folder, "git", *words)
 
 
 def benchmark(folder: Path, *words: str) -> str:
@@ -122,6 +121,9 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content["overrides"].append("federation.rounds=2")
     smoke.write_text(yaml.safe_dump(content))
     git(folder, "init", "--quiet")
+    # The repository's own: DVC's experiments are commits, and not everybody has a global one.
+    git(folder, "config", "user.name", "Tester")
+    git(folder, "config", "user.email", "tester@example.org")
     benchmark(folder, "params", "smoke")
     commit(folder)
     assert (folder / ".dvc" / "config").is_file()
@@ -251,7 +253,7 @@ def tuning(folder: Path) -> dict[str, Any]:
 
 def test_ranking_starts_no_tuning(repository: Path) -> None:
     shutil.rmtree(repository / "results")
-    path = repository / "benchmark" / "tuning" / "study.py"
+    path = repository / "benchmark" / "tuning" / "studies" / "study.py"
     path.write_text(path.read_text() + "\nEDITED = True\n")
     said = dvc(repository, "repro", "leaderboard")
     assert "tune" not in said
