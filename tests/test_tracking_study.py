@@ -10,7 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from benchmark.tracking import Tracker, studies
+from benchmark.tracking.runs import Runs
 from benchmark.tracking.tracker import ENVIRONMENT
+from benchmark.tracking.uri import artifact_folder
 from benchmark.tuning.studies import trials
 from benchmark.tuning.studies.trials import Trial, Trials
 from tests.synthetic import record
@@ -138,3 +140,12 @@ def test_cells_of_a_defense_are_those_under_the_attacks_of_its_study(folder: Pat
         made.write(folder / "records" / f"{made.cell}.json")
     found = studies._cells(Trials("d", described, [trial]), folder)
     assert found[frozenset(trial.overrides)] == ["a-0", "a-1", "none-0", "none-mean"]
+
+
+def test_a_study_that_takes_long_tells_that_it_comes_on(folder: Path, tmp_path: Path) -> None:
+    steps: list[None] = []
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    runs = Runs(uri, "fedbackdoor", artifact_folder(uri), (folder.name, {}, "study"))
+    studies.log(runs, folder, lambda: steps.append(None))
+    # Three trials and three files.
+    assert len(steps) == 6

@@ -5,7 +5,7 @@ As in :mod:`benchmark.tracking.runs`, every call talks to the store at once.
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,14 @@ STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
 FILES = ("tuning.json", "tuning.md", "tuning.html", trials.FILE, "*.png")
 
 
-def log(runs: Runs, folder: Path) -> None:
-    """Describe a study's run; its trials become children of it, and their cells of those."""
+def log(runs: Runs, folder: Path, progress: Callable[[], None]) -> None:
+    """Describe a study's run; its trials become children of it, and their cells of those.
+
+    Args:
+        runs: of the store.
+        folder: of the study.
+        progress: told of every trial and file, as all of them take long.
+    """
     studies, result = trials.read(folder), _result(folder)
     parent = runs.parent
     described = result.get("description") or (studies[0].description if studies else {})
@@ -33,9 +39,11 @@ def log(runs: Runs, folder: Path) -> None:
         cells = _cells(study, folder)
         for trial in study.trials:
             _log_trial(runs, study.name, trial, cells.get(frozenset(trial.overrides), []))
+            progress()
     for pattern in FILES:
         for path in sorted(folder.glob(pattern)):
             runs.artifact(parent, path)
+            progress()
 
 
 def _log_trial(runs: Runs, study: str, trial: Trial, cells: list[str]) -> None:

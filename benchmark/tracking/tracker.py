@@ -115,7 +115,7 @@ class Tracker(NoTracker):
         def job(runs: "Runs") -> None:
             from benchmark.tracking import studies
 
-            studies.log(runs, folder)
+            studies.log(runs, folder, self._courier.progress)
             self._unlogged.discard(folder.name)
 
         self._courier.submit(job)
