@@ -10,6 +10,7 @@ from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
 from benchmark.tuning.reports.report import Report
 
 FRESH = (1000, 1001, 1002)
+ATTACKS = ("none", "boosted", "norm_bounded")
 
 
 def search(
@@ -47,6 +48,7 @@ def search(
         "data": record.data["hash"],
         "seeds": [0, 1],
         "sampler": "tpe",
+        "code": {f"attack={name}": record.code["fingerprint"] for name in ATTACKS},
         **description,
     }
     overrides = ("attack=norm_bounded", "attack.rounds=9", "attack.norm_bound=1.5")

@@ -83,8 +83,31 @@ def test_of_several_searches_the_strongest_counts(tmp_path: Path) -> None:
     search(tmp_path, of(records, 1.0), name="weak", found=(0.4, 0.4, 0.4))
     search(tmp_path, of(records, 1.0), name="strong", found=(0.8, 0.8, 0.8))
     search(tmp_path, of(records, 1.0), name="zero", found=None)
-    ((_, tuned),) = board(records, tmp_path).sections[0].tuned
+    section = board(records, tmp_path).sections[0]
+    ((_, tuned),) = section.tuned
     assert tuned.study == "strong"
+    # What it took to find it is not that one search.
+    (row,) = (row for row in section.defense_rows if row.tuned)
+    assert words.budget(row).endswith("; the most of 3 searches with 90 trials")
+
+
+def test_a_search_of_other_code_is_marked(tmp_path: Path) -> None:
+    records = runs()
+    search(tmp_path, of(records, 1.0))
+    assert not any(words.STALE in text for text in texts(records, tmp_path).values())
+    search(tmp_path, of(records, 1.0), code={"attack=boosted": "0" * 64})
+    told = texts(records, tmp_path)
+    assert words.STALE in told["md"]
+    assert words.STALE in told["html"]
+    # Of an attack that was no part of it nothing is known.
+    search(tmp_path, of(records, 1.0), code={"attack=sign_flip": "0" * 64})
+    assert not any(words.STALE in text for text in texts(records, tmp_path).values())
+
+
+def test_a_search_without_a_trial_is_none(tmp_path: Path) -> None:
+    records = runs()
+    search(tmp_path, of(records, 1.0), trials=0)
+    assert not board(records, tmp_path).sections[0].tuned
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,9 @@ class Tuned:
         pruned: those of the trials that were given up before their last round.
         fresh_seeds: that the winner was run on.
         winner: None if no attacker kept main accuracy.
+        searches, searched: how many there are against this defense, of which this one got most
+            through, and the trials of them all.
+        is_stale: whether the runs that it completes were made with other source files.
     """
 
     study: str
@@ -127,6 +130,9 @@ class Tuned:
     sampler: str
     fresh_seeds: list[int]
     winner: Winner | None
+    searches: int = 1
+    searched: int = 0
+    is_stale: bool = False
 
     @property
     def reached(self) -> float:

@@ -56,7 +56,7 @@ def _section(setting: Setting, records: list[Record], searches: Sequence[Search]
         return _cell((attack, defense), runs, plain, sound, seeds, floor)
 
     cells = [cell(attack, defense) for defense in defenses for attack in attacks]
-    tuned = {d: found for (_, d), runs in matrix.items() if (found := _tuned(searches, runs))}
+    tuned = {d: found for d in defenses if (found := _tuned(searches, matrix, d))}
     return Section(
         setting=setting,
         unattacked=unattacked,
@@ -77,8 +77,9 @@ def _section(setting: Setting, records: list[Record], searches: Sequence[Search]
     )
 
 
-def _tuned(searches: Sequence[Search], runs: dict[int, Record]) -> Tuned | None:
-    return find(searches, next(iter(runs.values())))
+def _tuned(searches: Sequence[Search], matrix: Matrix, defense: str) -> Tuned | None:
+    met = [runs for (_, defended), runs in matrix.items() if defended == defense]
+    return find(searches, [record for runs in met for record in runs.values()])
 
 
 def _matrix(records: list[Record]) -> tuple[Matrix, dict[str, dict[str, str]]]:

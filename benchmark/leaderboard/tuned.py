@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,10 +28,12 @@ class Search:
     Attributes:
         setting: what it has in common with the runs that it completes, see :func:`setting`.
         tuned: what it found.
+        code: of its cells, by attack: fingerprints of their source files.
     """
 
     setting: str
     tuned: Tuned
+    code: dict[str, str]
 
 
 def setting(config: Mapping[str, Any], data_hash: Any) -> str:
@@ -43,11 +45,30 @@ def setting(config: Mapping[str, Any], data_hash: Any) -> str:
     return json.dumps([groups, data_hash], sort_keys=True, default=str)
 
 
-def find(searches: Iterable[Search], record: Record) -> Tuned | None:
-    """The search that got most through the defense of a record, in its setting."""
-    wanted = setting(record.config, record.data.get("hash"))
-    found = [search.tuned for search in searches if search.setting == wanted]
-    return max(found, key=lambda t: (t.reached, t.trials, t.study), default=None)
+def find(searches: Iterable[Search], records: Sequence[Record]) -> Tuned | None:
+    """The search that got most through the defense of some records, in their setting.
+
+    Args:
+        searches: all there are.
+        records: of one defense, under whatever attacks; at least one.
+    """
+    wanted = setting(records[0].config, records[0].data.get("hash"))
+    found = [search for search in searches if search.setting == wanted]
+    if not found:
+        return None
+    best = max(found, key=lambda s: (s.tuned.reached, s.tuned.trials, s.tuned.study))
+    return replace(
+        best.tuned,
+        searches=len(found),
+        searched=sum(search.tuned.trials for search in found),
+        is_stale=any(_is_other(best, record) for record in records),
+    )
+
+
+def _is_other(search: Search, record: Record) -> bool:
+    """Whether a record's attack was other code when it was searched."""
+    ran = record.code.get("fingerprint")
+    return search.code.get(f"attack={record.config['attack']['name']}", ran) != ran
 
 
 def read(results: Path) -> list[Search]:
@@ -67,9 +88,11 @@ def read(results: Path) -> list[Search]:
         try:
             told = raw["description"]
             if told["problem"] == "attacker":
-                found.append(
-                    Search(setting(told["configuration"], told["data"]), _tuned(raw, path))
-                )
+                where = setting(told["configuration"], told["data"])
+                search = Search(where, _tuned(raw, path), dict(told["code"]))
+                # Where no trial was finished nothing was searched.
+                if search.tuned.trials:
+                    found.append(search)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise _damaged(path, error) from None
     return found

@@ -50,6 +50,7 @@ TUNED_ORDER = (
 )
 NOT_TUNED = "not tuned"
 NONE_FOUND = "none found that keeps main accuracy"
+STALE = "found with other source files than its runs were made with, tune again"
 ATTACK_ORDER = (
     "Attacks are ranked by mean lift over the defenses whose unattacked model passes the gate. "
     f"An attack succeeds above {100 * SUCCESS:.0f} % in-sample backdoor accuracy."
@@ -101,7 +102,10 @@ def budget(row: DefenseRow) -> str:
         return NOTHING
     found = row.tuned
     pruned = f" ({found.pruned} pruned)" if found.pruned else ""
-    return f"{found.trials} trials{pruned} of {found.seeds} federations, {found.sampler}"
+    told = f"{found.trials} trials{pruned} of {found.seeds} federations, {found.sampler}"
+    if found.searches > 1:
+        told += f"; the most of {found.searches} searches with {found.searched} trials"
+    return f"{told}; {STALE}" if found.is_stale else told
 
 
 def parted(label: str) -> tuple[str, str]:
