@@ -3,6 +3,7 @@
 import json
 import shutil
 import statistics
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from benchmark.cell import Cell, StoppedError
 from benchmark.errors import UserError
 from benchmark.executor import Event, Stopped
 from benchmark.record import Record
+from benchmark.tuning import federations
 from benchmark.tuning.attacker import Attacker
 from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Federations, Score
 from benchmark.tuning.problem import unreported
 from benchmark.tuning.reevaluation import reevaluate
+from benchmark.tuning.rounds import OnRound
 from tests.running import TINY, files
 
 HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1")
@@ -147,6 +150,29 @@ def test_rounds_are_told_whether_they_run_or_were_run(workplace: Path) -> None:
     other = attacker("federation.rounds=5").federations
     shutil.rmtree("results")
     assert curve(other, attack) == resumed
+
+
+def test_rounds_that_another_process_ran_meanwhile_are_told_too(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ("federation.rounds=8", "federation.checkpoint_every=1")
+    whole = curve(attacker(*overrides).federations, ["attack=boosted"])
+    shutil.rmtree("results")
+    run = federations.run
+
+    def late(cell: Cell, folder: Path, watch: OnRound) -> Record:
+        """Another process has the cell, and ends, while this one waits for it."""
+
+        def end(round: int, metrics: dict[str, float]) -> None:
+            if round == 5:
+                raise KeyboardInterrupt
+
+        with suppress(KeyboardInterrupt):
+            run(cell, folder, end)
+        return run(cell, folder, watch)
+
+    monkeypatch.setattr(federations, "run", late)
+    assert curve(attacker(*overrides).federations, ["attack=boosted"]) == whole
 
 
 def test_a_federation_that_is_given_up_leaves_nothing(workplace: Path) -> None:

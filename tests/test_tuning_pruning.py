@@ -6,7 +6,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmark.tuning.rounds import SoFar
-from benchmark.tuning.studies.pruning import STARTUP_TRIALS, FeasibleMedian
+from benchmark.tuning.studies.pruning import MAKERS, STARTUP_TRIALS, FeasibleMedian
 
 
 def trial(reports: dict[int, float], cost: float = -1.0, x: float = 0.5) -> FrozenTrial:
@@ -55,3 +55,24 @@ def test_the_first_quarter_of_each_federation_is_not_reported() -> None:
     assert reported[7] == 6.5
     assert reported[10] == (6.5 + 10) / 2
     assert reported[15] == (6.5 + 14.5) / 2
+
+
+def rung(value: float, cost: float) -> FrozenTrial:
+    """A trial that came through Hyperband's first rung."""
+    made = trial({4: value}, cost)
+    made.system_attrs |= {f"completed_rung_{i}": value for i in range(3)}
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("broken", [True, False])
+def test_hyperband_too_holds_trials_against_feasible_ones(broken: bool) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", pruner=MAKERS["hyperband"](16))
+    for value in (0.1, 0.2):
+        study.add_trial(rung(value, -1.0))
+    for value in (0.8, 0.9, 0.9, 0.9, 0.9, 0.9):
+        study.add_trial(rung(value, 0.1 if broken else -1.0))
+    # Whatever brackets they are in.
+    pruned = [decided(study, {15: 0.3}) for _ in range(12)]
+    assert any(pruned) != broken

@@ -18,7 +18,7 @@ from benchmark.errors import UserError
 from benchmark.executor import spawn
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.studies import storage, study
-from benchmark.tuning.studies.owners import OWNER
+from benchmark.tuning.studies.owners import OWNER, is_dead, owner
 from benchmark.tuning.studies.study import Study
 from tests.tuning_toy import SPACE, Place, Toy, place_in
 
@@ -178,3 +178,27 @@ def test_the_last_trial_is_run_by_one(place: Place) -> None:
     assert len(opened.run(4, lambda trial: None)) == 4
     assert problem.asked == []
     place.is_sound(4)
+
+
+def test_who_owns_a_trial_is_told_from_machines_of_the_same_name() -> None:
+    machine, pid, start = owner().split()
+    assert not is_dead(f"{machine} {pid} {start}")
+    assert is_dead(f"{machine} {pid} {int(start) + 1}")
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert not is_dead(f"{machine.replace(boot, 'another')} {pid} {int(start) + 1}")
+
+
+def test_a_repetition_passes_what_its_pruner_asks_anew(place: Place) -> None:
+    opened = place.study()
+    opened.run(2, lambda trial: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stopped = opened.kept.ask()
+        SPACE.suggest(stopped)
+        stopped.storage.set_trial_system_attr(stopped._trial_id, "completed_rung_0", 0.5)
+        opened.kept.tell(stopped, state=TrialState.FAIL)
+    place.run(3)
+    place.is_sound(3)
+    repeated = place.trials()[stopped.number + 1]
+    assert repeated.params == stopped.params
+    assert "completed_rung_0" not in repeated.system_attrs

@@ -31,6 +31,7 @@ def place(tmp_path: Path) -> Place:
         ({"problem": Toy(bound=5.0)}, ["defense.bound is 4.0 there and 5.0 here"]),
         ({"sampler": "random"}, ["sampler is tpe there and random here"]),
         ({"seed": 3}, ["sampler_seed is 0 there and 3 here"]),
+        ({"part_of": {"race": {"trials": 3}}}, ["race.trials is nothing there and 3 here"]),
         (
             {"problem": Toy(space=Space("attack", {"narrow": SPACE.families["narrow"]}))},
             ["space.wide.x.low is 0.0 there and nothing here"],
@@ -114,6 +115,20 @@ def test_a_storage_that_goes_away_is_said_in_a_line(place: Place) -> None:
 
     with pytest.raises(UserError, match=r"storage sqlite:///.*no such table: trials"):
         place.run(3, Toy(before=drop))
+
+
+def test_what_is_looked_at_of_a_storage_that_is_gone_is_said_in_a_line(place: Place) -> None:
+    opened = place.study()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        running = opened.kept.ask()
+    with closing(sqlite3.connect(place.file)) as database:
+        database.executescript("drop table trials; drop table trial_heartbeats")
+    for look in (opened.finished, opened.tried):
+        with pytest.raises(UserError, match=r"storage sqlite:///.*no such table: trials"):
+            look()
+    # The storage may come back before the next one.
+    opened._storage.record_heartbeat(running._trial_id)
 
 
 def test_a_journal_that_is_damaged_meanwhile_is_said_in_a_line(tmp_path: Path) -> None:

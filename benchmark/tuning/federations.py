@@ -153,10 +153,11 @@ class Federations:
                 # A kill may have come between a record and its run.
                 self._tell(Finished(cell, record))
         else:
-            saved = recorded(cell.work_path(self.folder))
 
             def watch(round: int, metrics: dict[str, float]) -> None:
-                told.earlier(saved, round)
+                if told.next < round:
+                    # Read now: before the cell is ours, another process may still bring it on.
+                    told.earlier(recorded(cell.work_path(self.folder)), round)
                 self._tell(Round(cell, round, metrics))
                 told.now(round, metrics)
 

@@ -22,11 +22,12 @@ def is_dead(named: str) -> bool:
 
 def _machine() -> str:
     try:
-        # Containers may share a name.
-        space = os.readlink("/proc/self/ns/pid")
+        # Machines of one image share a name, and containers share a machine.
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot += os.readlink("/proc/self/ns/pid")
     except OSError:
-        space = ""
-    return socket.gethostname().replace(" ", "") + space
+        boot = ""
+    return socket.gethostname().replace(" ", "") + boot
 
 
 def _start(pid: int) -> int | None:

@@ -26,20 +26,33 @@ class FeasibleMedian(MedianPruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """See the pruner."""
 
-        def feasible(
-            deepcopy: bool = True, states: Container[TrialState] | None = None
-        ) -> list[FrozenTrial]:
-            trials = study.get_trials(deepcopy, states)
-            return [t for t in trials if all(v <= 0 for v in t.constraints.values())]
-
         step = trial.last_step
         if step is None:
             return False
         view: Any = copy.copy(study)
-        view.get_trials = feasible
+        view.get_trials = _feasible(study.get_trials)
         latest = copy.copy(trial)
         latest.intermediate_values = {step: trial.intermediate_values[step]}
         return super().prune(view, latest)
+
+
+class FeasibleHyperband(HyperbandPruner):
+    """Hyperband among trials that are not known to break a constraint, for the same reason."""
+
+    def _create_bracket_study(self, study: Study, bracket_id: int) -> Study:
+        bracket: Any = super()._create_bracket_study(study, bracket_id)
+        bracket.get_trials = _feasible(bracket.get_trials)
+        return bracket
+
+
+def _feasible(get_trials: Callable[..., list[FrozenTrial]]) -> Callable[..., list[FrozenTrial]]:
+    def get(
+        deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = get_trials(deepcopy=deepcopy, states=states)
+        return [t for t in trials if all(v <= 0 for v in t.constraints.values())]
+
+    return get
 
 
 def _warm_up(steps: int) -> int:
@@ -51,7 +64,7 @@ Make = Callable[[int], BasePruner]
 
 MAKERS: dict[str, Make] = {
     "median": lambda steps: FeasibleMedian(STARTUP_TRIALS, n_warmup_steps=_warm_up(steps)),
-    "hyperband": lambda steps: HyperbandPruner(
+    "hyperband": lambda steps: FeasibleHyperband(
         min_resource=_warm_up(steps), max_resource=max(steps, 1)
     ),
     "none": lambda steps: NopPruner(),

@@ -7,7 +7,7 @@ import copy
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
@@ -33,7 +33,17 @@ VALID = (
     "mysql://USER@HOST/DATABASE"
 )
 
-Storage = RDBStorage | Journal
+
+class Database(RDBStorage):
+    """Optuna's database, where a heartbeat that is missed in a short outage ends nothing."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """See Optuna; the next one comes soon."""
+        with suppress(StorageInternalError, SQLAlchemyError):
+            super().record_heartbeat(trial_id)
+
+
+Storage = Database | Journal
 
 
 class Again(RetryHeartbeatStaleTrialCallback):
@@ -44,6 +54,10 @@ class Again(RetryHeartbeatStaleTrialCallback):
         # Optuna appends to the history of the trial that it is given, which may be its own.
         stopped = copy.deepcopy(trial)
         stopped.user_attrs = {k: v for k, v in trial.user_attrs.items() if k != OWNER}
+        # Hyperband's: it passes them anew.
+        stopped.system_attrs = {
+            k: v for k, v in stopped.system_attrs.items() if not k.startswith("completed_rung_")
+        }
         super().__call__(study, stopped)
 
 
@@ -74,9 +88,9 @@ def connect(url: str) -> Storage:
         return _made(url, options)
 
 
-def _made(url: str, options: dict[str, Any], attempts: int = 5) -> RDBStorage:
+def _made(url: str, options: dict[str, Any], attempts: int = 5) -> Database:
     try:
-        return RDBStorage(
+        return Database(
             url,
             engine_kwargs=options,
             heartbeat_interval=HEARTBEAT_SECONDS,
