@@ -38,7 +38,8 @@ neither gains more than the noise, and says how far that is from an equilibrium:
 attacker and a fresh defender still gain. All of its studies are kept: the same command goes on.
 
 With --params, all studies of that file are made one after another, or with --name only that one,
-in the setting of the file's suite: `make tune` does so, and DVC. Another setting is another study
+in the setting of the file's suite and with its budget, where the command line has no other:
+`make tune` does so, and DVC. Another setting is another study
 then, by itself."""
 
 
@@ -105,9 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     results(sub)
     sub = verb("tune", "search for the strongest attack, the best defense, or both (Optuna)", True)
     sub.epilog = TUNE
-    sub.add_argument(
-        "--trials", type=int, default=50, metavar="N", help="finished ones in total (50)"
-    )
+    sub.add_argument("--trials", type=int, metavar="N", help="finished ones in total (50)")
     sub.add_argument(
         "--name", help="of the study; by default attack-on-DEFENSE with what its parameters change"
     )
@@ -129,12 +128,12 @@ def _parser() -> argparse.ArgumentParser:
         help="attack, defense: try the best settings of an earlier study of the same storage "
         "first, on another defense for example; repeatable",
     )
-    sub.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
+    sub.add_argument("--sampler", choices=("tpe", "random"), help="who chooses trials (tpe)")
     sub.add_argument(
         "--pruner",
         choices=("median", "hyperband", "none"),
-        default="median",
-        help="gives hopeless trials up, by their backdoor accuracy round by round (median)",
+        help="attack, race: gives hopeless trials up, by their backdoor accuracy round by round "
+        "(median)",
     )
     sub.add_argument(
         "--workers",
@@ -151,9 +150,9 @@ def _parser() -> argparse.ArgumentParser:
         "and the best judged",
     )
     sub.add_argument("--sampler-seed", type=int, default=0, metavar="S", help="of its draws (0)")
-    sub.add_argument("--seeds", type=int, default=2, metavar="N", help="to tune on (2)")
-    sub.add_argument("--fresh", type=int, default=3, metavar="N", help="to judge on (3)")
-    sub.add_argument("--best", type=int, default=3, metavar="N", help="trials to judge (3)")
+    sub.add_argument("--seeds", type=int, metavar="N", help="to tune on (2)")
+    sub.add_argument("--fresh", type=int, metavar="N", help="to judge on (3)")
+    sub.add_argument("--best", type=int, metavar="N", help="trials to judge (3)")
     sub.add_argument(
         "--against",
         action="append",

@@ -217,6 +217,12 @@ def test_the_studies_of_a_parameter_file(
     assert found["description"]["configuration"]["task"] == suite["task"]
     assert found["fresh_seeds"] == [1000, 1001, 1002]
 
+    # What the command line asks for is not overruled by the file.
+    more = call(capsys, *command, "--name", "bound-0.2", "--trials", "2")
+    assert "1 of 2 trials are finished" in more.err
+    content = Path("results/tuning-bound-0.2/tuning.json").read_text()
+    assert len(json.loads(content)["trials"]) == 2
+
     # An edit is another study in the same place, and undone it is the first one again.
     params_file(workplace, seeds=3)
     other = call(capsys, *command, "--name", "bound-0.2")
@@ -226,7 +232,7 @@ def test_the_studies_of_a_parameter_file(
         != (json.loads(content)["study"])
     )
     params_file(workplace)
-    assert "1 of 1 trials are finished" in call(capsys, *command, "--name", "bound-0.2").err
+    assert "2 of 1 trials are finished" in call(capsys, *command, "--name", "bound-0.2").err
     assert Path("results/tuning-bound-0.2/tuning.json").read_text() == content
 
 

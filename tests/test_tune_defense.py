@@ -102,6 +102,7 @@ def test_the_same_command_does_nothing_and_a_front_is_another_study(
         (["defense", "--trials", "0"], ["--trials must be at least 1, got 0"]),
         (["defense", "--moves", "2"], ["--moves is for tune race"]),
         (["attack", "--pareto"], ["--pareto is for tune defense"]),
+        (["defense", "--pruner", "median"], ["--pruner is for tune attack and tune race"]),
         (
             ["attack", "--against", "attack=boosted"],
             ["is for tune defense and tune race"],

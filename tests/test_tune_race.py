@@ -110,6 +110,30 @@ def test_a_race_that_is_stopped_goes_on(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--trials=3"], "race.trials is 2 there and 3 here"),
+        (["--best=2"], "race.best is 1 there and 2 here"),
+        (["--fresh=4"], "race.fresh is 3 there and 4 here"),
+        (["--against=attack=norm_bounded"], "race.against is"),
+    ],
+)
+def test_another_budget_is_another_race_and_this_one_is_as_it_was(
+    workplace: Path,
+    raced: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    shutil.copytree(raced / "results", workplace / "results")
+    before = {name: (workplace / name).read_bytes() for name in files(workplace)}
+    fault = call(capsys, *COMMAND, *arguments).fault
+    for word in ("study race-1-attack", words, "choose another --name"):
+        assert word in fault
+    assert {name: (workplace / name).read_bytes() for name in files(workplace)} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
         (["--moves", "0"], ["--moves must be at least 1, got 0"]),
         (["--minutes", "0"], ["--minutes must be", "got 0"]),
         (["--minutes", "nan"], ["--minutes must be", "got nan"]),

@@ -103,8 +103,9 @@ def test_a_front_says_what_of_it_stays(tmp_path: Path) -> None:
 
 def test_a_race_is_told_move_by_move(tmp_path: Path) -> None:
     by_seed = [dict(zip(SEEDS, x, strict=True)) for x in ([0.2, 0.2, 0.2], [0.8, 0.9, 1.0])]
-    start = Pair(("attack=a",), ("defense=mean",), by_seed[0])
-    pair = Pair(("attack=b", "attack.x=1"), ("defense=mean",), by_seed[1])
+    costs = [dict(zip(SEEDS, x, strict=True)) for x in ([0.01, 0.01, 0.01], [0.02, 0.01, 0.03])]
+    start = Pair(("attack=a",), ("defense=mean",), by_seed[0], costs[0])
+    pair = Pair(("attack=b", "attack.x=1"), ("defense=mean",), by_seed[1], costs[1])
     gain = {seed: by_seed[1][seed] - by_seed[0][seed] for seed in SEEDS}
     moves = [
         Move(1, "attack", Response(pair.attack, 0.97), gain, pair),
@@ -123,17 +124,35 @@ def test_a_race_is_told_move_by_move(tmp_path: Path) -> None:
     made = RaceReport("r", "sqlite:///t.db", ("data=x",), told, SEEDS, race, left)
     assert made.verdict() == (
         "The race settled after 2 moves: `attack=b attack.x=1` gets 90.0 ± 24.8 % through "
-        "`defense=mean`. The pair is exploitable by at least 60.0 ± 24.8 points."
+        "`defense=mean`. Fresh searches against the pair still gain 60.0 ± 24.8 points."
     )
     text = made.markdown()
     after = "`attack=b attack.x=1` on `defense=mean`: 90.0 ± 24.8"
-    assert f"| 1, attack | `attack=b attack.x=1` | 97.0 | {after} | +70.0 ± 24.8 | yes |" in text
-    assert f"| 2, defense | `nothing` | - | {after} | - | no |" in text
+    assert (
+        f"| 1, attack | `attack=b attack.x=1` | 97.0 | {after} | +2.0 ± 2.5 | +70.0 ± 24.8 | yes |"
+        in text
+    )
+    assert f"| 2, defense | `nothing` | - | {after} | +2.0 ± 2.5 | - | no |" in text
+    assert "| start | | | `attack=a` on `defense=mean`: 20.0 ± 0.0 | +1.0 ± 0.0 | | |" in text
     assert "A fresh attacker gains -3.3 ± 28.7 points with `attack=c`." in text
     assert [path.name for path in made.write(tmp_path)] == ["tuning.json", "tuning.md", "race.png"]
     plain = json.loads((tmp_path / "tuning.json").read_text())
     assert [move["study"] for move in plain["moves"]] == ["r-1-attack", "r-2-defense"]
     assert plain["moves"][0]["gains"] is True
     assert Estimate(**plain["exploitability"]["total"]) == left.total
+    assert plain["exploitability"]["beyond_noise"] is True
     stopped = replace(made, race=replace(race, end="time"))
     assert "stopped, as its time was up, after 2 moves" in stopped.verdict()
+
+
+def test_what_noise_leaves_to_gain_is_told_as_noise() -> None:
+    pair = Pair(("attack=a",), ("defense=mean",), dict.fromkeys(SEEDS, 0.5), {})
+    noise = dict(zip(SEEDS, (0.3, -0.1, 0.0), strict=True))
+    worse = Regret(Response(("defense=d",), 0.1), dict.fromkeys(SEEDS, -0.2))
+    left = Exploitability(Regret(Response(("attack=b",), 0.9), noise), worse)
+    told = {"trials": 5, "sampler": "tpe", "seeds": [0, 1]}
+    made = RaceReport("r", "sqlite:///t.db", (), told, SEEDS, Race(pair, [], "time"), left)
+    assert made.verdict().endswith("gain no more than the noise (6.7 ± 51.7 points).")
+    nothing = Exploitability(worse, worse)
+    assert nothing.total == Estimate(0.0, None, len(SEEDS))
+    assert not nothing.is_found

@@ -36,6 +36,7 @@ def test_who_is_noticed_gets_nothing_and_is_no_answer(workplace: Path) -> None:
     assert mean(loud.backdoor) > 0
     assert game.payoff(LOUD, DEFENSE) == {0: 0.0, 1: 0.0}
     assert game.payoff(QUIET, DEFENSE) == quiet.backdoor
+    assert game.cost(LOUD, DEFENSE) == loud.cost
 
     search = Search("1-attack", known=(QUIET,))
     assert game.best_attack(DEFENSE, search) == Response(QUIET, 0.3)

@@ -50,6 +50,9 @@ class Matrix:
         noise = self.noise if self.noisy in (attack, defense) else dict.fromkeys(SEEDS, 0.0)
         return {seed: self.value(attack, defense) + noise[seed] for seed in SEEDS}
 
+    def cost(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
+        return dict.fromkeys(SEEDS, 0.0)
+
 
 # a1 against d1 is a saddle point, with the value 0.4.
 SADDLE = [[0.9, 0.2, 0.5], [0.8, 0.4, 0.6], [0.1, 0.3, 0.9]]
@@ -81,7 +84,7 @@ def test_a_saddle_point_is_found_and_cannot_be_exploited() -> None:
     assert [m.gain and round(m.gain[1000], 9) for m in found.moves] == [0, 0.7, 0.2, 0]
     assert [m.gains for m in found.moves] == [False, True, True, False]
     left = exploit(game, found.final, len(found.moves))
-    assert left.total == Estimate(0.0, 0.0, 3)
+    assert left.total == Estimate(0.0, None, 3)
     assert left.attack.gain == left.defense.gain == dict.fromkeys(SEEDS, 0.0)
 
 

@@ -48,6 +48,10 @@ class FederatedGame:
         judged = self._judge(self.attacker(defense), attack)
         return judged.backdoor if judged.feasible else dict.fromkeys(judged.backdoor, 0.0)
 
+    def cost(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
+        """See :class:`benchmark.tuning.game.Game`."""
+        return self._judge(self.attacker(defense), attack).cost
+
     def attacker(self, defense: Strategy) -> Attacker:
         """The attacker's problem against a defense."""
         overrides = (*self.federations.overrides, *defense)

@@ -46,3 +46,6 @@ class Game(Protocol):
 
     def payoff(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
         """The backdoor accuracy of a pair, by fresh seed; 0 of an attack that is noticed."""
+
+    def cost(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
+        """Main accuracy that the attack costs, by fresh seed, by which it is noticed."""

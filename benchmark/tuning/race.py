@@ -26,11 +26,13 @@ class Pair:
     Attributes:
         attack, defense: both.
         payoff: by fresh seed.
+        cost: main accuracy that the attack costs, by fresh seed.
     """
 
     attack: Strategy
     defense: Strategy
     payoff: dict[int, float]
+    cost: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Exploitability:
     """How far a pair is from an equilibrium: the sum of what both sides still gain (NashConv).
 
     A side that finds nothing better keeps what it has and gains 0. The searches are as limited as
-    those of the race, so this is a lower bound on the true one.
+    those of the race, so longer ones may find more; and as only gains above 0 are added, noise
+    alone gives more than 0, which :meth:`is_found` tells apart.
     """
 
     attack: Regret
@@ -107,7 +110,12 @@ class Exploitability:
         gains = [r.gain for r in (self.attack, self.defense) if r.gain and mean(r.gain) > 0]
         seeds = {seed for r in (self.attack, self.defense) for seed in r.gain or {}}
         total = estimate({seed: sum(gain[seed] for gain in gains) for seed in seeds})
-        return total or Estimate(0.0, None, 0)
+        return total if gains and total else Estimate(0.0, None, len(seeds))
+
+    @property
+    def is_found(self) -> bool:
+        """Whether a side gains more than the noise."""
+        return any(beyond_noise(regret.gain) for regret in (self.attack, self.defense))
 
 
 def beyond_noise(gain: dict[int, float] | None) -> bool:
@@ -187,7 +195,7 @@ def strongest(game: Game, attacks: Sequence[Strategy], defense: Strategy) -> Pai
     """The pair of a defense and the attack that gets most through it; of equal ones the first."""
     payoffs = {attack: game.payoff(attack, defense) for attack in attacks}
     attack = max(payoffs, key=lambda attack: mean(payoffs[attack]))
-    return Pair(attack, defense, payoffs[attack])
+    return Pair(attack, defense, payoffs[attack], game.cost(attack, defense))
 
 
 def exploit(game: Game, final: Pair, after: int) -> Exploitability:

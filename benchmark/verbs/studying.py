@@ -6,10 +6,11 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -72,12 +73,18 @@ class Session:
 
         return range(FRESH_FROM, FRESH_FROM + self.arguments.fresh)
 
-    def study(self, name: str, problem: Problem, sampler_seed: int | None = None) -> Study:
+    def study(
+        self,
+        name: str,
+        problem: Problem,
+        sampler_seed: int | None = None,
+        part_of: Mapping[str, Any] | None = None,
+    ) -> Study:
         """A study in this command's storage, not opened yet."""
         seed = self.arguments.sampler_seed if sampler_seed is None else sampler_seed
         sampler, pruner = self.arguments.sampler, self.arguments.pruner
         earlier = self.arguments.warm_start
-        return Study(self.url, name, problem, sampler, seed, pruner, earlier)
+        return Study(self.url, name, problem, sampler, seed, pruner, part_of or {}, earlier)
 
     @contextmanager
     def begun(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import import_module
+from typing import Any
 
 from benchmark import config, params
 from benchmark.errors import UserError
@@ -17,8 +18,11 @@ OWN = {
     "moves": ("race",),
     "warm_start": ("attack", "defense"),
     "params": ("attack",),
+    "pruner": ("attack", "race"),
 }
 """Options that not everything that is tuned has."""
+BUDGET = {"trials": 50, "seeds": 2, "fresh": 3, "best": 3, "sampler": "tpe"}
+"""Where neither the command line nor a parameter file says otherwise."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -26,18 +30,30 @@ def main(arguments: argparse.Namespace) -> int:
     for option, whose in OWN.items():
         if getattr(arguments, option) not in (None, False, []) and arguments.what not in whose:
             raise UserError(f"--{option.replace('_', '-')} is for tune {' and tune '.join(whose)}")
+    if arguments.pruner is None:
+        # Of what a study of defenses minimizes, no single round tells.
+        arguments.pruner = "none" if arguments.what == "defense" else "median"
+    asked = {k: v for k in BUDGET if (v := getattr(arguments, k)) is not None}
+    vars(arguments).update(BUDGET | asked)
     if arguments.what != "attack":
         check(arguments)
         return int(import_module(f"benchmark.verbs.tune_{arguments.what}").main(arguments))
-    studies = [arguments] if arguments.params is None else list(_of_params(arguments))
+    studies = [arguments] if arguments.params is None else list(_of_params(arguments, asked))
     for study in studies:
         check(study)
         config.compose(study.overrides)
     return max(_attack(study) for study in studies)
 
 
-def _of_params(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    """The studies of a parameter file, as if they had been asked for one by one."""
+def _of_params(
+    arguments: argparse.Namespace, asked: dict[str, Any]
+) -> Iterator[argparse.Namespace]:
+    """The studies of a parameter file, as if they had been asked for one by one.
+
+    Args:
+        arguments: those of the command.
+        asked: the budget as far as the command line has it, which the file's gives way to.
+    """
     settings, shared = params.read_tuning(arguments.params)
     if arguments.name is not None and arguments.name not in settings.studies:
         raise config.unknown("study", arguments.name, settings.studies, str(arguments.params))
@@ -45,7 +61,7 @@ def _of_params(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
     for name, defense in settings.studies.items():
         if arguments.name in (None, name):
             overrides = [*shared, *defense, *arguments.overrides]
-            given = {**vars(arguments), **budget, "name": name, "overrides": overrides}
+            given = {**vars(arguments), **budget, **asked, "name": name, "overrides": overrides}
             yield argparse.Namespace(**given)
 
 

@@ -39,9 +39,13 @@ def main(arguments: argparse.Namespace) -> int:
 
     attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
 
+    # A move follows from those before it, so with another budget it is a move of another race.
+    budget = {key: getattr(arguments, key) for key in ("trials", "best", "fresh")}
+    part_of = {"race": budget | {"against": arguments.against}}
+
     def run(search: "Search", problem: "Attacker | Answer") -> Sequence[Tried]:
         seed = arguments.sampler_seed + search.fresh
-        study = session.study(f"{name}-{search.name}", problem, seed)
+        study = session.study(f"{name}-{search.name}", problem, seed, part_of)
         study.open()
         return session.run(study)
 
@@ -58,7 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     first.check()
     answer.check()
     # What makes the first study another one is to be known before anything is written.
-    session.study(f"{name}-1-attack", first).open()
+    session.study(f"{name}-1-attack", first, part_of=part_of).open()
     minutes = math.inf if arguments.minutes is None else arguments.minutes
     deadline = session.started + 60 * minutes
     with session.begun():

@@ -13,7 +13,7 @@ from benchmark.tuning.pareto import front, undominated
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated
 from benchmark.tuning.reports.drawing import PARETO, save_front
-from benchmark.tuning.reports.report import Report, percent
+from benchmark.tuning.reports.report import UNTRIED, Report, percent
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class DefenseReport(Report):
     def verdict(self) -> str:
         """The result in a sentence or two."""
         again, gain = self.reevaluation, self.reevaluation.gain()
+        if not self.tried:
+            return UNTRIED
         told = self._front_verdict() if self.is_pareto else ""
         within = f"main accuracy within {100 * GATE:g} points under every attack"
         if again.winner is None:

@@ -77,6 +77,7 @@ class RaceReport:
                 "attack": _plain_regret(self.left.attack),
                 "defense": _plain_regret(self.left.defense),
                 "total": asdict(total),
+                "beyond_noise": self.left.is_found,
             },
             "command": self.command,
         }
@@ -93,17 +94,20 @@ class RaceReport:
             f"The race ended after {len(self.race.moves)} moves: {ENDS[self.race.end]}."
         )
         rows = [
-            "| move | found | its value (optimistic) | the pair after it | gain | beyond noise |",
-            "|---|---|---|---|---|---|",
-            f"| start | | | {_pair(self.race.start)} | | |",
+            "| move | found | its value (optimistic) | the pair after it | its attack costs | gain "
+            "| beyond noise |",
+            "|---|---|---|---|---|---|---|",
+            f"| start | | | {_pair(self.race.start)} | {_cost(self.race.start)} | | |",
             *map(_row, self.race.moves),
         ]
         measure = (
             "In-sample backdoor accuracy over the last fifth of the rounds, in %, mean and 95 % "
             "interval over seeds; that of a pair is that of the strongest known attack on the "
             f"defense, and an attack that costs main accuracy more than {100 * TOLERANCE:g} points "
-            f"is noticed and gets nothing. A defense may cost {100 * GATE:g} points without an "
-            "attack. A gain is that of who moved, paired by seed."
+            "is noticed and gets nothing. This is decided by its mean cost: where the interval of "
+            f"the cost reaches across {100 * TOLERANCE:g}, other seeds may decide otherwise, and "
+            "the intervals of payoffs and gains know nothing of that. A defense may cost "
+            f"{100 * GATE:g} points without an attack. A gain is that of who moved, paired by seed."
         )
         return "\n\n".join(
             [
@@ -125,9 +129,15 @@ class RaceReport:
         how = "settled" if settled else f"stopped, as {ENDS[self.race.end]},"
         return (
             f"The race {how} after {len(self.race.moves)} moves: `{shlex.join(final.attack)}` gets "
-            f"{percent(estimate(final.payoff))} % through `{shlex.join(final.defense)}`. The pair "
-            f"is exploitable by at least {percent(self.left.total)} points."
+            f"{percent(estimate(final.payoff))} % through `{shlex.join(final.defense)}`. "
+            f"{self._left()}"
         )
+
+    def _left(self) -> str:
+        points = percent(self.left.total)
+        if self.left.is_found:
+            return f"Fresh searches against the pair still gain {points} points."
+        return f"Fresh searches against the pair gain no more than the noise ({points} points)."
 
     def _exploitability(self) -> str:
         told = self.description
@@ -138,8 +148,9 @@ class RaceReport:
             f"alone.\n\n- {_regret('attacker', self.left.attack)}\n"
             f"- {_regret('defender', self.left.defense)}\n\n"
             f"Together: {percent(self.left.total)} points (a side that finds nothing better keeps "
-            "what it has, and counts 0). A longer search may find more, so this is a lower bound. "
-            "Where it is large and the race has settled, no single pair is an equilibrium."
+            "what it has, and counts 0, so noise alone gives more than 0). A longer search may "
+            "find more. Where it is large and the race has settled, no single pair is an "
+            "equilibrium."
         )
 
 
@@ -159,6 +170,7 @@ def _row(move: Move) -> str:
         f"`{found}`",
         value,
         _pair(move.pair),
+        _cost(move.pair),
         percent(estimate(move.gain or {}), sign=True),
         "yes" if move.gains else "no",
     ]
@@ -168,6 +180,10 @@ def _row(move: Move) -> str:
 def _pair(pair: Pair) -> str:
     value = percent(estimate(pair.payoff))
     return f"`{shlex.join(pair.attack)}` on `{shlex.join(pair.defense)}`: {value}"
+
+
+def _cost(pair: Pair) -> str:
+    return percent(estimate(pair.cost), sign=True)
 
 
 def _plain_pair(pair: Pair) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
 
 SCHEMA_VERSION = 1
 JSON, MARKDOWN = "tuning.json", "tuning.md"
+UNTRIED = "No trial was finished, so nothing was searched and nothing is known."
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class Report:
     def verdict(self) -> str:
         """The result in a sentence or two."""
         again, gain = self.reevaluation, self.reevaluation.gain()
+        if not self.tried:
+            return UNTRIED
         if not again.candidates:
             return "No trial kept main accuracy: no attack was found that goes unnoticed."
         if again.winner is None:

@@ -8,7 +8,7 @@ on from its federations' records and checkpoints. Importing this module imports 
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ class Study:
         sampler: one of :data:`SAMPLERS`.
         seed: of the sampler.
         pruner: one of :data:`PRUNERS`; a study of several directions never prunes.
+        part_of: what it is a part of: of something else it would be another study.
         warm_start: earlier studies in the same storage, whose best settings are tried first.
         earlier: these settings, once it is open, as
             :func:`benchmark.tuning.studies.warm_start.points` has them.
@@ -62,6 +63,7 @@ class Study:
     sampler: str
     seed: int
     pruner: str = "none"
+    part_of: Mapping[str, Any] = field(default_factory=dict)
     warm_start: Sequence[str] = ()
     earlier: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
     _storage: "Storage" = field(init=False, repr=False)
@@ -116,7 +118,8 @@ class Study:
     def describe(self) -> dict[str, Any]:
         """What makes it this study, as plain values."""
         own = {"sampler": self.sampler, "sampler_seed": self.seed, "pruner": self.pruner}
-        described: dict[str, Any] = json.loads(json.dumps(self.problem.describe() | own))
+        whole = self.problem.describe() | own | dict(self.part_of)
+        described: dict[str, Any] = json.loads(json.dumps(whole))
         return described
 
     def run(
@@ -169,8 +172,15 @@ class Study:
         return stored.complete(self.finished())
 
     def finished(self) -> list[Tried]:
-        """The complete trials and the pruned ones, by number."""
-        return stored.finished(self._study)
+        """The complete trials and the pruned ones, by number.
+
+        Raises:
+            UserError: the storage fails.
+        """
+        from benchmark.tuning.studies.storage import faults
+
+        with faults(self.url):
+            return stored.finished(self._study)
 
     def _in(self, *states: Any) -> "list[FrozenTrial]":
         return self._study.get_trials(deepcopy=False, states=states or None)

@@ -5,11 +5,12 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.executor import Event, ending, spawn
@@ -32,6 +33,7 @@ class Job:
     sampler: str
     seed: int
     pruner: str
+    part_of: Mapping[str, Any]
     make: Make
     trials: int
     until: float
@@ -39,7 +41,9 @@ class Job:
     def study(self, watch: Watch) -> Study:
         """The study, in a worker."""
         problem = self.make(watch)
-        return Study(self.url, self.name, problem, self.sampler, self.seed, self.pruner)
+        return Study(
+            self.url, self.name, problem, self.sampler, self.seed, self.pruner, self.part_of
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def run(
     Raises:
         UserError: the storage fails, or workers die time and again.
     """
-    job = Job(study.url, study.name, study.sampler, study.seed, study.pruner, make, trials, until)
+    parts = (study.url, study.name, study.sampler, study.seed, study.pruner, study.part_of)
+    job = Job(*parts, make, trials, until)
     told = {trial.number for trial in study.finished()}
     if len(told) >= trials:
         return study.tried()
