@@ -11,6 +11,7 @@ from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best
 from benchmark.tuning.reports.defense_report import DefenseReport
 from benchmark.tuning.reports.race_report import RaceReport
+from benchmark.tuning.reports.report import UNTRIED, Report
 
 SEEDS = (1000, 1001, 1002)
 FREE, DEAR = [0.0, 0.01, -0.01], [0.1, 0.04, 0.02]
@@ -156,3 +157,11 @@ def test_what_noise_leaves_to_gain_is_told_as_noise() -> None:
     nothing = Exploitability(worse, worse)
     assert nothing.total == Estimate(0.0, None, len(SEEDS))
     assert not nothing.is_found
+
+
+def test_a_study_without_a_trial_says_nothing_of_the_defenses() -> None:
+    made = report([], [again("mean", [0.9, 0.9, 0.9], FREE, None)])
+    assert made.verdict().startswith("No defense was found")
+    assert replace(made, tried=[]).verdict() == UNTRIED
+    assert Report.verdict(replace(made, tried=[])) == UNTRIED
+    assert Report.verdict(made).startswith("No trial kept main accuracy")
