@@ -18,7 +18,7 @@ from bench.report import Result, Table, Value, arguments
 from bench.variants import ENGINES, Ready, ready
 from bench.workload import Workload
 from benchmark.engine.auto import AutoEngine
-from benchmark.machine import one_thread
+from benchmark.utils.machine import one_thread
 
 LIMIT = 2.0
 WORKLOADS = (("small", 10), ("small", 30), ("paper", 10), ("paper", 30))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bench.measure import Spread
 from bench.overhead import COUNTED, PARTS
 from bench.report import read
-from benchmark.files import atomic_file
+from benchmark.utils.files import atomic_file
 
 INK, QUIET, GRID = "#1f2430", "#6b7280", "#e5e7eb"
 OURS, THEIRS = "#2563a8", "#9aa3af"

@@ -19,12 +19,12 @@ from bench.measure import Spread, Variant, facts, interleave, say, seconds
 from bench.report import Result, Table, arguments
 from bench.variants import NAIVE, ready
 from bench.workload import Workload, naive, paper_shaped
-from benchmark import config
-from benchmark.building import build
+from benchmark.config.compose import compose
 from benchmark.data.module import FederatedDataModule
-from benchmark.machine import one_thread, peak_memory_mb, reset_peak_memory
-from benchmark.recorder import Checkpoint, Recorder
-from benchmark.training import trainer_of
+from benchmark.run.assembly import build
+from benchmark.run.recorder import Checkpoint, Recorder
+from benchmark.run.training import trainer_of
+from benchmark.utils.machine import one_thread, peak_memory_mb, reset_peak_memory
 
 ENGINES = {
     "cuda, float32": ["engine=cuda"],
@@ -124,7 +124,7 @@ def whole_run(size: Size, device: str, checkpoints: bool) -> Run:
         "task.num_tasks=1",
     ]
     dataset = paper_shaped(size.users, size.images, size.test_images)
-    federation = build(config.compose(overrides), dataset)
+    federation = build(compose(overrides), dataset)
     recorder = Recorder()
     callbacks: list[pl.Callback] = [recorder]
     with tempfile.TemporaryDirectory() as folder:

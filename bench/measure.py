@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.machine import environment
+from benchmark.utils.machine import environment
 
 GEMM_SIZES = (768, 1024, 1536, 2048)
 CUDA_GEMM_SIZES = (4096, 8192)

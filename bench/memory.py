@@ -16,8 +16,9 @@ from typing import Any
 
 from bench.measure import facts, say
 from bench.report import Result, Table, Value, arguments
-from benchmark.cell import Cell, run
-from benchmark.machine import peak_memory_mb
+from benchmark.run.cell import Cell
+from benchmark.run.runner import run
+from benchmark.utils.machine import peak_memory_mb
 
 PAPER_PARAMETERS = 1_199_882
 COHORTS = (30, 300)

@@ -2,9 +2,9 @@
 
     python -m bench.overhead
 
-Real cells run through ``benchmark.cell.run`` with an MLflow store of their own, and a clock around
-every part; what no clock saw is Lightning's. The store is warm: importing MLflow and creating its
-tables takes seconds, once for a suite.
+Real cells run through ``benchmark.run.runner.run`` with an MLflow store of their own and a clock
+around every part; what no clock saw is Lightning's. The store is warm: importing MLflow and making
+its tables takes seconds, once for a suite.
 """
 
 import os
@@ -23,10 +23,11 @@ from unittest.mock import patch
 
 from bench.measure import facts, say
 from bench.report import Result, Table, Value, arguments
-from benchmark import config
-from benchmark.cell import Cell, run
-from benchmark.federation import Federation
-from benchmark.recorder import Checkpoint, Recorder
+from benchmark.config.compose import target_class
+from benchmark.federation.rounds import Federation
+from benchmark.run.cell import Cell
+from benchmark.run.recorder import Checkpoint, Recorder
+from benchmark.run.runner import run
 from benchmark.tracking import CellFacts, NoTracker, Tracker
 from benchmark.tracking.tracker import ENVIRONMENT
 
@@ -141,7 +142,7 @@ def observe(overrides: Sequence[str], store: Path | None, folder: Path) -> Round
         tell(cell.id, round, metrics)
         moments.append((time.perf_counter(), clock.read(), beside.spent[TRACKING]))
 
-    engine = config.target("engine", cell.config["engine"])
+    engine = target_class("engine", cell.config["engine"])
     with (
         clock.around(PLAN, Federation, "sample_cohort", "plan"),
         clock.around(SERVER, Federation, "craft", "aggregate", "server_step", "observe"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.figure import draw
 from bench.report import RESULTS, markdown, read
-from benchmark.files import atomic_file
+from benchmark.utils.files import atomic_file
 
 README = Path(__file__).with_name("README.md")
 SECTION = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from benchmark.files import write_json
+from benchmark.utils.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from bench.measure import facts, say
 from bench.report import Result, Table, Value, arguments
-from benchmark.files import cache_folder
-from benchmark.leaderboard.statistics import Estimate, difference, estimate
+from benchmark.results.statistics import Estimate, difference, estimate
+from benchmark.utils.files import cache_folder
 
 SAMPLERS = ("tpe", "random")
 MEASURES = {"found": "where searched", "backdoor": "on fresh seeds"}

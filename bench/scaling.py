@@ -16,10 +16,10 @@ from bench.measure import Spread, Variant, facts, interleave, say, training_flop
 from bench.report import Result, Table, Value, arguments
 from bench.variants import ENGINES, NAIVE, ready
 from bench.workload import SEED, Workload, naive, paper_shaped
-from benchmark import config
-from benchmark.building import build
-from benchmark.machine import one_thread
+from benchmark.config.compose import compose
 from benchmark.models.cnn import keras_init_
+from benchmark.run.assembly import build
+from benchmark.utils.machine import one_thread
 
 COHORTS = (1, 3, 10, 30, 100, 300)
 NAIVE_UP_TO = 100
@@ -84,7 +84,7 @@ def whole_rounds(users: int, images: int, rounds: int) -> list[Point]:
     """What a federation of N users does in a round beside local training."""
     say(f"{users:,} users")
     dataset = paper_shaped(users, images)
-    federation = build(config.compose(["task.num_tasks=1", "tracking=none"]), dataset)
+    federation = build(compose(["task.num_tasks=1", "tracking=none"]), dataset)
     _, federation.backdoor = federation.task.plant(dataset)
     federation.train_labels = dataset.train.labels
 

@@ -6,11 +6,11 @@ from functools import partial
 
 from bench.measure import Variant, say
 from bench.workload import Workload, naive, trainer_each
-from benchmark import config
-from benchmark.building import make
+from benchmark.config.compose import available, compose
 from benchmark.engine.base import Engine
 from benchmark.engine.plan import Plan
-from benchmark.machine import one_thread
+from benchmark.run.assembly import make
+from benchmark.utils.machine import one_thread
 
 NAIVE = "naive loop"
 NAIVE_ONE = "naive loop, one thread"
@@ -46,12 +46,12 @@ class Ready:
 
 def engine(overrides: Sequence[str]) -> Engine:
     """The engine of a configuration."""
-    return make("engine", config.compose([*overrides, "tracking=none"])["engine"])
+    return make("engine", compose([*overrides, "tracking=none"])["engine"])
 
 
 def ready(overrides: Sequence[str], work: Workload) -> Ready | None:
     """An engine set up for a workload; None where it is not there, or cannot do the work."""
-    if overrides[0].removeprefix("engine=") not in config.names("engine"):
+    if overrides[0].removeprefix("engine=") not in available("engine"):
         return None
     made = engine(overrides)
     if work.device not in made.device_types:

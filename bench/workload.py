@@ -15,14 +15,14 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmark import config
-from benchmark.building import make
-from benchmark.client import ClientModule
+from benchmark.config.compose import compose
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.store import load
+from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
-from benchmark.partitioning import partitioned
-from benchmark.randomness import generator
+from benchmark.run.assembly import make
+from benchmark.run.partitioning import partitioned
+from benchmark.utils.randomness import generator
 
 LR = 0.1
 SEED = 0
@@ -38,7 +38,7 @@ def paper_shaped(users: int, images: int = 100, test_images: int = 1000) -> Fede
         images: training images of each user, at most the 4,000 or so that there are.
         test_images: of all users together.
     """
-    folder, _ = partitioned(config.compose(["data=digits5k", "tracking=none"]))
+    folder, _ = partitioned(compose(["data=digits5k", "tracking=none"]))
     real = _resident(folder.resolve())
     source = generator(SEED, 0, "bench/users")
     n = len(real.train)
@@ -150,7 +150,7 @@ def _first_steps(lane: Lane, count: int) -> Lane:
 
 def named(model: str) -> nn.Module:
     """A model of ``conf/model``, with the same weights each time."""
-    section = config.compose([f"model={model}", "tracking=none"])["model"]
+    section = compose([f"model={model}", "tracking=none"])["model"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return make("model", section, num_classes=10)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from benchmark.config.compose import compose
+
 # The same examples in every run, however slow the machine.
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
@@ -19,12 +21,12 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 @pytest.fixture(scope="session")
 def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which digits5k is partitioned already; to be copied, not to be written to."""
-    from benchmark import config, partitioning
+    from benchmark.run import partitioning
 
     folder = tmp_path_factory.mktemp("partitioned")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        partitioning.partitioned(config.compose([]))
+        partitioning.partitioned(compose([]))
     return folder / "data"
 
 

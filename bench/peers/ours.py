@@ -11,12 +11,12 @@ from torch.nn.utils import vector_to_parameters
 from bench.peers.rounds import Rounds
 from bench.peers.work import BATCH, EPOCHS, LR, Work
 from bench.workload import Workload, naive
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
+from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.plan import Lane, Plan
-from benchmark.machine import one_thread
-from benchmark.randomness import derive
+from benchmark.utils.machine import one_thread
+from benchmark.utils.randomness import derive
 
 
 def resident(work: Work) -> Split:

@@ -6,8 +6,8 @@ from typing import Literal
 from torch import Tensor
 
 from benchmark.attacks.base import Attack, AttackContext, BackdoorBatch, backdoor_pass, boosted
-from benchmark.checks import at_least, one_of
 from benchmark.engine.plan import Examples, Lane, LocalClient
+from benchmark.utils.checks import at_least, one_of
 
 Form = Literal["paper", "code"]
 

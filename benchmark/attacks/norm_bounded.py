@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from benchmark.attacks.base import Attack, AttackContext, BackdoorBatch, backdoor_pass, boosted
-from benchmark.checks import at_least, one_of, positive
 from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule
+from benchmark.utils.checks import at_least, one_of, positive
 
 # Submissions stop this far inside the ball, so that rounding cannot lead out of it, not even past
 # a server that rejects what is longer by one unit in the last place.

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.randomness import generator
+from benchmark.utils.randomness import generator
 
 
 @dataclass(frozen=True)

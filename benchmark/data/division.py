@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.data.samples import Partition, Samples
-from benchmark.errors import UserError
-from benchmark.randomness import numpy_generator
+from benchmark.utils.errors import UserError
+from benchmark.utils.randomness import numpy_generator
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmark.data.reading import one_line
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 
 def cache_folder() -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.samples import Samples
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 SIDE = 28
 

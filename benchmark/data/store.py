@@ -13,8 +13,8 @@ from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.division import Division, divide
 from benchmark.data.reading import one_line
 from benchmark.data.samples import Partition, Samples, Source
-from benchmark.errors import UserError
-from benchmark.files import atomic_folder, write_json
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import atomic_folder, write_json
 
 SCHEMA = 1
 SPLITS = ("train", "test")

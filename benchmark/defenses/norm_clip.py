@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from benchmark.checks import positive
 from benchmark.defenses.base import Before, Composed, DefenseContext, Received, norms
+from benchmark.utils.checks import positive
 
 
 class Clip(Before):

@@ -1,7 +1,7 @@
 """Norm thresholding by leaving long updates out."""
 
-from benchmark.checks import positive
 from benchmark.defenses.base import Before, Composed, DefenseContext, Received, norms
+from benchmark.utils.checks import positive
 
 
 class Reject(Before):

@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.checks import one_of
 from benchmark.defenses.base import After, Composed, DefenseContext
 from benchmark.defenses.norm_clip import Clip
-from benchmark.randomness import generator
+from benchmark.utils.checks import one_of
+from benchmark.utils.randomness import generator
 
 NoiseOn = Literal["average", "sum"]
 

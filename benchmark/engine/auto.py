@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.checks import at_least
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Predict, Trained
 from benchmark.engine.choices import Candidate, described, fastest, remembered
+from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import Lane, LocalRule, Plan
 from benchmark.engine.reference import ReferenceEngine
-from benchmark.errors import UserError
+from benchmark.utils.checks import at_least
+from benchmark.utils.errors import UserError
 
 log = logging.getLogger("benchmark")
 

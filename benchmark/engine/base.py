@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
+from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Plan
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 Predict = Callable[[Tensor], Tensor]
 """Images ``(b, 1, 28, 28)`` to logits ``(b, classes)``."""

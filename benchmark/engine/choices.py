@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from benchmark.client import ClientModule
-from benchmark.files import cache_folder, locked, write_json
+from benchmark.engine.client import ClientModule
+from benchmark.utils.files import cache_folder, locked, write_json
 
 log = logging.getLogger("benchmark")
 

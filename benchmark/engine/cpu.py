@@ -9,14 +9,14 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor
 
-from benchmark.checks import at_least
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Predict, Trained
+from benchmark.engine.client import ClientModule
 from benchmark.engine.layout import supported
 from benchmark.engine.native import NativeModel, available
 from benchmark.engine.plan import Lane, Plan
 from benchmark.models.dropout import set_keys
+from benchmark.utils.checks import at_least
 
 log = logging.getLogger("benchmark")
 

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.checks import at_least, one_of
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Trained
 from benchmark.engine.choices import Candidate, described, fastest, remembered
+from benchmark.engine.client import ClientModule
 from benchmark.engine.convolution import FORMS, Form
 from benchmark.engine.plan import LocalRule, Plan
 from benchmark.engine.probe import probe
 from benchmark.engine.schedule import Chunk, most_common, next_chunk, rounded
 from benchmark.engine.vectorized import Precision, VectorizedStep
+from benchmark.utils.checks import at_least, one_of
 
 log = logging.getLogger("benchmark")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from benchmark.client import ClientModule
+from benchmark.engine.client import ClientModule
 from benchmark.models.dropout import KeyedDropout
 
 _CONVOLUTION, _DENSE, _POOLING, _DROPOUT, _RECTIFIER = range(5)

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
+from benchmark.engine.client import ClientModule
 from benchmark.engine.layout import Layer, Layout, Shape, layers_of
 from benchmark.engine.plan import Lane, LocalRule
-from benchmark.files import atomic_file, cache_folder
 from benchmark.models.dropout import layer_key
+from benchmark.utils.files import atomic_file, cache_folder
 
 log = logging.getLogger("benchmark")
 

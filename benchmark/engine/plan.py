@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from benchmark.randomness import derive, generator
+from benchmark.utils.randomness import derive, generator
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import copy
 import torch
 from torch.func import functional_call
 
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
+from benchmark.engine.client import ClientModule
 from benchmark.engine.vectorized import VectorizedStep
 from benchmark.models.dropout import set_keys
 

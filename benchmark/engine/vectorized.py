@@ -12,8 +12,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from benchmark.client import ClientModule
 from benchmark.data.dataset import Split
+from benchmark.engine.client import ClientModule
 from benchmark.engine.convolution import in_form
 from benchmark.models.dropout import KeyedDropout
 

@@ -1,13 +1,14 @@
 """Records to tables, figures and a page."""
 
-from benchmark.leaderboard.board import COLLAPSE, GATE, SUCCESS, Leaderboard
+from benchmark.leaderboard.board import Leaderboard
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.output import write
 from benchmark.leaderboard.page import to_html
 from benchmark.leaderboard.plain import to_json
 from benchmark.leaderboard.terminal import to_terminal
 from benchmark.leaderboard.text import to_markdown
-from benchmark.leaderboard.tuned import read as searches
+from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
+from benchmark.results.searches import read as searches
 
 __all__ = [
     "COLLAPSE",

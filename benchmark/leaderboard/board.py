@@ -3,18 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.leaderboard.settings import Setting
-from benchmark.leaderboard.statistics import Estimate
-
-GATE = 0.05
-"""A usable defense keeps its mean main accuracy, unattacked and under every attack, within this
-much of the undefended, unattacked model's."""
-
-COLLAPSE = 0.5
-"""A model has collapsed when its main accuracy is below this share of that same reference."""
-
-SUCCESS = 0.5
-"""An attack succeeds against a defense above this in-sample backdoor accuracy."""
+from benchmark.results.searches import Tuned
+from benchmark.results.settings import Setting
+from benchmark.results.statistics import Estimate
 
 Status = Literal["ranked", "incomplete", "below the gate", "collapsed"]
 
@@ -79,65 +70,6 @@ class Cell:
 def score(cell: Cell | None, metric: str) -> Estimate | None:
     """A score of a cell that may not be there."""
     return None if cell is None else getattr(cell, metric)
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The attacker that a search found, on seeds and users that the search never saw.
-
-    Attributes:
-        attack: its label.
-        overrides, command: of the attack; of one of its runs, an ordinary cell.
-        in_sample: backdoor accuracy on the adversary's own images.
-        cost: main accuracy that it costs beside no attack, paired by seed.
-        fixed_attack, fixed: the strongest attack that nobody tuned on the same seeds and users,
-            and its in-sample backdoor accuracy; None if none keeps main accuracy.
-        gain: ``in_sample`` minus ``fixed``, paired by seed.
-    """
-
-    attack: str
-    overrides: list[str]
-    command: str
-    in_sample: Estimate
-    cost: Estimate
-    fixed_attack: str | None
-    fixed: Estimate | None
-    gain: Estimate | None
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A search for the strongest attacker against a defense.
-
-    Attributes:
-        study: its name.
-        report: file that tells of it, relative to the leaderboard.
-        trials, seeds, sampler: the budget: attackers tried, federations of each, and by whom they
-            were chosen.
-        pruned: those of the trials that were given up before their last round.
-        fresh_seeds: that the winner was run on.
-        winner: None if no attacker kept main accuracy.
-        searches, searched: how many there are against this defense, of which this one got most
-            through, and the trials of them all.
-        is_stale: whether the runs that it completes were made with other source files.
-    """
-
-    study: str
-    report: str
-    trials: int
-    pruned: int
-    seeds: int
-    sampler: str
-    fresh_seeds: list[int]
-    winner: Winner | None
-    searches: int = 1
-    searched: int = 0
-    is_stale: bool = False
-
-    @property
-    def reached(self) -> float:
-        """The winner's mean in-sample backdoor accuracy, −1 without one."""
-        return -1.0 if self.winner is None else self.winner.in_sample.mean
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
-from benchmark.errors import UserError
-from benchmark.leaderboard.board import GATE, Cell, Leaderboard, Run, Section, Tuned
+from benchmark.leaderboard.board import Cell, Leaderboard, Run, Section
 from benchmark.leaderboard.ranking import rank_attacks, rank_defenses
-from benchmark.leaderboard.settings import Setting, choice, split_by_setting, unique_choices
-from benchmark.leaderboard.statistics import difference, estimate
-from benchmark.leaderboard.tuned import Search, find
-from benchmark.record import Record
+from benchmark.results.gates import GATE
+from benchmark.results.searches import Search, Tuned, find
+from benchmark.results.settings import Setting, choice, split_by_setting, unique_choices
+from benchmark.results.statistics import difference, estimate
+from benchmark.run.record import Record
+from benchmark.utils.errors import UserError
 
 Pair = tuple[str, str]
 Matrix = dict[Pair, dict[int, Record]]

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.leaderboard.board import Cell, Section
-from benchmark.leaderboard.drawing import percent_axis, series
-from benchmark.record import Record
+from benchmark.report.theme import percent_axis, series
+from benchmark.run.record import Record
 
 COLUMNS = 3
 PANEL = (3.9, 3.5)

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.files import atomic_file
-from benchmark.leaderboard import curves, drawing
+from benchmark.leaderboard import curves
 from benchmark.leaderboard.board import Leaderboard
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.page import to_html
 from benchmark.leaderboard.plain import to_json
 from benchmark.leaderboard.text import to_markdown
 from benchmark.leaderboard.tradeoff import tradeoff
-from benchmark.leaderboard.tuned import Search
-from benchmark.record import Record
+from benchmark.report import theme as drawing
+from benchmark.results.searches import Search
+from benchmark.run.record import Record
+from benchmark.utils.files import atomic_file
 
 
 def write(

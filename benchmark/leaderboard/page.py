@@ -5,12 +5,14 @@ Scripts only add sorting and copy buttons. Everything that comes from a record i
 
 from markupsafe import Markup
 
-from benchmark import pages
-from benchmark.leaderboard import curves, drawing, words
-from benchmark.leaderboard.board import SUCCESS, Leaderboard, Section
-from benchmark.leaderboard.statistics import Estimate
+from benchmark.leaderboard import curves, words
+from benchmark.leaderboard.board import Leaderboard, Section
 from benchmark.leaderboard.tradeoff import tradeoff
-from benchmark.record import Record
+from benchmark.report import html as pages
+from benchmark.report import theme as drawing
+from benchmark.results.gates import SUCCESS
+from benchmark.results.statistics import Estimate
+from benchmark.run.record import Record
 
 MATRICES = (
     ("In-sample backdoor accuracy", "in_sample"),

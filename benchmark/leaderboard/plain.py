@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from benchmark.leaderboard.board import COLLAPSE, GATE, SUCCESS, Cell, Leaderboard
+from benchmark.leaderboard.board import Cell, Leaderboard
+from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
 
 SCHEMA_VERSION = 1
 

@@ -12,17 +12,10 @@ from math import fsum
 from statistics import median
 from typing import Any
 
-from benchmark.leaderboard.board import (
-    COLLAPSE,
-    GATE,
-    SUCCESS,
-    AttackRow,
-    Cell,
-    DefenseRow,
-    Status,
-    Tuned,
-)
-from benchmark.leaderboard.statistics import Estimate, difference, estimate
+from benchmark.leaderboard.board import AttackRow, Cell, DefenseRow, Status
+from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
+from benchmark.results.searches import Tuned
+from benchmark.results.statistics import Estimate, difference, estimate
 
 _ORDER: tuple[Status, ...] = ("ranked", "incomplete", "below the gate", "collapsed")
 

@@ -9,17 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.leaderboard import words
-from benchmark.leaderboard.board import (
-    SUCCESS,
-    AttackRow,
-    Cell,
-    DefenseRow,
-    Leaderboard,
-    Section,
-    score,
-)
-from benchmark.leaderboard.statistics import Estimate
+from benchmark.leaderboard.board import AttackRow, Cell, DefenseRow, Leaderboard, Section, score
 from benchmark.leaderboard.words import interval
+from benchmark.results.gates import SUCCESS
+from benchmark.results.statistics import Estimate
 
 
 class _Column(NamedTuple):

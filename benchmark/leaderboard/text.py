@@ -3,14 +3,7 @@
 from typing import Any
 
 from benchmark.leaderboard import words
-from benchmark.leaderboard.board import (
-    AttackRow,
-    Cell,
-    DefenseRow,
-    Leaderboard,
-    Section,
-    score,
-)
+from benchmark.leaderboard.board import AttackRow, Cell, DefenseRow, Leaderboard, Section, score
 from benchmark.leaderboard.words import interval, number
 
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from benchmark.leaderboard.board import COLLAPSE, SUCCESS, Cell, Section
-from benchmark.leaderboard.drawing import GOOD, INK, MUTED, percent_axis, series
+from benchmark.leaderboard.board import Cell, Section
+from benchmark.report.theme import GOOD, INK, MUTED, percent_axis, series
+from benchmark.results.gates import COLLAPSE, SUCCESS
 
 SIZE = (7.4, 5.2)
 MARKERS = "osD^vP"

@@ -1,14 +1,8 @@
 """Numbers as readers see them, and the sentences that stand under every leaderboard."""
 
-from benchmark.leaderboard.board import (
-    COLLAPSE,
-    GATE,
-    SUCCESS,
-    DefenseRow,
-    Leaderboard,
-    Section,
-)
-from benchmark.leaderboard.statistics import Estimate
+from benchmark.leaderboard.board import DefenseRow, Leaderboard, Section
+from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
+from benchmark.results.statistics import Estimate
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

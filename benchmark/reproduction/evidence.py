@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import config
-from benchmark.claims.claim import Claim
-from benchmark.claims.failure import Failure
-from benchmark.claims.verdict import Verdict, judge
-from benchmark.errors import UserError
-from benchmark.files import atomic_file
-from benchmark.record import Record
+from benchmark.config.compose import available, read_yaml
+from benchmark.reproduction.claim import Claim
+from benchmark.reproduction.failure import Failure
 from benchmark.reproduction.profile import Values, fill
+from benchmark.reproduction.verdict import Verdict, judge
+from benchmark.run.record import Record
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import atomic_file
 
 SCHEMA_VERSION = 1
 
@@ -112,7 +112,7 @@ class Evidence:
     @property
     def left_out(self) -> list[str]:
         """Suites that there are and that were not run."""
-        return sorted(set(config.names("reproduction")) - self.lines.keys())
+        return sorted(set(available("reproduction")) - self.lines.keys())
 
     def write(self, path: Path) -> None:
         """Write as compressed JSON: the same bytes for the same evidence."""
@@ -161,7 +161,7 @@ def claims(values: Values) -> list[Claim]:
         UserError: a file there is no claim.
     """
     found = []
-    for name in config.names("claim"):
-        raw: Mapping[str, Any] = config.read_yaml("claim", name)
+    for name in available("claim"):
+        raw: Mapping[str, Any] = read_yaml("claim", name)
         found.append(Claim.of(name, fill(raw, values, f"claim {name}")))
     return found

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmark import config
-from benchmark.building import build
-from benchmark.cell import Cell
-from benchmark.claims.failure import Failure
-from benchmark.errors import UserError
-from benchmark.record import Record
+from benchmark.config.compose import available
 from benchmark.reproduction.evidence import Evidence, Line, claims
+from benchmark.reproduction.failure import Failure
 from benchmark.reproduction.profile import Profile, Values, norm_unit, suites, values
-from benchmark.suite import Suite, failures
-from benchmark.training import resident
+from benchmark.run.assembly import build
+from benchmark.run.cell import Cell
+from benchmark.run.record import Record
+from benchmark.run.suite import Suite, failures
+from benchmark.run.training import resident
+from benchmark.utils.errors import UserError, unknown
 
 Run = Callable[[Suite, list[Cell]], object]
 """Runs the cells of a suite that have no record yet."""
@@ -37,8 +37,8 @@ def reproduce(
         UserError: a name or value that is not valid, or no norm could be measured.
     """
     for name in only:
-        if name not in config.names("reproduction"):
-            raise config.unknown("suite", name, config.names("reproduction"), "conf/reproduction")
+        if name not in available("reproduction"):
+            raise unknown("suite", name, available("reproduction"), "conf/reproduction")
     # What is wrong with a claim is better known before hours of runs than after.
     claims(_values(profile, further, 1.0))
     everything = Suite(f"reproduction-{profile.name}", profile.description, [], {}, profile.seeds)

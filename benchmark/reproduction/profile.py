@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmark import config
-from benchmark.checks import one_of
-from benchmark.errors import UserError
-from benchmark.suite import Suite, literal
+from benchmark.config.compose import available, literal, read_yaml
+from benchmark.run.suite import Suite
+from benchmark.utils.checks import one_of
+from benchmark.utils.errors import UserError, unknown
 
 PAPER_PARAMETERS = 1_199_882
 PAPER_HONEST_NORM = 1.1
@@ -51,9 +51,9 @@ class Profile:
         Raises:
             UserError: there is none, or it is not a profile.
         """
-        if name not in config.names("profile"):
-            raise config.unknown("profile", name, config.names("profile"))
-        raw = config.read_yaml("profile", name)
+        if name not in available("profile"):
+            raise unknown("profile", name, available("profile"))
+        raw = read_yaml("profile", name)
         keys = {"description", "overrides", "seeds", "norms"}
         if raw.keys() != keys:
             wrong = ", ".join(sorted(raw.keys() ^ keys))
@@ -110,8 +110,8 @@ def suites(profile: Profile, known: Values, further: Sequence[str] = ()) -> dict
         further: overrides that go before a suite's own.
     """
     found = {}
-    for name in config.names("reproduction"):
-        raw = config.read_yaml("reproduction", name)
+    for name in available("reproduction"):
+        raw = read_yaml("reproduction", name)
         if named(raw) <= known.keys():
             filled = fill(raw, known, f"suite {name}")
             filled["overrides"] = [*profile.overrides, *further, *filled["overrides"]]
@@ -142,7 +142,7 @@ def fill(raw: Any, known: Values, where: str) -> Any:
         return raw
     for name in _NAME.findall(raw):
         if name not in known:
-            raise config.unknown("name", f"${name}", [f"${k}" for k in known], where)
+            raise unknown("name", f"${name}", [f"${k}" for k in known], where)
     if whole := _NAME.fullmatch(raw):
         return known[whole[1]]
     return _NAME.sub(lambda match: literal(known[match[1]]), raw)

@@ -5,11 +5,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.checks import at_least
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.engine.plan import Examples
-from benchmark.randomness import generator
 from benchmark.tasks.base import Task
+from benchmark.utils.checks import at_least
+from benchmark.utils.randomness import generator
 
 
 class WriterBackdoor(Task):

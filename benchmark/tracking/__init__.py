@@ -1,6 +1,6 @@
 """Tracking with MLflow: a suite is a parent run, a cell a child run."""
 
-from benchmark.tracking.terms import CellFacts
+from benchmark.tracking.fields import CellFacts
 from benchmark.tracking.tracker import NoTracker, Tracker
 from benchmark.tracking.uri import tracking_uri
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.tracking.runs import Runs

@@ -14,11 +14,11 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from benchmark.figures import curves
-from benchmark.record import Record
-from benchmark.tracking import terms
+from benchmark.report.curves import curves
+from benchmark.run.record import Record
+from benchmark.tracking import fields as terms
+from benchmark.tracking.fields import CellFacts
 from benchmark.tracking.store import OpenRun, Store
-from benchmark.tracking.terms import CellFacts
 
 SAME_CELL_RUNS = 50
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from benchmark.tracking import terms
+from benchmark.tracking import fields as terms
 from benchmark.tracking.uri import fixed
 
 METRICS_PER_CALL = 1000

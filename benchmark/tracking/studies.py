@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.record import Record
-from benchmark.tracking import terms
+from benchmark.results import trials
+from benchmark.results.trials import Trial
+from benchmark.run.record import Record
+from benchmark.tracking import fields as terms
 from benchmark.tracking.runs import Runs
-from benchmark.tuning.studies import trials
-from benchmark.tuning.studies.trials import Trial
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
 FILES = ("tuning.json", "tuning.md", "tuning.html", trials.FILE, "*.png")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.errors import UserError
 from benchmark.tracking.courier import Courier
-from benchmark.tracking.terms import CellFacts
+from benchmark.tracking.fields import CellFacts
 from benchmark.tracking.uri import artifact_folder, shown, tracking_uri
+from benchmark.utils.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.tracking.runs import Runs

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmark.leaderboard.statistics import difference
+from benchmark.results.gates import TOLERANCE
+from benchmark.results.statistics import difference, mean
 from benchmark.tuning.defender import Defender
-from benchmark.tuning.federations import TOLERANCE, UNATTACKED, Score, mean
+from benchmark.tuning.federations import UNATTACKED, Score
 from benchmark.tuning.game import Strategy
 
 

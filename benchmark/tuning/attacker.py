@@ -5,21 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import config
-from benchmark.errors import UserError
-from benchmark.leaderboard.statistics import difference
-from benchmark.suite import Watch
-from benchmark.tuning.federations import (
-    TOLERANCE,
-    UNATTACKED,
-    Federations,
-    given,
-    mean,
-)
+from benchmark.config.compose import available, compose, parse_overrides, read_yaml, target_class
+from benchmark.config.search_space import Space
+from benchmark.results.gates import TOLERANCE
+from benchmark.results.statistics import difference, mean
+from benchmark.run.suite import Watch
+from benchmark.tuning.federations import UNATTACKED, Federations, given
 from benchmark.tuning.problem import Direction, Outcome, Report
 from benchmark.tuning.reevaluation import Judged
 from benchmark.tuning.rounds import SoFar
-from benchmark.tuning.space import Space
+from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -52,11 +47,11 @@ class Attacker:
             UserError: they choose the attack, the seed or the half of the users, which is the
                 study's part, or a yaml declares no valid space.
         """
-        for override in config.parse(overrides):
+        for override in parse_overrides(overrides):
             if override.key_or_group.partition(".")[0] == "attack":
                 raise UserError(
                     f"'{override.input_line}': the attack is what is tuned; its ranges are the "
-                    f"search: of {config.CONF.name}/attack/NAME.yaml"
+                    f"search: of conf/attack/NAME.yaml"
                 )
         space = Space.of("attack", families())
         return Attacker(Federations(tuple(overrides), folder, watch), tuple(seeds), space)
@@ -68,7 +63,7 @@ class Attacker:
             UserError: says which part.
         """
         # Imported late: Lightning takes seconds, and a wrong name needs none of it.
-        from benchmark.training import check
+        from benchmark.run.training import check
 
         for attack in [UNATTACKED, *self.fixed()]:
             for federations in (self.federations, self.federations.on_test()):
@@ -101,7 +96,7 @@ class Attacker:
 
     def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
         """A choice as a trial's parameters; None outside of the space."""
-        whole = config.compose([*self.federations.common, *chosen])
+        whole = compose([*self.federations.common, *chosen])
         return self.space.point(whole[self.space.group])
 
     @property
@@ -160,6 +155,6 @@ def families() -> list[str]:
     """The attacks that compromise anybody."""
     return [
         name
-        for name in config.names("attack")
-        if config.target("attack", {"name": name, **config.read_yaml("attack", name)}).active  # type: ignore[attr-defined]
+        for name in available("attack")
+        if target_class("attack", {"name": name, **read_yaml("attack", name)}).active  # type: ignore[attr-defined]
     ]

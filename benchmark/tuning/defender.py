@@ -6,24 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from benchmark import config
-from benchmark.errors import UserError
-from benchmark.leaderboard.board import GATE
-from benchmark.leaderboard.statistics import difference
-from benchmark.suite import Watch
+from benchmark.config.compose import available, compose, parse_overrides
+from benchmark.config.search_space import Space
+from benchmark.results.gates import GATE
+from benchmark.results.statistics import difference, mean
+from benchmark.run.suite import Watch
 from benchmark.tuning.attacker import known
-from benchmark.tuning.federations import (
-    UNATTACKED,
-    UNDEFENDED,
-    Federations,
-    Score,
-    given,
-    mean,
-)
+from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, Score, given
 from benchmark.tuning.game import Strategy
 from benchmark.tuning.problem import Direction, Outcome, Report
 from benchmark.tuning.reevaluation import Judged
-from benchmark.tuning.space import Space
+from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,7 +25,7 @@ class Defender:
 
     Minimizes the worst case, max over attacks of the mean over seeds of in-sample backdoor
     accuracy, subject to the leaderboard's gate: a mean main accuracy, without attack and under
-    every one of them, within :data:`benchmark.leaderboard.board.GATE` of the undefended,
+    every one of them, within :data:`benchmark.results.gates.GATE` of the undefended,
     unattacked federations. As a Pareto problem it maximizes the lowest of these main accuracies
     instead of bounding it.
 
@@ -80,7 +73,7 @@ class Defender:
             UserError: says which part.
         """
         # Imported late: Lightning takes seconds, and a wrong name needs none of it.
-        from benchmark.training import check
+        from benchmark.run.training import check
 
         for chosen in self._chosen():
             for federations in (self.federations, self.federations.on_test()):
@@ -117,7 +110,7 @@ class Defender:
 
     def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
         """A choice as a trial's parameters; None outside of the space."""
-        whole = config.compose([*self.federations.common, *chosen])
+        whole = compose([*self.federations.common, *chosen])
         return self.space.point(whole[self.space.group])
 
     @property
@@ -216,17 +209,17 @@ def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         UserError: they set a defense's parameter or choose an attack, which is the study's part.
     """
     names, others = list[str](), list[str]()
-    for override in config.parse(overrides):
+    for override in parse_overrides(overrides):
         key, line = override.key_or_group, str(override.input_line)
         if key == "defense":
             names.append(str(override.value()))
         elif key.partition(".")[0] == "defense":
             raise UserError(
                 f"'{line}': the defense is what is tuned; its ranges are the search: of "
-                f"{config.CONF.name}/defense/NAME.yaml, and defense=NAME searches NAME alone"
+                f"conf/defense/NAME.yaml, and defense=NAME searches NAME alone"
             )
         elif key.partition(".")[0] == "attack":
             raise UserError(f"'{line}': --against '{line}' says which attacks to withstand")
         else:
             others.append(line)
-    return list(dict.fromkeys(names)) or config.names("defense"), tuple(others)
+    return list(dict.fromkeys(names)) or available("defense"), tuple(others)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from benchmark.config.search_space import Space
 from benchmark.tuning.answer import Answer
 from benchmark.tuning.attacker import Attacker, families
 from benchmark.tuning.federations import Federations
 from benchmark.tuning.game import Response, Search, Strategy
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Judged, best
-from benchmark.tuning.space import Space
 
 Run = Callable[[Search, Attacker | Answer], Sequence[Tried]]
 """Finishes the study of a search; its trials."""

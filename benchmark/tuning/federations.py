@@ -5,23 +5,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark import config
-from benchmark.cell import NOT_IN_THE_RESULT, Cell, StoppedError, is_done, run
-from benchmark.errors import UserError
-from benchmark.executor import Event, Failed, Finished, LocalExecutor, Round, Started, Stopped
-from benchmark.files import atomic_file
-from benchmark.protocol import MeasuredOn
-from benchmark.record import Record
-from benchmark.recorder import recorded
-from benchmark.suite import Watch, failure_path
+from benchmark.config.compose import parse_overrides
+from benchmark.federation.protocol import MeasuredOn
+from benchmark.run.cell import NOT_IN_THE_RESULT, Cell
+from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
+from benchmark.run.executors.local import LocalExecutor
+from benchmark.run.record import Record
+from benchmark.run.recorder import recorded
+from benchmark.run.runner import StoppedError, is_done, run
+from benchmark.run.suite import Watch, failure_path
 from benchmark.tuning.rounds import OnRound, Told, untold
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import atomic_file
 
 MEASURED_ON = "federation.measured_on"
 DIVERGED = FloatingPointError.__name__
 UNATTACKED = ["attack=none"]
 UNDEFENDED = ["defense=mean"]
-TOLERANCE = 0.02
-"""Main accuracy that an attack may cost before it is noticed."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Federations:
     cells: dict[tuple[str, ...], Cell] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for override in config.parse(self.overrides):
+        for override in parse_overrides(self.overrides):
             if override.key_or_group == "seed":
                 raise UserError(f"'{override.input_line}': --seeds says how many are tuned on")
             if override.key_or_group == MEASURED_ON:
@@ -210,11 +210,6 @@ def given(cell: Cell, searched: str) -> dict[str, Any]:
         else:
             del kept[group]
     return kept
-
-
-def mean(by_seed: dict[int, float]) -> float:
-    """Over seeds."""
-    return sum(by_seed.values()) / len(by_seed)
 
 
 def _last_fifth(record: Record | None, metric: str) -> float | None:

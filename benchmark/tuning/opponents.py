@@ -2,10 +2,10 @@
 
 import shlex
 
-from benchmark import config
-from benchmark.errors import UserError
+from benchmark.config.compose import compose, parse_overrides
 from benchmark.tuning.attacker import families
 from benchmark.tuning.game import Strategy
+from benchmark.utils.errors import UserError
 
 
 def fixed_attacks() -> list[Strategy]:
@@ -24,7 +24,7 @@ def read_attack(text: str) -> Strategy:
         words = shlex.split(text)
     except ValueError as error:
         raise UserError(f"{where}: {str(error).lower()}") from None
-    overrides = config.parse(words)
+    overrides = parse_overrides(words)
     for override in overrides:
         if override.key_or_group.partition(".")[0] != "attack":
             raise UserError(f"{where}: '{override.input_line}' is not of the attack")
@@ -35,5 +35,5 @@ def read_attack(text: str) -> Strategy:
         raise UserError(
             f"{where}: compromises nobody; valid: attack={', attack='.join(families())}"
         )
-    config.compose(words)
+    compose(words)
     return tuple(str(o.input_line) for o in overrides)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from benchmark.tuning.space import Space
+from benchmark.config.search_space import Space
 
 Report = Callable[[int, float], None]
 """Told of a trial's value so far at a step, from 0; raises StoppedError if it is hopeless."""

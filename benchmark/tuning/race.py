@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.leaderboard.statistics import Estimate, difference, estimate
-from benchmark.tuning.federations import mean
+from benchmark.results.statistics import Estimate, difference, estimate, mean
 from benchmark.tuning.game import Game, Response, Search, Strategy
 
 Side = Literal["attack", "defense"]

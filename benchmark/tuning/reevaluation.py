@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from benchmark.leaderboard.statistics import Estimate, difference, estimate
-from benchmark.tuning.federations import TOLERANCE, mean
+from benchmark.results.gates import TOLERANCE
+from benchmark.results.statistics import Estimate, difference, estimate, mean
 from benchmark.tuning.problem import Direction, Tried
 
 FRESH_FROM = 1000

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmark.record import Curve
+from benchmark.run.record import Curve
 
 OnRound = Callable[[int, dict[str, float]], None]
 """Told of every round of a trial, counted over its federations, with the round's metrics; of

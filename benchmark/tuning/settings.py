@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from benchmark import config
-from benchmark.conversion import convert
-from benchmark.errors import UserError
+from benchmark.config.compose import available, compose, read_yaml
+from benchmark.config.types import convert
+from benchmark.utils.errors import UserError, unknown
 
 DEFAULT = "default"
 
@@ -36,8 +36,8 @@ class Settings:
         Raises:
             UserError: they are none.
         """
-        name = suite if suite in config.names("tuning") else DEFAULT
-        content = {k: v for k, v in config.read_yaml("tuning", name).items() if k != "description"}
+        name = suite if suite in available("tuning") else DEFAULT
+        content = {k: v for k, v in read_yaml("tuning", name).items() if k != "description"}
         return Settings.of(content, f"tuning {name}")
 
     @staticmethod
@@ -51,7 +51,7 @@ class Settings:
             raise UserError(f"{where}: must be a mapping, got {raw!r}")
         known = [field.name for field in fields(Settings)]
         for key in raw.keys() - set(known):
-            raise config.unknown("key", str(key), known, where)
+            raise unknown("key", str(key), known, where)
         for key in known:
             if key not in raw:
                 raise UserError(f"{where}: {key} is missing")
@@ -79,8 +79,8 @@ def study_name(overrides: Sequence[str]) -> str:
     So the same defense with another parameter is another study:
     ``attack-on-norm_clip-norm_bound-1.0``.
     """
-    chosen = config.compose(overrides)["defense"]
-    plain = config.compose([f"defense={chosen['name']}"])["defense"]
+    chosen = compose(overrides)["defense"]
+    plain = compose([f"defense={chosen['name']}"])["defense"]
     words = ["attack-on", chosen["name"]]
     for key, value in chosen.items():
         if value != plain[key]:

@@ -8,19 +8,19 @@ import pytest
 import yaml
 from hydra.utils import get_class
 
-from benchmark import config
-from benchmark.building import make
-from benchmark.errors import UserError
+from benchmark.config.compose import SEARCH, available, compose, yaml_path
+from benchmark.run.assembly import make
+from benchmark.utils.errors import UserError
 
 
 def discover(group: str) -> list[str]:
     """Every choice of a group: one yaml each."""
-    return config.names(group)
+    return available(group)
 
 
 def build(group: str, name: str) -> Any:
     """The plug-in with its yaml's parameters, as a run has it."""
-    return make(group, config.compose([f"{group}={name}"])[group])
+    return make(group, compose([f"{group}={name}"])[group])
 
 
 def parameters(target: type[Any]) -> dict[str, inspect.Parameter]:
@@ -36,18 +36,18 @@ class PluginContract:
     group: str
 
     def section(self, name: str) -> dict[str, Any]:
-        text = (config.CONF / self.group / f"{name}.yaml").read_text(encoding="utf-8")
+        text = yaml_path(self.group, name).read_text(encoding="utf-8")
         return yaml.safe_load(text)
 
     def target(self, name: str) -> type[Any]:
         return get_class(self.section(name)["_target_"])
 
     def test_the_yaml_has_exactly_the_constructors_parameters(self, name: str):
-        given = set(self.section(name)) - {"_target_", "defaults", config.SEARCH}
+        given = set(self.section(name)) - {"_target_", "defaults", SEARCH}
         assert given == set(parameters(self.target(name)))
 
     def test_the_yamls_values_are_of_the_kind_of_the_constructors_defaults(self, name: str):
-        resolved = config.compose([f"{self.group}={name}"])[self.group]
+        resolved = compose([f"{self.group}={name}"])[self.group]
         for key, parameter in parameters(self.target(name)).items():
             default = parameter.default
             assert default is not inspect.Parameter.empty, f"{key} has no default"
@@ -57,7 +57,7 @@ class PluginContract:
     def test_a_wrong_value_is_refused_in_one_line(self, name: str):
         for key in parameters(self.target(name)):
             with pytest.raises(UserError, match=rf"^{self.group}\.{key}: expected") as refused:
-                config.compose([f"{self.group}={name}", f"{self.group}.{key}={{not: valid}}"])
+                compose([f"{self.group}={name}", f"{self.group}.{key}={{not: valid}}"])
             assert "\n" not in str(refused.value)
 
     def test_it_is_documented(self, name: str):
@@ -67,7 +67,7 @@ class PluginContract:
         assert text
         for key in parameters(target):
             assert re.search(rf"^\s+{key}(, \w+)*: \S", text, re.MULTILINE), f"{key} not under Args"
-        first = (config.CONF / self.group / f"{name}.yaml").read_text(encoding="utf-8")
+        first = yaml_path(self.group, name).read_text(encoding="utf-8")
         assert re.match(r"# \S.*\.\n", first), "the yaml begins with what `list` shows"
 
     def test_it_says_where_it_comes_from(self, name: str):

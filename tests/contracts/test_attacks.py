@@ -10,7 +10,7 @@ from benchmark.attacks.base import Attack, AttackContext, Knowledge
 from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
 from benchmark.engine.reference import ReferenceEngine
 from tests.contracts.plugin import PluginContract, build, discover
-from tests.toys import fit, make_federation, make_split, seeded, tiny_client
+from tests.support.toys import fit, make_federation, make_split, seeded, tiny_client
 
 P = 40
 NAMES = discover("attack")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense
 from tests.contracts.plugin import PluginContract, build, discover
-from tests.toys import defense_context, fit, make_federation, seeded
+from tests.support.toys import defense_context, fit, make_federation, seeded
 
 P = 400
 NAMES = discover("defense")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.participation import Participation
+from benchmark.federation.participation import Participation
 from tests.contracts.plugin import PluginContract, build, discover
-from tests.toys import seeded
+from tests.support.toys import seeded
 
 N = 200
 

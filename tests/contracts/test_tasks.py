@@ -8,7 +8,7 @@ import torch
 from benchmark.data.dataset import FederatedDataset
 from benchmark.tasks.base import Task
 from tests.contracts.plugin import PluginContract, build, discover
-from tests.toys import make_dataset
+from tests.support.toys import make_dataset
 
 
 def set_up(name: str, dataset: FederatedDataset, seed: int = 0) -> Task:

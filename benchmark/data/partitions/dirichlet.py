@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.data.partitions.made_users import MadeUsers
 from benchmark.data.samples import Samples
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 MOVED_AT_MOST = 0.1
 """Largest share of the images that may be moved to give every user the minimum."""

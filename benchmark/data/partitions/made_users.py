@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.data.samples import Partition, Samples
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.data.partitions.made_users import MadeUsers
 from benchmark.data.samples import Samples
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

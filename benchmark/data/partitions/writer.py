@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from benchmark.data.samples import Partition, Samples
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

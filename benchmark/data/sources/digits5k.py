@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.data.reading import SIDE, check_labels, one_line
 from benchmark.data.samples import Samples, Source
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.data.download import fetch
 from benchmark.data.reading import SIDE, WriterImages, check_labels, join, one_line, quantize
 from benchmark.data.samples import Samples, Source
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 ARCHIVE = "fed_emnist_digitsonly.tar.bz2"
 FILES = {"fed_emnist_digitsonly_train.h5": False, "fed_emnist_digitsonly_test.h5": True}

@@ -17,7 +17,7 @@ from benchmark.data.reading import (
     read_file,
 )
 from benchmark.data.samples import Samples, Source
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 Classes = Literal["digits", "all"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.data.download import fetch
 from benchmark.data.reading import SIDE, check_labels, read_idx
 from benchmark.data.samples import Samples, Source
-from benchmark.errors import UserError
+from benchmark.utils.errors import UserError
 
 IMAGES = "qmnist-train-images-idx3-ubyte"
 LABELS = "qmnist-train-labels-idx2-int"

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmark.leaderboard.words import USER_KINDS
-from benchmark.record import Record
+from benchmark.report.document import Block, Code, Facts, Mark, Paragraph, Text
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.report import terms
-from benchmark.reproduction.report.document import Block, Code, Facts, Mark, Paragraph, Text
+from benchmark.run.record import Record
 
 WRITERS = "writers"
 BOUNDS = (3, 5, 10)

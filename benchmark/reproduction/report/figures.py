@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.leaderboard.drawing import DASHES, INK, MUTED, SERIES, percent_axis
+from benchmark.report.theme import DASHES, INK, MUTED, SERIES, percent_axis
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.report.curves import (
     Look,

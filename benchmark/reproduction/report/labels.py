@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from benchmark.record import Record
 from benchmark.reproduction.evidence import Evidence, Line
 from benchmark.reproduction.report import terms
 from benchmark.reproduction.report.terms import NAMES, varying
+from benchmark.run.record import Record
 
 COMPARED = {"code_form": "attack.form", "weighting": "federation.weighting"}
 """Suites that change one key only: the runs of other suites that differ in it stand beside."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.claims.claim import Claim
-from benchmark.claims.verdict import Verdict, Word, judge
-from benchmark.leaderboard.statistics import Estimate, difference, estimate
+from benchmark.reproduction.claim import Claim
 from benchmark.reproduction.evidence import Evidence, Line
 from benchmark.reproduction.report.scores import Score, measured, score
+from benchmark.reproduction.verdict import Verdict, Word, judge
+from benchmark.results.statistics import Estimate, difference, estimate
 
 SUITE = "fig4b_weak_dp"
 COSTS_LITTLE, MITIGATES = 0.02, 0.05

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from benchmark import pages
+from benchmark.report import html as pages
+from benchmark.report.document import Block, Heading, kind, pieces
 from benchmark.reproduction.report.curves import LEVELS
-from benchmark.reproduction.report.document import Block, Heading, kind, pieces
 
 
 def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmark.claims.measures import MEASURES
-from benchmark.leaderboard.board import COLLAPSE
-from benchmark.leaderboard.statistics import Estimate, estimate
-from benchmark.record import Record
 from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.results.gates import COLLAPSE
+from benchmark.results.measures import MEASURES
+from benchmark.results.statistics import Estimate, estimate
+from benchmark.run.record import Record
 
 
 @dataclass(frozen=True)

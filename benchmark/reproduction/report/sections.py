@@ -2,12 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmark.claims.verdict import Verdict
-from benchmark.leaderboard.board import COLLAPSE, SUCCESS
-from benchmark.record import Record
-from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.report import facts, figures, labels, noise, tables, terms, words
-from benchmark.reproduction.report.document import (
+from benchmark.report.document import (
     Block,
     Bullets,
     Heading,
@@ -18,8 +13,13 @@ from benchmark.reproduction.report.document import (
     Text,
     verdict,
 )
+from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.reproduction.report import facts, figures, labels, noise, tables, terms, words
 from benchmark.reproduction.report.scores import Score, score
 from benchmark.reproduction.report.threat import threats
+from benchmark.reproduction.verdict import Verdict
+from benchmark.results.gates import COLLAPSE, SUCCESS
+from benchmark.run.record import Record
 
 PAPER_ROUNDS = 300
 

@@ -1,11 +1,11 @@
 """The numbers under a figure."""
 
-from benchmark.leaderboard.statistics import estimate
-from benchmark.record import Record
+from benchmark.report.document import Block, Paragraph, Table, Text
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.report import figures, labels, terms, words
-from benchmark.reproduction.report.document import Block, Paragraph, Table, Text
 from benchmark.reproduction.report.scores import measured, score
+from benchmark.results.statistics import estimate
+from benchmark.run.record import Record
 
 NORMS = "norms"
 """The suite that measures honest updates."""

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmark.leaderboard.board import SUCCESS
-from benchmark.record import Record
 from benchmark.reproduction.evidence import Evidence, Line
 from benchmark.reproduction.report import terms
 from benchmark.reproduction.report.scores import score
+from benchmark.results.gates import SUCCESS
+from benchmark.run.record import Record
 
 SUITES = ("fig1_participation", "fig2_norm_bounded", "fig4a_norm_clipping", "fig4b_weak_dp")
 

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from benchmark.claims.claim import OWN, Claim, Runs
-from benchmark.claims.verdict import Comparison, Verdict
-from benchmark.leaderboard.statistics import Estimate
 from benchmark.leaderboard.words import MINUS, interval, number
+from benchmark.report.document import Text
+from benchmark.reproduction.claim import OWN, Claim, Runs
 from benchmark.reproduction.report import terms
-from benchmark.reproduction.report.document import Text
+from benchmark.reproduction.verdict import Comparison, Verdict
+from benchmark.results.statistics import Estimate
 
 SHARES = ("main_accuracy", "backdoor", "source_accuracy")
 """Beginnings of the names of metrics that are shares, shown in percent."""

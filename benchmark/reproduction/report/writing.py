@@ -6,16 +6,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmark.claims.verdict import Verdict
-from benchmark.errors import UserError
-from benchmark.files import atomic_file
-from benchmark.leaderboard import drawing
+from benchmark.report import theme as drawing
+from benchmark.report.document import Block, Heading, Link, Paragraph, Picture, Prose
+from benchmark.report.markdown import to_markdown
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.report import facts, figures, sections, tables, terms
-from benchmark.reproduction.report.document import Block, Heading, Link, Paragraph, Picture, Prose
-from benchmark.reproduction.report.markdown import to_markdown
 from benchmark.reproduction.report.page import to_html
 from benchmark.reproduction.report.threat import Threat, threats
+from benchmark.reproduction.verdict import Verdict
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import atomic_file
 
 TITLE = "Can you really backdoor federated learning? Claim by claim"
 PAPER = Link("Sun et al. 2019, arXiv 1911.07963", "https://arxiv.org/abs/1911.07963")

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import atomic_file
-from benchmark.leaderboard.board import GATE
-from benchmark.leaderboard.statistics import estimate
-from benchmark.tuning.federations import mean
+from benchmark.results.gates import GATE
+from benchmark.results.statistics import estimate, mean
 from benchmark.tuning.pareto import front, undominated
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated
 from benchmark.tuning.reports.drawing import PARETO, save_front
 from benchmark.tuning.reports.report import UNTRIED, Report, percent
+from benchmark.utils.files import atomic_file
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.leaderboard.drawing import MUTED, SERIES, percent_axis, png, style
-from benchmark.leaderboard.statistics import estimate
+from benchmark.report.theme import MUTED, SERIES, percent_axis, png, style
+from benchmark.results.statistics import estimate
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.race import Pair, Race
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation

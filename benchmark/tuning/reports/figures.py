@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as drawn
 
-from benchmark.files import atomic_file
-from benchmark.leaderboard import drawing
+from benchmark.report import theme as drawing
+from benchmark.utils.files import atomic_file
 
 ENOUGH = 2
 """Finished trials; of fewer there is nothing to be seen."""

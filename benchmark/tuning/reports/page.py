@@ -15,9 +15,9 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from benchmark import pages
-from benchmark.files import atomic_file
-from benchmark.tuning.studies import trials
+from benchmark.report import html as pages
+from benchmark.results import trials
+from benchmark.utils.files import atomic_file
 
 MARKDOWN, PAGE = "tuning.md", "tuning.html"
 

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import atomic_file, write_json
-from benchmark.leaderboard.board import GATE
-from benchmark.leaderboard.statistics import estimate
-from benchmark.tuning.federations import MEASURED_ON, TOLERANCE
+from benchmark.results.gates import GATE, TOLERANCE
+from benchmark.results.statistics import estimate
+from benchmark.tuning.federations import MEASURED_ON
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
 from benchmark.tuning.reports.drawing import RACE, save_race
 from benchmark.tuning.reports.report import JSON, MARKDOWN, SCHEMA_VERSION, percent
+from benchmark.utils.files import atomic_file, write_json
 
 ENDS = {
     "settled": "a side gained no more than the noise on a pair that the other had answered",

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import atomic_file, write_json
-from benchmark.leaderboard.statistics import Estimate, estimate
-from benchmark.tuning.federations import MEASURED_ON, TOLERANCE
+from benchmark.results.gates import TOLERANCE
+from benchmark.results.statistics import Estimate, estimate
+from benchmark.tuning.federations import MEASURED_ON
 from benchmark.tuning.problem import Tried
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
+from benchmark.utils.files import atomic_file, write_json
 
 SCHEMA_VERSION = 1
 JSON, MARKDOWN = "tuning.json", "tuning.md"

@@ -1,1 +1,0 @@
-"""Claims as data, and what runs say of them."""

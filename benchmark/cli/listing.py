@@ -1,0 +1,77 @@
+"""What there is to choose from, read from ``conf/`` and the classes that it names."""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.config import search_space as space
+from benchmark.config.compose import SEARCH, available, read_yaml, target_class, yaml_path
+from benchmark.run.suite import Suite
+
+KINDS = {
+    "attacks": "attack",
+    "defenses": "defense",
+    "tasks": "task",
+    "participations": "participation",
+    "data": "data",
+    "partitions": "partition",
+    "models": "model",
+    "federations": "federation",
+    "engines": "engine",
+    "suites": "suite",
+    "tunings": "tuning",
+    "profiles": "profile",
+    "reproductions": "reproduction",
+    "claims": "claim",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One choice.
+
+    Attributes:
+        name: as in ``group=name``.
+        description: first comment of its yaml.
+        parameters: with their values as ``conf/`` has them.
+        facts: what its class states: paper, knowledge, license.
+        search: where the tuner looks for the parameters' values.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    facts: dict[str, str]
+    search: dict[str, str] = field(default_factory=dict)
+
+
+def entries(kind: str) -> list[Entry]:
+    """All choices of a kind, by name."""
+    group = KINDS[kind]
+    return [_entry(group, name) for name in available(group)]
+
+
+def _entry(group: str, name: str) -> Entry:
+    content = read_yaml(group, name)
+    if group == "suite":
+        grid = Suite.read(name)
+        return Entry(name, grid.description, {"axes": grid.axes}, {})
+    if group in ("tuning", "profile", "reproduction"):
+        return Entry(name, content.pop("description"), content, {})
+    if group == "claim":
+        return Entry(name, content.pop("text"), {}, {"paper": content["source"]})
+    text = yaml_path(group, name).read_text(encoding="utf-8")
+    comment = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
+    cls = target_class(group, {"name": name, **content})
+    content.pop("_target_")
+    content.pop("defaults", None)
+    searched = space.read(group, name) if content.pop(SEARCH, None) else {}
+    facts = {}
+    for fact in ("paper", "knowledge", "license", "homepage"):
+        value = inspect.getattr_static(cls, fact, None)
+        if value is not None:
+            facts[fact] = (
+                getattr(value, "name", str(value)).lower() if fact == "knowledge" else str(value)
+            )
+    search = {key: str(where) for key, where in searched.items()}
+    return Entry(name, " ".join(comment), content, facts, search)

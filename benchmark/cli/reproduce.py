@@ -1,0 +1,38 @@
+"""``reproduce``: the paper's experiments at a scale of one's choice, and what they say."""
+
+import argparse
+import signal
+import sys
+
+from benchmark.cli.suite_session import check_workers, run_cells
+from benchmark.cli.watch import own_console
+from benchmark.reproduction.profile import Profile
+from benchmark.run.cell import Cell
+from benchmark.run.suite import Suite
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    check_workers(arguments.workers)
+    profile = Profile.read(arguments.profile)
+    console = own_console()
+    # An end from outside stops the workers as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Imported late: torch takes seconds, and a wrong name should not.
+    from benchmark.reproduction import report
+    from benchmark.reproduction.experiments import reproduce
+
+    folder = arguments.results / f"reproduction-{profile.name}"
+
+    def run(grid: Suite, cells: list[Cell]) -> None:
+        run_cells(grid, cells, folder, arguments.workers, console)
+
+    evidence = reproduce(profile, arguments.overrides, arguments.only, folder, run)
+    evidence.write(folder / "evidence.json.gz")
+    for path in report.write(evidence, folder):
+        if path.suffix in (".md", ".html"):
+            print(path)
+    if evidence.unfinished:
+        count = len(evidence.unfinished)
+        print(f"fedbackdoor: {count} federations have no record", file=sys.stderr)
+    return 1 if evidence.unfinished else 0

@@ -1,0 +1,218 @@
+"""What all kinds of tuning share: where a study is kept, who is told of it, its budget."""
+
+import argparse
+import math
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmark.cli.watch import Watch, own_console, say
+from benchmark.config.compose import compose
+from benchmark.config.instantiate import make
+from benchmark.run.events import Event
+from benchmark.tracking.uri import shown
+from benchmark.tuning.problem import Direction, Problem, Tried
+from benchmark.tuning.study import SAMPLERS, Study
+from benchmark.utils.errors import UserError, unknown
+
+LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0, "workers": 1}
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse a budget or a name that is none."""
+    for option, least in LEAST.items():
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            raise UserError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
+    if arguments.minutes is not None and not arguments.minutes > 0:
+        raise UserError(f"--minutes must be above 0, got {arguments.minutes:g}")
+    if arguments.sampler not in SAMPLERS:
+        raise unknown("sampler", arguments.sampler, SAMPLERS)
+    if arguments.name is not None and not re.fullmatch(r"\w[\w.-]*", arguments.name):
+        raise UserError(
+            f"--name: letters, digits, '.', '_' and '-' make a name, got {arguments.name!r}"
+        )
+
+
+class Session:
+    """A command that tunes.
+
+    Args:
+        arguments: its options and overrides.
+        name: of its study, or of what its studies belong to.
+        overrides: those that its federations have in common.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, name: str, overrides: Sequence[str]):
+        resolved = compose(overrides)
+        self.arguments, self.name = arguments, name
+        self.folder = arguments.results / f"tuning-{name}"
+        self.url = arguments.storage or f"sqlite:///{arguments.results / 'tuning.db'}"
+        self.console = own_console()
+        # An end from outside is that of Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self.tracker = make("tracking", resolved["tracking"])
+        self.watch = Watch(lambda event: None, self.tracker, self.folder)
+        self.seeds = range(arguments.seeds)
+        self.opened: dict[str, Study] = {}
+        self.workers: int = arguments.workers or len(os.sched_getaffinity(0))
+        self.started = time.time()
+
+    @property
+    def fresh(self) -> range:
+        """The seeds of the re-evaluation."""
+        from benchmark.tuning.reevaluation import FRESH_FROM
+
+        return range(FRESH_FROM, FRESH_FROM + self.arguments.fresh)
+
+    def study(
+        self,
+        name: str,
+        problem: Problem,
+        sampler_seed: int | None = None,
+        part_of: Mapping[str, Any] | None = None,
+    ) -> Study:
+        """A study in this command's storage, not opened yet."""
+        seed = self.arguments.sampler_seed if sampler_seed is None else sampler_seed
+        sampler, pruner = self.arguments.sampler, self.arguments.pruner
+        earlier = self.arguments.warm_start
+        return Study(self.url, name, problem, sampler, seed, pruner, part_of or {}, earlier)
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """All is checked: from here on something is written and tracked."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        facts = {"overrides": self.arguments.overrides, "trials": self.arguments.trials}
+        self.tracker.open_suite(self.folder.name, facts, "study")
+        try:
+            yield
+        finally:
+            try:
+                self._keep()
+                self.tracker.study(self.folder)
+            finally:
+                # Where the storage is gone too, runs still end.
+                say(self.console, self.tracker.close())
+
+    def run(self, study: Study) -> list[Tried]:
+        """Go on with an opened study until its trials are finished; those that are complete."""
+        from benchmark.tuning import workers
+        from benchmark.tuning.federations import told_to
+
+        self.opened[study.name] = study
+        trials, minutes = self.arguments.trials, self.arguments.minutes
+        progress = Progress(self.console, trials, study.finished(), study.problem.directions)
+        self.tell(f"study {study.name} in {shown(self.url)}: {progress} are finished")
+        if study.warm_start:
+            names = ", ".join(study.warm_start)
+            self.tell(
+                f"tried first: {len(study.earlier)} settings of {names} that lie in the space"
+            )
+        space, known = study.problem.space, study.problem.known()
+        for family in sorted(space.families.keys() - known.keys()):
+            text = f"{space.group}={family} lies outside of its own search:, so it is no trial"
+            say(self.console, [text])
+        study.problem.prepare(self.workers)
+        # The time of a race is that of its moves.
+        limited = minutes is not None and self.arguments.what != "race"
+        until = self.started + 60 * minutes if limited else math.inf
+        if self.workers == 1:
+            tried = study.run(trials, progress, until)
+        else:
+            make = partial(told_to, told_to(study.problem, nobody))
+            tried = workers.run(study, make, self.workers, trials, progress, self.watch, until)
+        # Not those of progress: of what another command finished it is not told.
+        if (finished := len(study.finished())) < trials:
+            self.tell(f"{minutes:g} minutes are over: {finished} of {trials} trials are finished")
+        return tried
+
+    def show(self) -> Path:
+        """Write the page of the report, of all trials and of pictures; its path."""
+        from benchmark.tuning.reports import figures, page
+
+        self._keep()
+        for study in self.opened.values() if len(self.opened) == 1 else ():
+            figures.write(study.kept, self.folder)
+        return page.write(self.folder)
+
+    def _keep(self) -> None:
+        from benchmark.results import trials
+
+        trials.write([study.trials() for study in self.opened.values()], self.folder)
+
+    def tell(self, text: str) -> None:
+        """A line for people."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def nobody(event: Event) -> None:
+    """Tell nobody."""
+
+
+class Progress:
+    """A line for each trial that anybody finishes meanwhile.
+
+    Args:
+        console: where to.
+        trials: how many there will be.
+        before: those that are finished already.
+        directions: what is better; first of backdoor accuracy.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        trials: int,
+        before: Sequence[Tried],
+        directions: Sequence[Direction],
+    ):
+        self.console, self.trials, self.finished = console, trials, len(before)
+        self.better = max if directions[0] == "maximize" else min
+        self.is_one = len(directions) == 1
+        self.best: float | None = None
+        self.pruned = 0
+        for trial in before:
+            self._count(trial)
+        self.own, self.started = 0, time.monotonic()
+
+    def __str__(self) -> str:
+        pruned = f", {self.pruned} pruned," if self.pruned else ""
+        return f"{self.finished} of {self.trials} trials{pruned}"
+
+    def _count(self, trial: Tried) -> None:
+        self.pruned += trial.pruned
+        value = trial.outcome.values[0]
+        if trial.feasible:
+            self.best = value if self.best is None else self.better(value, self.best)
+
+    def __call__(self, trial: Tried) -> None:
+        """Show one."""
+        self.finished += 1
+        self.own += 1
+        self._count(trial)
+        seconds = int((time.monotonic() - self.started) / self.own)
+        left = seconds * max(self.trials - self.finished, 0)
+        chosen = " ".join(word.removeprefix("attack.") for word in trial.overrides)
+        chosen = chosen.replace("defense.", "")
+        if trial.pruned:
+            how = f"pruned after {trial.steps} rounds"
+        else:
+            how = f"main {trial.outcome.facts['main_accuracy']:.3f}"
+            how += "" if trial.feasible else " (too low)"
+        best = f"best {'none' if self.best is None else f'{self.best:.3f}'}  " * self.is_one
+        self.console.print(
+            f"[{self.finished}/{self.trials}] trial {trial.number} {chosen}  "
+            f"backdoor {trial.outcome.values[0]:.3f}  {how}  {best}"
+            f"({left // 60}:{left % 60:02} left)",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

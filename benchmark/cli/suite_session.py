@@ -1,0 +1,75 @@
+"""Running the cells of a suite with all that belongs to it: display, tracking, failures."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.cli.display import Display
+from benchmark.cli.watch import Watch, say
+from benchmark.config.instantiate import make
+from benchmark.run import suite
+from benchmark.run.cell import Cell
+from benchmark.run.executors.local import LocalExecutor
+from benchmark.run.record import Record
+from benchmark.run.suite import Suite
+from benchmark.tracking import NoTracker
+from benchmark.utils.errors import UserError
+
+
+def check_workers(workers: int | None) -> None:
+    """Refuse a number of workers that is none."""
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers must be at least 1, got {workers}")
+
+
+def run_cells(
+    grid: Suite, cells: Sequence[Cell], folder: Path, workers: int | None, console: Console
+) -> int:
+    """Run the cells that have no record yet and track those that are not tracked.
+
+    Args:
+        grid: what the cells belong to.
+        cells: all of them.
+        folder: the suite's results.
+        workers: cells at a time; by default one for each core.
+        console: for people.
+
+    Returns:
+        The exit status: 1 if a cell failed.
+    """
+    done, pending = suite.divide(cells, folder)
+    untracked = [c for c in done if Record.read(c.record_path(folder)).mlflow_run_id is None]
+    if pending:
+        # Imported late: Lightning takes seconds, and what is wrong or done needs none of it.
+        from benchmark.run.training import check
+
+        for cell in pending:
+            check(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    executor = LocalExecutor(workers)
+    tracker = make("tracking", cells[0].config["tracking"])
+    if not pending and (not untracked or type(tracker) is NoTracker):
+        suite.write_manifest(grid, cells, folder)
+        console.print(f"suite {grid.name}: all {len(cells)} cells are done")
+        return 0
+    console.print(
+        f"suite {grid.name}: {len(cells)} cells, {len(done)} done before, "
+        f"{min(executor.workers, len(pending))} at a time"
+    )
+    tracker.open_suite(grid.name, {"axes": str(grid.axes), "seeds": str(grid.seeds)})
+    # A kill may have come between a record and its run.
+    for cell in untracked:
+        tracker.finish(cell.record_path(folder), cell.data)
+    try:
+        with Display(pending, len(done), console) as display:
+            watch = Watch(display, tracker, folder)
+            outcome = suite.run(grid, cells, folder, executor, watch)
+    finally:
+        say(console, tracker.close())
+    console.print(f"suite {grid.name}: {outcome.finished} of {len(cells)} cells have a record")
+    for failed in outcome.failed:
+        details = suite.failure_path(failed.cell, folder)
+        print(f"fedbackdoor: {failed.cell.id} failed: {failed.reason} ({details})", file=sys.stderr)
+    return 1 if outcome.failed else 0

@@ -1,0 +1,98 @@
+"""``tune``: the strongest attacker against a defense, the best defense, or a race of both."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+from benchmark.cli.session import Session, check
+from benchmark.config.compose import compose
+from benchmark.run import params
+from benchmark.tracking.uri import shown
+from benchmark.tuning.settings import digest, study_name
+from benchmark.utils.errors import UserError, unknown
+
+OWN = {
+    "against": ("defense", "race"),
+    "pareto": ("defense",),
+    "moves": ("race",),
+    "warm_start": ("attack", "defense"),
+    "params": ("attack",),
+    "pruner": ("attack", "race"),
+}
+"""Options that not everything that is tuned has."""
+BUDGET = {"trials": 50, "seeds": 2, "fresh": 3, "best": 3, "sampler": "tpe"}
+"""Where neither the command line nor a parameter file says otherwise."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    for option, whose in OWN.items():
+        if getattr(arguments, option) not in (None, False, []) and arguments.what not in whose:
+            raise UserError(f"--{option.replace('_', '-')} is for tune {' and tune '.join(whose)}")
+    if arguments.pruner is None:
+        # Of what a study of defenses minimizes, no single round tells.
+        arguments.pruner = "none" if arguments.what == "defense" else "median"
+    asked = {k: v for k in BUDGET if (v := getattr(arguments, k)) is not None}
+    vars(arguments).update(BUDGET | asked)
+    if arguments.what != "attack":
+        check(arguments)
+        return int(import_module(f"benchmark.cli.tune_{arguments.what}").main(arguments))
+    studies = [arguments] if arguments.params is None else list(_of_params(arguments, asked))
+    for study in studies:
+        check(study)
+        compose(study.overrides)
+    return max(_attack(study) for study in studies)
+
+
+def _of_params(
+    arguments: argparse.Namespace, asked: dict[str, Any]
+) -> Iterator[argparse.Namespace]:
+    """The studies of a parameter file, as if they had been asked for one by one.
+
+    Args:
+        arguments: those of the command.
+        asked: the budget as far as the command line has it, which the file's gives way to.
+    """
+    settings, shared = params.read_tuning(arguments.params)
+    if arguments.name is not None and arguments.name not in settings.studies:
+        raise unknown("study", arguments.name, settings.studies, str(arguments.params))
+    budget = {k: v for k, v in asdict(settings).items() if k != "studies"}
+    for name, defense in settings.studies.items():
+        if arguments.name in (None, name):
+            overrides = [*shared, *defense, *arguments.overrides]
+            given = {**vars(arguments), **budget, **asked, "name": name, "overrides": overrides}
+            yield argparse.Namespace(**given)
+
+
+def _attack(arguments: argparse.Namespace) -> int:
+    overrides = tuple(arguments.overrides)
+    session = Session(arguments, arguments.name or study_name(overrides), overrides)
+    # Imported late: what compromises anybody is known to classes, which import torch.
+    from benchmark.tuning.attacker import Attacker
+    from benchmark.tuning.reevaluation import best, reevaluate
+    from benchmark.tuning.reports.report import Report
+
+    problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
+    problem.check()
+    study = session.study(session.name, problem)
+    if arguments.params is not None:
+        # What a pipeline finds changed is run anew, and what it finds changed back is there still.
+        study.name = f"{session.name}-{digest(study.describe())}"
+    description = study.open()
+    with session.begun():
+        tried = session.run(study)
+        fresh = session.fresh
+        session.tell(f"the best {arguments.best} and the fixed attacks on {len(fresh)} new seeds")
+        reevaluation = reevaluate(
+            problem, tried, best(tried, arguments.best), fresh, session.workers
+        )
+        report = Report(
+            study.name, shown(session.url), overrides, description, study.finished(), reevaluation
+        )
+        paths = report.write(session.folder)
+        paths.append(session.show())
+    session.tell(report.verdict())
+    print(*paths, *filter(None, [report.command]), sep="\n")
+    return 0

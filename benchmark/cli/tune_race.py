@@ -1,0 +1,101 @@
+"""``tune race``: attacker and defender answer each other."""
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmark.cli.session import Session
+from benchmark.config.compose import parse_overrides
+from benchmark.results.statistics import estimate
+from benchmark.tracking.uri import shown
+from benchmark.tuning.problem import Tried
+from benchmark.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.tuning.answer import Answer
+    from benchmark.tuning.attacker import Attacker
+    from benchmark.tuning.game import Search, Strategy
+    from benchmark.tuning.race import Move
+
+MOVES = 4
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do it; the exit status."""
+    moves = MOVES if arguments.moves is None else arguments.moves
+    if moves < 1:
+        raise UserError(f"--moves must be at least 1, got {moves}")
+    defense, overrides = _divide(arguments.overrides)
+    name = arguments.name or "race"
+    session = Session(arguments, name, [*overrides, *defense])
+    # Imported late: what compromises anybody is known to classes, which import torch.
+    from benchmark.results.gates import TOLERANCE
+    from benchmark.tuning.federated_game import FederatedGame
+    from benchmark.tuning.federations import Federations
+    from benchmark.tuning.opponents import fixed_attacks, read_attack
+    from benchmark.tuning.race import exploit, race
+    from benchmark.tuning.reports.race_report import RaceReport
+
+    attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
+
+    # A move follows from those before it, so with another budget it is a move of another race.
+    budget = {key: getattr(arguments, key) for key in ("trials", "best", "fresh")}
+    part_of = {"race": budget | {"against": arguments.against}}
+
+    def run(search: "Search", problem: "Attacker | Answer") -> Sequence[Tried]:
+        seed = arguments.sampler_seed + search.fresh
+        study = session.study(f"{name}-{search.name}", problem, seed, part_of)
+        study.open()
+        return session.run(study)
+
+    def tell(move: "Move") -> None:
+        gain = estimate(move.gain or {})
+        points = "nothing" if gain is None else f"{100 * gain.mean:+.1f} points"
+        noise = "" if move.gains else ", no more than the noise"
+        session.tell(f"move {move.number}, {move.side}: gains {points}{noise}")
+
+    federations = Federations(overrides, session.folder, session.watch)
+    seeds, fresh = tuple(session.seeds), tuple(session.fresh)
+    game = FederatedGame(federations, seeds, fresh, arguments.best, run, session.workers)
+    first, answer = game.attacker(defense), game.defender(tuple(attacks))
+    first.check()
+    answer.check()
+    # What makes the first study another one is to be known before anything is written.
+    session.study(f"{name}-1-attack", first, part_of=part_of).open()
+    minutes = math.inf if arguments.minutes is None else arguments.minutes
+    deadline = session.started + 60 * minutes
+    with session.begun():
+        went = race(game, attacks, defense, moves, tell, lambda: time.time() >= deadline)
+        session.tell("a fresh attacker and a fresh defender against the final pair")
+        left = exploit(game, went.final, len(went.moves))
+        given = answer.describe()
+        description = {
+            "problem": "race",
+            "trials": arguments.trials,
+            "sampler": arguments.sampler,
+            "pruner": arguments.pruner,
+            "sampler_seed": arguments.sampler_seed,
+            "tolerance": TOLERANCE,
+            **{key: given[key] for key in ("configuration", "data", "seeds", "attacks")},
+        }
+        report = RaceReport(name, shown(session.url), overrides, description, fresh, went, left)
+        paths = report.write(session.folder)
+        paths.append(session.show())
+    session.tell(report.verdict())
+    print(*paths, report.command, sep="\n")
+    return 0
+
+
+def _divide(overrides: Sequence[str]) -> "tuple[Strategy, tuple[str, ...]]":
+    """The defense to start with, none if it is not chosen, and the overrides of all else."""
+    from benchmark.tuning.federations import UNDEFENDED
+
+    defense, others = list[str](), list[str]()
+    for override in parse_overrides(overrides):
+        group, line = override.key_or_group.partition(".")[0], str(override.input_line)
+        if group == "attack":
+            raise UserError(f"'{line}': --against '{line}' says which attacks to start with")
+        (defense if group == "defense" else others).append(line)
+    return tuple(defense or UNDEFENDED), tuple(others)

@@ -1,0 +1,226 @@
+"""From ``conf/`` and overrides to a checked configuration and the objects it names.
+
+The only module that knows Hydra. A configuration that leaves here is a plain dictionary, its
+names and values checked against the constructors that they are for.
+"""
+
+import copy
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.config.types import convert
+from benchmark.utils.errors import UserError, unknown
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = (
+    "data",
+    "partition",
+    "model",
+    "task",
+    "attack",
+    "participation",
+    "defense",
+    "federation",
+    "engine",
+    "tracking",
+)
+DEVICES = ("auto", "cpu", "cuda")
+SEARCH = "search"
+"""Key of a choice's yaml: where the tuner may look for its parameters' values."""
+
+
+def available(group: str) -> list[str]:
+    """The choices that a group has: one yaml each."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def yaml_path(group: str, name: str) -> Path:
+    """Where a choice's own yaml lies."""
+    return CONF / group / f"{name}.yaml"
+
+
+def read_yaml(group: str, name: str) -> dict[str, Any]:
+    """A choice's own yaml, as it stands.
+
+    Raises:
+        UserError: it is not a mapping.
+    """
+    path = yaml_path(group, name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {_first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values")
+    return content
+
+
+def target_class(group: str, section: Mapping[str, Any]) -> type:
+    """The class that a section names.
+
+    Raises:
+        UserError: it names none.
+    """
+    try:
+        return get_class(section["_target_"])
+    except Exception as error:  # whatever importing the module raises
+        where = f"{CONF.name}/{group}/{section.get('name', '')}.yaml"
+        raise UserError(f"{where}: _target_ names no class: {_first_line(error)}") from error
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration of one cell.
+
+    Args:
+        overrides: Hydra's ``group=name`` and ``key=value``.
+
+    Returns:
+        A plain dictionary; every group holds its choice's ``name`` beside its parameters.
+
+    Raises:
+        UserError: a name, key, type or value that is not valid; names the valid ones.
+    """
+    choices: list[Override] = []
+    values: list[Override] = []
+    for override in parse_overrides(overrides):
+        (choices if override.key_or_group in GROUPS else values).append(override)
+    config = copy.deepcopy(_compose_groups(tuple(o.input_line for o in choices)))
+    try:
+        for override in values:
+            _set(config, override)
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {_first_line(error)}") from error
+    assert isinstance(plain, dict)
+    return check({str(key): value for key, value in plain.items()})
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Read overrides in Hydra's grammar and check the names of groups and choices."""
+    parsed = []
+    for text in overrides:
+        override = _read(text)
+        extends = override.is_add() or override.is_force_add() or override.is_delete()
+        if extends or override.package is not None:
+            raise UserError(f"'{text}': only group=name and key=value are possible here")
+        if override.is_sweep_override():
+            raise UserError(f"'{text}': one value at a time; a grid belongs in a suite")
+        group = override.key_or_group
+        if group in GROUPS and str(override.value()) not in available(group):
+            raise unknown(group, str(override.value()), available(group))
+        parsed.append(override)
+    return parsed
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> Override:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except HydraException:
+        raise UserError(
+            f"'{text}': not an override; write group=name or key=value, "
+            "quoting special characters as in key=\"'a,b'\""
+        ) from None
+    return override
+
+
+def reads_as(text: str) -> Any:
+    """The value that Hydra's grammar reads in ``text``; None where it reads none."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text}").value()
+    except HydraException:
+        return None
+
+
+def literal(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, str) and reads_as(value) == value:
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def _compose_groups(choices: tuple[str, ...]) -> Any:
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            config = hydra_compose("config", overrides=list(choices), return_hydra_config=True)
+    except HydraException as error:
+        raise UserError(f"{CONF.name}: {_first_line(error)}") from error
+    chosen = dict(config.hydra.runtime.choices)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    for group in GROUPS:
+        # The tuner's business: what could be chosen is no part of what is.
+        config[group].pop(SEARCH, None)
+        config[group] = OmegaConf.merge({"name": chosen[group]}, config[group])
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def _set(config: Any, override: Override) -> None:
+    key, node = str(override.key_or_group), config
+    *parents, leaf = key.split(".")
+    for i, part in enumerate([*parents, leaf]):
+        if not OmegaConf.is_dict(node) or part not in node:
+            valid = set(node) - {"name", "_target_"} if OmegaConf.is_dict(node) else ()
+            where = ".".join(parents[:i])
+            if where in GROUPS:
+                where += f"={node.name}"
+            raise unknown("key", part, map(str, valid), where)
+        if i < len(parents):
+            node = node[part]
+    if leaf in ("name", "_target_") or OmegaConf.is_dict(node[leaf]):
+        raise UserError(f"'{override.input_line}': {key} is chosen with {key.split('.')[0]}=NAME")
+    node[leaf] = override.value()
+
+
+def check(config: dict[str, Any]) -> dict[str, Any]:
+    """Check a configuration's values against the constructors; whole numbers become floats.
+
+    Raises:
+        UserError: a key, type or value that is not valid.
+    """
+    seed = config["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed must be a whole number from 0, got {seed!r}")
+    if config["device"] not in DEVICES:
+        raise unknown("device", str(config["device"]), DEVICES)
+    for group in GROUPS:
+        config[group] = _check_group(group, config[group])
+    return config
+
+
+def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    known = _parameters(target_class(group, section))
+    checked = {}
+    for key, value in section.items():
+        if key in ("name", "_target_"):
+            checked[key] = value
+        elif key not in known:
+            raise unknown("parameter", key, known, group)
+        else:
+            checked[key] = convert(f"{group}.{key}", value, known[key].annotation)
+    return checked
+
+
+@lru_cache
+def _parameters(of: type) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(of, eval_str=True).parameters
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

@@ -1,0 +1,32 @@
+"""Constructing what a section of the configuration names."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from benchmark.utils.errors import UserError
+
+
+def make(group: str, section: Mapping[str, Any], **further: Any) -> Any:
+    """Construct what a group's section names.
+
+    Raises:
+        UserError: the constructor refuses a value.
+    """
+    parameters = {k: v for k, v in section.items() if k not in ("name", "_target_")}
+    with refusals(group):
+        module, _, name = section["_target_"].rpartition(".")
+        return getattr(import_module(module), name)(**parameters, **further)
+
+
+class refusals:  # noqa: N801
+    """Turns the ValueError of a constructor into a UserError that says where it comes from."""
+
+    def __init__(self, where: str):
+        self.where = where
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, ValueError):
+            raise UserError(f"{self.where}: {str(error).strip().splitlines()[0]}") from error

@@ -1,0 +1,1 @@
+"""Federated training in rounds under attack and defense."""

@@ -1,0 +1,60 @@
+"""How a federation runs, whatever the attack and the defense."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmark.utils.checks import at_least, one_of, positive
+
+Weighting = Literal["uniform", "examples"]
+MeasuredOn = Literal["all", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the federation runs: FedAvg's knobs, the same for every attack and defense.
+
+    Attributes:
+        rounds: T.
+        clients_per_round: K, the cohort; 30 in the paper.
+        replacement: whether a cohort is drawn with replacement, as in the paper's code.
+        weighting: ``uniform`` (the paper's code) or ``examples``, n_k-weighted (its formula).
+        local_epochs: passes over the local data; 5 in the paper.
+        batch_size: B; 20 in the paper.
+        client_lr: learning rate of local SGD; 0.1 in the paper.
+        server_lr: η, learning rate of the server's SGD; 1.0 in the paper.
+        evaluate_every: rounds between evaluations on the test set; the last is always
+            evaluated, and backdoor accuracy in every round.
+        checkpoint_every: rounds between checkpoints.
+        measured_on: whose target users and test images count: ``all`` users', or those of one of
+            two fixed halves, ``validation`` or ``test``, for searches. Everybody takes part.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    rounds: int
+    clients_per_round: int
+    replacement: bool
+    weighting: Weighting
+    local_epochs: int
+    batch_size: int
+    client_lr: float
+    server_lr: float
+    evaluate_every: int
+    checkpoint_every: int
+    measured_on: MeasuredOn
+
+    def __post_init__(self) -> None:
+        for name in (
+            "rounds",
+            "clients_per_round",
+            "local_epochs",
+            "batch_size",
+            "evaluate_every",
+            "checkpoint_every",
+        ):
+            at_least(name, 1, getattr(self, name))
+        for name in ("client_lr", "server_lr"):
+            positive(name, getattr(self, name))
+        one_of("weighting", Weighting, self.weighting)
+        one_of("measured_on", MeasuredOn, self.measured_on)

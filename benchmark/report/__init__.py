@@ -1,0 +1,1 @@
+"""Documents: what a page or a table is made of, and how it is shown."""

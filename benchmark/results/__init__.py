@@ -1,0 +1,1 @@
+"""What records say, in numbers; reads records and what studies left, runs nothing."""

@@ -1,0 +1,52 @@
+"""Means and 95 % intervals over seeds."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        mean: arithmetic mean.
+        half_width: half the width of the 95 % interval; None with a single seed.
+        n: number of seeds.
+    """
+
+    mean: float
+    half_width: float | None
+    n: int
+
+
+def estimate(by_seed: Mapping[int, float]) -> Estimate | None:
+    """Mean and Student's t interval of one value a seed; None without values.
+
+    ``mean ± t(0.975, n − 1) · s / √n`` with the sample standard deviation ``s`` (divisor
+    ``n − 1``). Values are added in the order of seeds, so the result depends on no other order.
+    """
+    values = [by_seed[seed] for seed in sorted(by_seed)]
+    n = len(values)
+    if n == 0:
+        return None
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, None, 1)
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+    return Estimate(mean, quantile * deviation / math.sqrt(n), n)
+
+
+def difference(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
+    """``a − b`` seed by seed, over the seeds that both have."""
+    return {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+
+
+def mean(by_seed: Mapping[int, float]) -> float:
+    """Over seeds."""
+    return sum(by_seed.values()) / len(by_seed)

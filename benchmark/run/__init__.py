@@ -1,0 +1,1 @@
+"""Cells, their records, and suites of them."""

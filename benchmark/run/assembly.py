@@ -1,0 +1,78 @@
+"""From a resolved configuration to the objects that it names."""
+
+from typing import Any
+
+import torch
+
+from benchmark.config.instantiate import make, refusals
+from benchmark.data.dataset import FederatedDataset
+from benchmark.engine.base import Engine
+from benchmark.engine.client import ClientModule
+from benchmark.federation.rounds import Federation
+from benchmark.utils.errors import UserError
+from benchmark.utils.randomness import derive
+
+
+def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
+    """The federation that a resolved configuration describes.
+
+    Raises:
+        UserError: parts that do not fit each other or the data.
+    """
+    seed = resolved["seed"]
+    protocol = make("federation", resolved["federation"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, 0, "model"))
+        model = make("model", resolved["model"], num_classes=dataset.num_classes)
+    with refusals("model"):
+        client = ClientModule(model, protocol.client_lr)
+        _check_model(client, dataset)
+    parts = {
+        name: make(name, resolved[name])
+        for name in ("task", "attack", "participation", "defense", "engine")
+    }
+    with refusals(f"engine {resolved['engine']['name']}"):
+        parts["engine"].check(client)
+    with refusals("configuration"):
+        return Federation(client=client, dataset=dataset, protocol=protocol, seed=seed, **parts)
+
+
+def _check_model(client: ClientModule, dataset: FederatedDataset) -> None:
+    image = dataset.test.pixels(torch.arange(1))
+    try:
+        with torch.no_grad():
+            logits, again = client.model(image), client.model(image)
+    except RuntimeError as error:
+        raise ValueError(f"does not take these images: {error}") from error
+    shape = tuple(logits.shape)
+    if shape != (1, dataset.num_classes):
+        raise ValueError(
+            f"gives logits of shape {shape} for one image, not (1, {dataset.num_classes}): "
+            "the data have so many classes"
+        )
+    if not torch.equal(logits, again):
+        raise ValueError(
+            "gives other logits for the same image and weights: it draws from torch's global "
+            "generator, which no run could repeat; of random layers, nn.Dropout is made repeatable"
+        )
+
+
+def choose_device(asked: str, engine: Engine) -> str:
+    """``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: CUDA is asked for and not there, or needed for the precision, or the engine
+            does not run on it.
+    """
+    if asked == "auto":
+        asked = "cuda" if "cuda" in engine.device_types and torch.cuda.is_available() else "cpu"
+    if asked not in engine.device_types:
+        raise UserError(
+            f"device={asked}: this engine runs on {', '.join(engine.device_types)}; "
+            "engine=cuda and engine=reference run on both"
+        )
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: no CUDA device is visible; valid: auto, cpu")
+    if asked == "cpu" and engine.precision == "tf32":
+        raise UserError("engine.precision=tf32 is for CUDA devices; valid on a CPU: strict, bf16")
+    return asked

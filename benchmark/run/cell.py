@@ -1,0 +1,115 @@
+"""One federation from configuration to record."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark import __version__
+from benchmark.config.compose import GROUPS, compose
+from benchmark.utils import fingerprint
+
+if TYPE_CHECKING:
+    pass
+
+# What these say changes no number, so cells that differ in them alone are the same cell.
+NOT_IN_THE_RESULT = (
+    "tracking",
+    "data.path",
+    "data.url",
+    "engine.workers",
+    "federation.checkpoint_every",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A federation to run.
+
+    Attributes:
+        overrides: what was chosen on top of ``conf/``.
+        config: the resolved configuration.
+        data: folder of its partitioned data.
+        data_hash: content hash of that.
+    """
+
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    data: Path
+    data_hash: str
+
+    @staticmethod
+    def of(overrides: Sequence[str]) -> "Cell":
+        """Compose, check, and partition the data where that is not done yet.
+
+        Raises:
+            UserError: the configuration or the data is not valid.
+        """
+        resolved = compose(overrides)
+        # Imported late: torch takes seconds, and a wrong name should not.
+        from benchmark.run.partitioning import partitioned
+
+        folder, data_hash = partitioned(resolved)
+        return Cell(tuple(overrides), resolved, folder, data_hash)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the source files that this cell uses."""
+        targets = [
+            self.config[group]["_target_"]
+            for group in GROUPS
+            if group not in ("data", "partition", "tracking")
+        ]
+        return fingerprint.fingerprint(
+            [
+                "benchmark.run.assembly",
+                "benchmark.run.recorder",
+                *(target.rpartition(".")[0] for target in targets),
+            ]
+        )
+
+    @cached_property
+    def id(self) -> str:
+        """``attack-defense-s<seed>-<hash>`` of configuration, data and code."""
+        relevant = json.loads(json.dumps(self.config))
+        for key in NOT_IN_THE_RESULT:
+            group, _, name = key.partition(".")
+            (relevant[group].pop(name, None) if name else relevant.pop(group))
+        text = json.dumps([relevant, self.data_hash, self.fingerprint], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        names = (self.config["attack"]["name"], self.config["defense"]["name"])
+        return f"{'-'.join(names)}-s{self.seed}-{digest}"
+
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        return self.config["seed"]
+
+    @property
+    def code(self) -> dict[str, str]:
+        """What ran: version of the package, and :attr:`fingerprint`."""
+        return {"version": __version__, "fingerprint": self.fingerprint}
+
+    @property
+    def rounds(self) -> int:
+        """T."""
+        return self.config["federation"]["rounds"]
+
+    def record_path(self, folder: Path) -> Path:
+        """Where the record lies in a suite's results."""
+        return folder / "records" / f"{self.id}.json"
+
+    def weights_path(self, folder: Path) -> Path:
+        """Where the final global model lies, a ``state_dict``."""
+        return folder / "weights" / f"{self.id}.pt"
+
+    def work_path(self, folder: Path) -> Path:
+        """Where checkpoints lie until the record does."""
+        return folder / "work" / self.id
+
+    def lock_path(self, folder: Path) -> Path:
+        """What the process that runs the cell holds."""
+        return folder / "work" / f"{self.id}.lock"

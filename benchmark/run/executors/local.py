@@ -1,0 +1,179 @@
+"""Cells in warm processes of this machine."""
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from benchmark.run.cell import Cell
+from benchmark.run.events import Event, Failed, Finished, Round, Started
+from benchmark.run.executors.base import Executor
+
+IMPORTED = "benchmark.run.training"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+class LocalExecutor(Executor):
+    """Warm processes of this machine, one torch thread each.
+
+    Args:
+        workers: number of processes; by default the cores that this process may use.
+    """
+
+    def __init__(self, workers: int | None = None):
+        self.workers = workers or len(os.sched_getaffinity(0))
+
+    def run(self, cells: Sequence[Cell], folder: Path) -> Iterator[Event]:
+        """See :class:`Executor`."""
+        waiting = deque(cells)
+        workers = [_Worker(folder) for _ in range(min(self.workers, len(cells)))]
+        try:
+            while waiting or any(worker.cell for worker in workers):
+                for worker in workers:
+                    if worker.cell is None and waiting:
+                        yield worker.start(waiting.popleft())
+                busy = {worker.connection: worker for worker in workers if worker.cell}
+                for connection in wait(list(busy)):
+                    assert isinstance(connection, Connection)
+                    yield busy[connection].receive()
+        finally:
+            for worker in workers:
+                worker.stop()
+
+
+def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """A new process of one torch thread that serves the other end of a pipe.
+
+    It is forked from a server that has imported what runs cells, which takes seconds. The server
+    has no more threads than one and no CUDA, so that a fork of it is sound; it is started with
+    the first process, and ends with this one.
+
+    Args:
+        serve: is given its end of the pipe, then ``arguments``.
+        arguments: can be pickled.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([IMPORTED])
+    with _one_thread_for_children():
+        forkserver.ensure_running()
+    ours, theirs = context.Pipe()
+    given = (dict(os.environ) | ONE_THREAD, serve, theirs, *arguments)
+    process = context.Process(target=_begin, args=given, daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+@contextmanager
+def _one_thread_for_children() -> Iterator[None]:
+    """The OpenMP runtime reads its variable when it is loaded."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _begin(environment: dict[str, str], serve: Callable[..., None], *arguments: Any) -> None:
+    """Serve; the server's environment is that of its start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    serve(*arguments)
+
+
+def ending(process: BaseProcess) -> str:
+    """How a process ended, in a few words."""
+    code = process.exitcode or 0
+    why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return why + (" (out of memory?)" if code == -signal.SIGKILL else "")
+
+
+class _Worker:
+    """The parent's side of one process, which is replaced when it dies."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.cell: Cell | None = None
+        self._launch()
+
+    def _launch(self) -> None:
+        self.process, self.connection = spawn(_serve, self.folder)
+
+    def start(self, cell: Cell) -> Event:
+        self.cell = cell
+        try:
+            self.connection.send(cell)
+        except OSError:
+            # It died, with its last cell or with nothing to do.
+            self.connection.close()
+            self._launch()
+            self.connection.send(cell)
+        return Started(cell)
+
+    def receive(self) -> Event:
+        assert self.cell is not None
+        try:
+            event = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            event = Failed(self.cell, f"its worker died: {ending(self.process)}", "")
+        if isinstance(event, Finished | Failed):
+            self.cell = None
+        return event
+
+    def stop(self) -> None:
+        self.connection.close()
+        if self.cell is not None:
+            self.process.terminate()
+        self.process.join()
+
+
+def _serve(connection: Connection, folder: Path) -> None:
+    """Run the cells that come in until the parent is gone."""
+    # Ctrl-C is the parent's business; it then stops its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    from benchmark.run.runner import run
+    from benchmark.utils.errors import UserError
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            cell: Cell = connection.recv()
+        except (EOFError, OSError):
+            return
+
+        def tell(round: int, metrics: dict[str, float], cell: Cell = cell) -> None:
+            connection.send(Round(cell, round, metrics))
+
+        event: Event
+        try:
+            event = Finished(cell, run(cell, folder, tell))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        except KeyboardInterrupt:
+            # Lightning catches SIGTERM and raises at the end of a round; it is the signal that
+            # ends this process.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        except UserError as error:
+            event = Failed(cell, str(error), "")
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            event = Failed(cell, f"{type(error).__name__}: {reason}", traceback.format_exc())
+        with suppress(OSError):
+            connection.send(event)

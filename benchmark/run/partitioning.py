@@ -1,0 +1,91 @@
+"""Where a configuration's partitioned data lie, made when they are not there yet."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmark.config.instantiate import make
+from benchmark.data.store import ASKED, build, read_manifest
+from benchmark.utils.errors import UserError
+from benchmark.utils.files import locked, write_json
+from benchmark.utils.fingerprint import fingerprint
+
+FOLDER = Path("data")
+VERSIONED = FOLDER / "partitioned"
+"""The partition that DVC tracks: that of ``params.yaml``."""
+
+
+def partition(resolved: dict[str, Any], out: Path) -> str:
+    """Load the source, divide it among users, write the folder ``out``; return its hash.
+
+    Raises:
+        UserError: the source or the scheme refuses; names the file or the fault.
+    """
+    if out.exists() and not (out.is_dir() and _is_ours(out)):
+        raise UserError(f"{out}: holds something else than a partition; choose another folder")
+    source = make("data", resolved["data"])
+    scheme = make("partition", resolved["partition"])
+    dataset = build(source, scheme, out, _asked(resolved))
+    write_json(_stamp_path(out), _stamp(resolved))
+    return str(dataset.facts["hash"])
+
+
+def partitioned(resolved: dict[str, Any]) -> tuple[Path, str]:
+    """Folder and content hash of a configuration's data; partitions them if need be."""
+    asked = _asked(resolved)
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    own = FOLDER / f"{asked['data']['name']}-{asked['partition']['name']}-{digest}"
+    with locked(Path(f".{own.name}.lock")):
+        for folder in (VERSIONED, own):
+            made = _read(_stamp_path(folder))
+            # One that DVC brought has no stamp, and DVC vouches for it.
+            if _read(folder / ASKED) == asked and made in (None, _stamp(resolved)):
+                return folder, read_manifest(folder)["hash"]
+        return own, partition(resolved, own)
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / "manifest.json").exists() or not any(folder.iterdir())
+
+
+def find(data_hash: str) -> Path | None:
+    """The folder that holds data of this content hash, if there is one."""
+    for path in sorted(FOLDER.glob("*/manifest.json")):
+        if read_manifest(path.parent)["hash"] == data_hash:
+            return path.parent
+    return None
+
+
+def _asked(resolved: dict[str, Any]) -> dict[str, Any]:
+    return {group: resolved[group] for group in ("data", "partition")}
+
+
+def _stamp(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What a partition depends on beside its configuration: code, and files at ``data.path``."""
+    modules = [section["_target_"].rpartition(".")[0] for section in _asked(resolved).values()]
+    path = resolved["data"].get("path")
+    return {
+        "code": fingerprint(["benchmark.data.store", *modules]),
+        "files": _files(Path(path)) if path else [],
+    }
+
+
+def _stamp_path(folder: Path) -> Path:
+    """Beside the folder, whose bytes depend on its configuration alone."""
+    return folder.with_name(f".{folder.name}.stamp.json")
+
+
+def _files(path: Path) -> list[list[str | int]]:
+    """Name, size and time of change of a file, or of all in a folder."""
+    found = sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
+    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in found]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        raise UserError(f"{path}: corrupt; delete its folder and partition again") from None

@@ -1,0 +1,238 @@
+"""Suites: a grid of cells from a yaml, run on an executor, each finished cell a record."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.config.compose import GROUPS, available, literal, read_yaml
+from benchmark.run.cell import Cell
+from benchmark.run.events import Event, Failed, Finished
+from benchmark.run.executors.base import Executor
+from benchmark.run.record import Record
+from benchmark.run.runner import is_done
+from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.files import atomic_file, write_json
+
+MANIFEST = "suite.json"
+
+STANDALONE = "runs"
+"""Folder under the results for federations that belong to no suite."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A list of cells, as a grid.
+
+    Attributes:
+        name: that of the yaml in ``conf/suite``.
+        description: one line.
+        overrides: for every cell, in Hydra's grammar.
+        axes: group or key → its choices. For a group: a name, ``"*"`` for all there are, or
+            ``{name: {parameter: value}}``, where a list of values is a grid of its own. For a
+            key: values.
+        seeds: one cell each.
+    """
+
+    name: str
+    description: str
+    overrides: list[str]
+    axes: dict[str, list[Any]]
+    seeds: list[int]
+
+    @staticmethod
+    def read(name: str) -> "Suite":
+        """Read ``conf/suite/NAME.yaml``.
+
+        Raises:
+            UserError: there is none, or it is not a suite.
+        """
+        if name in available("reproduction"):
+            raise UserError(
+                f"suite {name} is run at a scale: python -m benchmark reproduce PROFILE "
+                f"--only {name}; valid: {', '.join(available('profile'))}"
+            )
+        if name not in available("suite"):
+            raise unknown("suite", name, available("suite"))
+        return Suite.of({"name": name, **read_yaml("suite", name)})
+
+    @staticmethod
+    def of(raw: dict[str, Any]) -> "Suite":
+        """Check the parts of a suite.
+
+        Raises:
+            UserError: a part is missing or not of its type.
+        """
+        kinds = {"name": str, "description": str, "overrides": list, "axes": dict, "seeds": list}
+        words = {str: "text", list: "a list", dict: "a mapping"}
+        for key, kind in kinds.items():
+            if not isinstance(raw.get(key), kind):
+                raise UserError(
+                    f"suite {raw.get('name')}: {key} must be {words[kind]}, got {raw.get(key)!r}"
+                )
+        for key in raw.keys() - kinds.keys():
+            raise unknown("key", key, kinds, f"suite {raw['name']}")
+        if not raw["seeds"]:
+            raise UserError(f"suite {raw['name']}: seeds must hold at least one seed")
+        for axis, entries in raw["axes"].items():
+            if not _is_axis(axis, entries):
+                raise UserError(
+                    f"suite {raw['name']}: axis {axis} must be a list; for a group of names and "
+                    f"{{name: {{parameter: value}}}}, for a key of values; got {entries!r}"
+                )
+        return Suite(**raw)
+
+    def points(self) -> Iterator[list[str]]:
+        """What the axes choose for every point of the grid."""
+        axes = [list(_axis(axis, entries)) for axis, entries in self.axes.items()]
+        for point in itertools.product(*axes):
+            yield list(itertools.chain(*point))
+
+    def grid(self) -> Iterator[list[str]]:
+        """The overrides of every cell, seeds innermost."""
+        for point in self.points():
+            for seed in self.seeds:
+                yield [*self.overrides, *point, f"seed={seed}"]
+
+    def cells(self, further: Sequence[str] = ()) -> list[Cell]:
+        """All cells, ``further`` overrides included; each once.
+
+        Raises:
+            UserError: a cell's configuration or data is not valid.
+        """
+        cells: dict[str, Cell] = {}
+        for overrides in self.grid():
+            cell = Cell.of([*overrides, *further])
+            cells.setdefault(cell.id, cell)
+        return list(cells.values())
+
+
+def _is_axis(axis: str, entries: Any) -> bool:
+    if isinstance(entries, str):
+        return True
+    if not isinstance(entries, list) or not entries:
+        return False
+    return axis not in GROUPS or all(
+        isinstance(entry, str)
+        or (isinstance(entry, dict) and all(isinstance(x, dict) for x in entry.values()))
+        for entry in entries
+    )
+
+
+def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
+    for entry in [entries] if isinstance(entries, str) else entries:
+        if axis not in GROUPS:
+            yield [f"{axis}={literal(entry)}"]
+        elif entry == "*":
+            yield from ([f"{axis}={name}"] for name in available(axis))
+        elif isinstance(entry, dict):
+            for name, parameters in entry.items():
+                grids = [
+                    [f"{axis}.{key}={literal(v)}" for v in (x if isinstance(x, list) else [x])]
+                    for key, x in parameters.items()
+                ]
+                yield from ([f"{axis}={name}", *point] for point in itertools.product(*grids))
+        else:
+            yield [f"{axis}={entry}"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a suite ended."""
+
+    finished: int
+    failed: list[Failed]
+
+
+Watch = Callable[[Event], None]
+"""Is told of every event as it comes."""
+
+
+def divide(cells: Sequence[Cell], folder: Path) -> tuple[list[Cell], list[Cell]]:
+    """The cells that have a record, and the others."""
+    done: list[Cell] = []
+    pending: list[Cell] = []
+    # Looked at once each: a worker of a killed suite may be writing a record still.
+    for cell in cells:
+        (done if is_done(cell, folder) else pending).append(cell)
+    return done, pending
+
+
+def run(
+    suite: Suite, cells: Sequence[Cell], folder: Path, executor: Executor, watch: Watch
+) -> Outcome:
+    """Run the cells that have no record yet.
+
+    Args:
+        suite: what the cells belong to.
+        cells: all of them.
+        folder: the suite's results; its manifest names the cells, so that records of earlier
+            code or settings may stay beside them.
+        executor: where they run.
+        watch: told of every event.
+    """
+    write_manifest(suite, cells, folder)
+    _, pending = divide(cells, folder)
+    failed = []
+    for event in executor.run(pending, folder):
+        watch(event)
+        if isinstance(event, Failed):
+            failed.append(event)
+            with atomic_file(failure_path(event.cell, folder)) as path:
+                path.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
+        elif isinstance(event, Finished):
+            failure_path(event.cell, folder).unlink(missing_ok=True)
+    return Outcome(len(cells) - len(failed), failed)
+
+
+def failure_path(cell: Cell, folder: Path) -> Path:
+    """Where it is told why a cell gave no record: a line, then where it happened."""
+    return folder / "failures" / f"{cell.id}.txt"
+
+
+def failures(cells: Sequence[Cell], folder: Path) -> dict[str, str]:
+    """Cells without a record that failed → one line why."""
+    paths = {cell.id: failure_path(cell, folder) for cell in cells if not is_done(cell, folder)}
+    return {
+        name: path.read_text(encoding="utf-8").partition("\n")[0]
+        for name, path in paths.items()
+        if path.exists()
+    }
+
+
+def write_manifest(suite: Suite, cells: Sequence[Cell], folder: Path) -> None:
+    """Write which cells the suite has."""
+    listed = [{"cell": cell.id, "overrides": cell.overrides} for cell in cells]
+    write_json(folder / MANIFEST, {**asdict(suite), "cells": listed})
+
+
+def records(folder: Path) -> tuple[list[Record], list[str]]:
+    """The records of a suite's cells, and the ids of the cells that have none.
+
+    Raises:
+        UserError: the suite has not been run, or a record is not readable.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        listed = [str(entry["cell"]) for entry in content["cells"]]
+    except FileNotFoundError:
+        if folder.name not in available("suite"):
+            raise unknown("suite", folder.name, available("suite")) from None
+        raise UserError(
+            f"{path}: no results; make them with: python -m benchmark suite {folder.name}"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path}: corrupt; write it again with: python -m benchmark suite {folder.name}"
+        ) from None
+    found, missing = [], []
+    for cell in listed:
+        record = folder / "records" / f"{cell}.json"
+        if record.exists():
+            found.append(Record.read(record))
+        else:
+            missing.append(cell)
+    return found, missing

@@ -1,0 +1,132 @@
+"""A cell through Lightning's Trainer: its rounds, its final model, its record."""
+
+import hashlib
+import logging
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from benchmark.data.dataset import FederatedDataset
+from benchmark.data.module import FederatedDataModule
+from benchmark.data.store import load
+from benchmark.federation.rounds import Federation
+from benchmark.run.assembly import build, choose_device
+from benchmark.run.cell import Cell
+from benchmark.run.record import Cost, Record
+from benchmark.run.recorder import CHECKPOINT, Checkpoint, OnRound, Recorder, summarize
+from benchmark.utils.files import atomic_file
+from benchmark.utils.machine import environment, one_thread
+
+
+def check(cell: Cell) -> None:
+    """Refuse what would refuse when the cell runs: parts that do not fit each other or the data.
+
+    Raises:
+        UserError: says which part, and what would fit.
+    """
+    choose_device(cell.config["device"], build(cell.config, resident(cell.data)).engine)
+
+
+def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
+    """Run all rounds that are left, and write the final model; the record is the caller's to write.
+
+    Args:
+        cell: what to run.
+        folder: results of a suite; checkpoints lie in its ``work/``.
+        on_round: told of every round.
+
+    Raises:
+        UserError: parts that do not fit each other or the data.
+        FloatingPointError: the training diverged.
+    """
+    dataset = resident(cell.data)
+    federation = build(cell.config, dataset)
+    device = choose_device(cell.config["device"], federation.engine)
+    recorder = Recorder(on_round)
+    path = cell.work_path(folder) / CHECKPOINT
+    checkpoint = Checkpoint(path, federation.protocol.checkpoint_every)
+    trainer = trainer_of(cell.rounds, device, [recorder, checkpoint])
+    # Sums split over threads round differently; the engine brings its own threads.
+    with one_thread():
+        _fit(trainer, federation, dataset, checkpoint.usable())
+    federation.client.load(federation.theta.detach())
+    with atomic_file(cell.weights_path(folder)) as temporary:
+        torch.save(federation.client.model.state_dict(), temporary)
+    return _record(cell, dataset, federation, recorder, device)
+
+
+def _fit(
+    trainer: pl.Trainer, federation: Federation, dataset: FederatedDataset, resume: str | None
+) -> None:
+    try:
+        trainer.fit(federation, FederatedDataModule(dataset), ckpt_path=resume, weights_only=True)
+    except SystemExit:
+        # What Lightning makes of Ctrl-C.
+        raise KeyboardInterrupt from None
+
+
+def trainer_of(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's trainer for a federation, which is an epoch of one batch for each round."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # float32 means float32, and the same bits each time, on a GPU too.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    # pytorch-lightning 2.6 uses what torch deprecates; nothing a user could change.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    # The cpu engine is chosen on purpose where a GPU is there too.
+    warnings.filterwarnings("ignore", message="GPU available but not used")
+    return pl.Trainer(
+        max_epochs=rounds,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _record(
+    cell: Cell,
+    dataset: FederatedDataset,
+    federation: Federation,
+    recorder: Recorder,
+    device: str,
+) -> Record:
+    curves = recorder.curves
+    attacked = curves["num_compromised"]
+    theta = federation.theta.detach().cpu().numpy()
+    kind = dataset.facts["user_kind"]
+    notes = [] if kind == "writers" else [f"the users are {kind}, not writers"]
+    if federation.attack.active and not any(attacked.values):
+        notes.append("no compromised client took part in any round: this is no attack")
+    return Record(
+        cell=cell.id,
+        overrides=list(cell.overrides),
+        config=cell.config,
+        data=dict(dataset.facts),
+        code=cell.code,
+        seed=cell.seed,
+        curves=curves,
+        summary={name: summarize(c, attacked, cell.rounds) for name, c in curves.items()},
+        weights_sha256=hashlib.sha256(theta.tobytes()).hexdigest(),
+        cost=Cost(
+            round_seconds=recorder.round_seconds,
+            round_peak_memory_mb=recorder.round_peak_memory_mb,
+            device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            engine=f"{cell.config['engine']['name']} ({federation.engine.kind})",
+            precision=f"{theta.dtype} {federation.engine.precision}",
+            environment=environment(),
+        ),
+        notes=notes,
+    )
+
+
+@lru_cache(maxsize=2)
+def resident(folder: Path) -> FederatedDataset:
+    """The data of a folder, kept for the next cell."""
+    return load(folder)

@@ -1,0 +1,17 @@
+"""The one exception that the command line shows as a single line with exit status 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A fault that the user can mend: its message names the fault and the valid choices."""
+
+
+def unknown(what: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
+    """The error for a name that does not exist: the nearest one, and all that do."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    choices = f"valid: {', '.join(valid)}" if valid else "it has none"
+    return UserError(f"no {what} '{name}'{where and f' in {where}'}; {hint}{choices}")

@@ -1,0 +1,274 @@
+"""Verdicts on both sides of every margin, and none on runs that are missing or mean nothing."""
+
+from typing import Any
+
+import pytest
+
+from benchmark.reproduction.claim import Claim
+from benchmark.reproduction.failure import Failure
+from benchmark.reproduction.verdict import judge
+from benchmark.results.measures import MEASURES
+from benchmark.run.record import Cost, Curve, Record
+from benchmark.run.recorder import summarize
+from benchmark.utils.errors import UserError
+
+SEEDS = [0, 1, 2]
+RAW: dict[str, Any] = {
+    "text": "Clipping helps.",
+    "source": "our own",
+    "suite": "s",
+    "metric": "backdoor_in_sample",
+    "measure": "final",
+    "order": [{"defense": "mean"}, {"defense": "norm_clip", "defense.norm_bound": 3.0}],
+    "direction": "higher",
+    "margin": 0.2,
+}
+
+
+def claim(**changes: Any) -> Claim:
+    return Claim.of("c", RAW | changes)
+
+
+def record(
+    seed: int,
+    backdoor: list[float],
+    *,
+    main: float = 0.9,
+    attacked: list[int] | None = None,
+    defense: str = "mean",
+    norm_bound: float | None = None,
+) -> Record:
+    """A run of which only these curves are known."""
+    rounds = list(range(len(backdoor)))
+    curves = {
+        "backdoor_in_sample": Curve(rounds, backdoor),
+        "main_accuracy": Curve(rounds, [main] * len(rounds)),
+        "num_compromised": Curve(
+            rounds, [float(r in (rounds if attacked is None else attacked)) for r in rounds]
+        ),
+    }
+    under_attack = curves["num_compromised"]
+    return Record(
+        cell=f"{defense}-{norm_bound}-{seed}",
+        overrides=[],
+        config={"attack": {"name": "boosted"}, "defense": {"name": defense}}
+        | ({"defense": {"name": defense, "norm_bound": norm_bound}} if norm_bound else {}),
+        data={},
+        code={},
+        seed=seed,
+        curves=curves,
+        summary={n: summarize(c, under_attack, len(rounds)) for n, c in curves.items()},
+        weights_sha256="",
+        cost=Cost([], [], "cpu", "cpu", "float32", {}),
+    )
+
+
+def two_sides(mean: list[float], clipped: list[float]) -> dict[str, list[Record | None]]:
+    """One run a seed of each side, with these final values."""
+    return {
+        "s": [record(s, [v]) for s, v in zip(SEEDS, mean, strict=False)]
+        + [
+            record(s, [v], defense="norm_clip", norm_bound=3.0)
+            for s, v in zip(SEEDS, clipped, strict=False)
+        ]
+    }
+
+
+# Effects 0.30, 0.31, 0.32: mean 0.31, s = 0.01, t(0.975, 2) = 4.3027, so 0.31 ± 0.0248.
+ONE, OTHER = [0.60, 0.71, 0.82], [0.30, 0.40, 0.50]
+
+
+@pytest.mark.parametrize(
+    ("direction", "margin", "word"),
+    [
+        ("higher", 0.28, "holds"),
+        ("higher", 0.29, "undecided"),
+        ("higher", 0.33, "undecided"),
+        ("higher", 0.34, "does not hold"),
+        ("lower", 0.0, "does not hold"),
+        ("same", 0.34, "holds"),
+        ("same", 0.33, "undecided"),
+        ("same", 0.29, "undecided"),
+        ("same", 0.28, "does not hold"),
+    ],
+)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_both_sides_of_the_margin(direction: str, margin: float, word: str, mirrored: bool):
+    sides = (OTHER, ONE) if mirrored else (ONE, OTHER)
+    if mirrored:
+        direction = {"higher": "lower", "lower": "higher"}.get(direction, direction)
+    verdict = judge(claim(direction=direction, margin=margin), two_sides(*sides), SEEDS, 0.9)
+    assert verdict.word == word
+    (comparison,) = verdict.comparisons
+    assert comparison.effect.mean == pytest.approx(-0.31 if mirrored else 0.31)
+    assert comparison.effect.half_width == pytest.approx(0.024841, abs=1e-6)
+
+
+def test_runs_are_paired_by_seed():
+    """Unpaired, the spread between seeds would hide the effect."""
+    verdict = judge(claim(margin=0.1), two_sides([0.9, 0.5, 0.3], [0.7, 0.3, 0.1]), SEEDS, 1)
+    assert verdict.word == "holds"
+
+
+def test_a_number_stands_for_itself():
+    runs = two_sides(ONE, OTHER)
+    high = claim(order=[{"defense": "mean"}, 0.4], margin=0)
+    assert judge(high, runs, SEEDS, 0.9).comparisons[0].other.mean == pytest.approx(0.4)
+    assert (
+        judge(claim(order=[{"defense": "mean"}, 0.0], margin=0), runs, SEEDS, 0.9).word == "holds"
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "word"), [(0.1, "holds"), (0.29, "undecided"), (0.5, "does not hold")]
+)
+def test_a_chain_is_as_good_as_its_weakest_link(last: float, word: str):
+    runs = two_sides(ONE, OTHER)
+    runs["s"] += [
+        record(s, [last + d], defense="norm_clip", norm_bound=1.0)
+        for s, d in zip(SEEDS, (0, 0.1, 0.2), strict=True)
+    ]
+    if word == "undecided":
+        runs["s"][-1] = record(2, [0.6], defense="norm_clip", norm_bound=1.0)
+    order = [*RAW["order"], {"defense": "norm_clip", "defense.norm_bound": 1.0}]
+    verdict = judge(claim(order=order, margin=0), runs, SEEDS, 0.9)
+    assert verdict.word == word
+    assert [c.word for c in verdict.comparisons] == ["holds", word]
+
+
+def test_one_seed_decides_nothing():
+    assert judge(claim(), two_sides([0.9], [0.0]), [0], 0.9).word == "undecided"
+
+
+def drop(runs: dict[str, list[Record | None]], index: int) -> None:
+    runs["s"][index] = None
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda runs: drop(runs, 1), "suite=s defense=mean: no run of seed 1"),
+        (lambda runs: runs["s"].clear(), "no run of seed 0, 1, 2"),
+        (lambda runs: runs.clear(), "no run of seed 0, 1, 2"),
+        (lambda runs: runs["s"].append(record(0, [0.5])), "fits several runs of a seed"),
+        (
+            lambda runs: runs["s"].__setitem__(0, record(0, [1.0], main=0.44)),
+            "the model of mean-None-0 collapsed",
+        ),
+        (
+            lambda runs: runs["s"].__setitem__(0, record(0, [float("nan")])),
+            "mean-None-0 has no final of backdoor_in_sample",
+        ),
+    ],
+)
+def test_missing_and_collapsed_runs_are_never_passed_over(change: Any, why: str):
+    runs = two_sides(ONE, OTHER)
+    change(runs)
+    verdict = judge(claim(margin=0), runs, SEEDS, 0.9)
+    assert verdict.word == "not decidable"
+    assert why in verdict.why
+    assert verdict.comparisons == ()
+
+
+def test_a_model_above_half_the_main_accuracy_has_not_collapsed():
+    runs = two_sides(ONE, OTHER)
+    runs["s"][0] = record(0, [ONE[0]], main=0.46)
+    assert judge(claim(margin=0), runs, SEEDS, 0.9).word == "holds"
+    assert "no main accuracy" in judge(claim(margin=0), runs, SEEDS, None).why
+
+
+def test_main_accuracy_of_a_collapsed_model_is_a_finding():
+    runs = two_sides(ONE, OTHER)
+    runs["s"][3:] = [record(s, [0.0], main=0.1, defense="norm_clip", norm_bound=3.0) for s in SEEDS]
+    assert judge(claim(metric="main_accuracy"), runs, SEEDS, 0.9).comparisons[
+        0
+    ].effect.mean == pytest.approx(0.8)
+
+
+def test_a_model_that_diverged_reads_nothing_and_says_nothing_of_its_backdoor():
+    runs = two_sides(ONE, OTHER)
+    config = runs["s"][3].config
+    runs["s"][3:] = [Failure(s, config, "FloatingPointError: round 3") for s in SEEDS]
+    same = claim(metric="main_accuracy", direction="same")
+    verdict = judge(same, runs, SEEDS, 0.9)
+    assert verdict.word == "does not hold"
+    assert verdict.comparisons[0].other.mean == 0
+    verdict = judge(claim(), runs, SEEDS, 0.9)
+    assert verdict.word == "not decidable"
+    assert "seed 0 ended in FloatingPointError: round 3" in verdict.why
+    runs["s"][3] = Failure(0, config, "its worker died")
+    assert judge(same, runs, SEEDS, 0.9).word == "not decidable"
+
+
+def test_pooled_runs_are_averaged_and_must_be_complete():
+    runs = two_sides(ONE, OTHER)
+    runs["s"] += [record(s, [0.0]) for s in SEEDS]
+    pooled = claim(pool=True, margin=0)
+    (comparison,) = judge(pooled, runs, SEEDS, 0.9).comparisons
+    assert comparison.one.mean == pytest.approx(0.71 / 2)
+    runs["s"].append(None)
+    assert "not complete" in judge(pooled, runs, SEEDS, 0.9).why
+
+
+def test_an_entry_may_bring_its_own_suite_metric_and_measure():
+    runs = two_sides(ONE, OTHER) | {"t": [record(s, [0.2, 0.4]) for s in SEEDS]}
+    own = {"suite": "t", "measure": "cumulative_mean", "defense": "mean"}
+    (comparison,) = judge(
+        claim(order=[own, own | {"metric": "main_accuracy"}]), runs, SEEDS, 0.9
+    ).comparisons
+    assert (comparison.one.mean, comparison.other.mean) == pytest.approx((0.3, 0.9))
+
+
+# The rounds attacked are 1 and 3; the curve stands at 0.8 after the last of them.
+CURVE = [0.0, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("measure", "value"),
+    [
+        ("final", 0.1),
+        ("last_fifth", 0.25),
+        ("cumulative_mean", 2.6 / 7),
+        ("sawtooth", 0.7 - 0.1),
+        ("attacked_fifth", 0.8),
+        ("half_life", 2.0),
+        ("unsteadiness", 0.25),
+    ],
+)
+def test_measures_by_hand(measure: str, value: float):
+    run = record(0, CURVE, attacked=[1, 3])
+    assert MEASURES[measure](run, "backdoor_in_sample") == pytest.approx(value)
+    assert MEASURES[measure](run, "unknown") is None
+
+
+def test_half_life_of_what_never_fades_and_of_what_never_was():
+    half_life = MEASURES["half_life"]
+    assert half_life(record(0, [0.9] * 6, attacked=[1]), "backdoor_in_sample") == 5
+    assert half_life(record(0, [0.09] * 6, attacked=[1]), "backdoor_in_sample") is None
+    assert half_life(record(0, [0.9] * 6, attacked=[]), "backdoor_in_sample") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"directoin": "higher"}, "no key 'directoin' in claim c; did you mean 'direction'?"),
+        ({"direction": "up"}, "no direction 'up' in claim c; valid: higher, lower, same"),
+        ({"measure": "last"}, "no measure 'last' in claim c"),
+        ({"margin": -1}, "margin must be at least 0"),
+        ({"margin": "0.1"}, "margin must be a number, got '0.1'"),
+        ({"direction": "same", "margin": 0}, "above it for direction same"),
+        ({"order": [{"defense": "mean"}]}, "order must hold two entries or more"),
+        ({"order": [1, 2]}, "order must hold two entries or more, and runs"),
+        ({"order": [{}, "mean"]}, "order must hold runs or numbers, got 'mean'"),
+        ({"given": "mean"}, "given must be a mapping"),
+    ],
+)
+def test_a_claim_that_is_none_is_refused(change: dict[str, Any], fault: str):
+    with pytest.raises(UserError) as error:
+        claim(**change)
+    assert fault in str(error.value)
+
+
+def test_a_claim_without_a_part_is_refused():
+    with pytest.raises(UserError, match="claim c: margin is missing"):
+        Claim.of("c", {k: v for k, v in RAW.items() if k != "margin"})

@@ -1,0 +1,622 @@
+"""Tracking against real stores: SQLite, a served one, a dead one, one that never answers."""
+
+import math
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from benchmark.report.curves import curves
+from benchmark.run.record import Cost, Curve, Record, Summary
+from benchmark.tracking import CellFacts, NoTracker, Tracker, tracking_uri
+from benchmark.tracking.tracker import ENVIRONMENT
+from benchmark.utils.errors import UserError
+from tests.support.serving import free_port, started, stop
+
+# MLflow 3.17 uses a loader strategy that SQLAlchemy 2.1 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+ROUNDS = 12
+HASH = "0123456789abcdef" * 4
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """A SQLite store with MLflow's tables: making them takes seconds, copying them does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(empty_store, tmp_path):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def make_record(cell="boosted-mean-s1-abc", rounds=ROUNDS, **changes):
+    steps = list(range(rounds))
+    return replace(
+        Record(
+            cell=cell,
+            overrides=["attack=boosted", "seed=1"],
+            config={
+                "attack": {"name": "boosted", "boost": None},
+                "defense": {"name": "mean", "weighted": False},
+                "federation": {"rounds": rounds, "client_lr": 0.1},
+                "seed": 1,
+            },
+            data={"name": "digits5k", "hash": HASH, "users": 100, "train_images": 4000},
+            code={"version": "0.1.0", "fingerprint": "f00d"},
+            seed=1,
+            curves={
+                "main_accuracy": Curve(steps, [1 - 0.8 / (r + 1) for r in steps]),
+                "backdoor_in_sample": Curve(steps, [r / rounds for r in steps]),
+                "num_compromised": Curve(steps, [float(r % 2) for r in steps]),
+            },
+            summary={"main_accuracy": Summary(0.9, 0.88, 0.7, None, 0.9)},
+            weights_sha256="00",
+            cost=Cost(
+                [0.25] * rounds, [300.0] * rounds, "cpu", "cpu", "float32", {"torch": "2.13"}
+            ),
+            notes=["style users, not writers"],
+        ),
+        **changes,
+    )
+
+
+def written(folder, record):
+    path = folder / f"{record.cell}.json"
+    record.write(path)
+    return path
+
+
+def play(tracker, record, rounds):
+    """Tell a tracker of these rounds of a record, as a suite does while a cell runs."""
+    tracker.start(CellFacts.of(record))
+    for r in rounds:
+        tracker.round(record.cell, r, {k: c.values[r] for k, c in record.curves.items()})
+
+
+def runs(uri, query=""):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("fedbackdoor")
+    return client, list(client.search_runs([experiment.experiment_id], query))
+
+
+def steps(client, run, metric):
+    return Counter(m.step for m in client.get_metric_history(run.info.run_id, metric))
+
+
+ONCE = Counter(range(ROUNDS))
+
+
+def test_a_suite_and_its_cell_are_tracked_whole(uri, tmp_path):
+    card = tmp_path / "partition"
+    card.mkdir()
+    (card / "card.png").write_bytes(b"png")
+    (card / "manifest.json").write_text("{}")
+    record = make_record()
+    path = written(tmp_path, record)
+    tracker = Tracker(uri=uri)
+    tracker.open_suite("default", {"seeds": [1, 2], "base": {"federation": "small"}})
+    play(tracker, record, range(ROUNDS))
+    tracker.finish(path, card)
+    assert tracker.close() == []
+    assert tracker.logged == [record.cell]
+
+    client, (parent,) = runs(uri, "tags.kind = 'suite'")
+    assert parent.info.status == "FINISHED"
+    assert "| base.federation | small |" in parent.data.tags["mlflow.note.content"]
+    _, (run,) = runs(uri, "tags.kind = 'cell'")
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == record.cell
+    assert Record.read(path) == record.with_run(run.info.run_id)
+    assert run.data.params == {
+        "attack.name": "boosted",
+        "attack.boost": "null",
+        "defense.name": "mean",
+        "defense.weighted": "false",
+        "federation.rounds": "12",
+        "federation.client_lr": "0.1",
+        "seed": "1",
+    }
+    expected = {
+        "mlflow.parentRunId": parent.info.run_id,
+        "suite": "default",
+        "cell": record.cell,
+        "attack": "boosted",
+        "defense": "mean",
+        "seed": "1",
+        "data_hash": HASH,
+        "code_version": "0.1.0",
+        "code_fingerprint": "f00d",
+        "engine": "cpu",
+        "device": "cpu",
+    }
+    assert expected.items() <= run.data.tags.items()
+    assert steps(client, run, "backdoor_in_sample") == ONCE
+    history = client.get_metric_history(run.info.run_id, "main_accuracy")
+    assert {m.step: m.value for m in history} == dict(
+        enumerate(record.curves["main_accuracy"].values)
+    )
+    assert run.data.metrics["summary/main_accuracy/last_fifth"] == 0.88
+    assert "summary/main_accuracy/before_attack" not in run.data.metrics
+    assert run.data.metrics["cost/seconds"] == 3.0
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits5k", HASH[:36])
+    assert HASH in data.dataset.source
+    assert '"users": 100' in data.dataset.profile
+    files = {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert files == {"record.json", "curves.png", "partition"}
+    assert len(client.list_artifacts(run.info.run_id, "partition")) == 2
+    logged = client.download_artifacts(run.info.run_id, "record.json", str(card))
+    assert Record.read(Path(logged)) == Record.read(path)
+
+
+def test_a_resumed_cell_continues_its_run_without_logging_a_round_twice(uri, tmp_path):
+    record = make_record()
+    first = Tracker(uri=uri)
+    first.open_suite("default", {})
+    play(first, record, range(7))
+    assert first.close() == []
+    client, (killed,) = runs(uri, "tags.kind = 'cell'")
+    assert (killed.info.status, killed.data.metrics["main_accuracy"]) == (
+        "KILLED",
+        record.curves["main_accuracy"].values[6],
+    )
+    assert runs(uri, "tags.kind = 'suite'")[1][0].info.status == "KILLED"
+
+    second = Tracker(uri=uri)
+    second.open_suite("default", {"seeds": 3})
+    play(second, record, range(5, 9))  # the checkpoint was older than what is logged
+    second.finish(written(tmp_path, record))
+    assert second.close() == []
+    client, every = runs(uri)
+    assert len(every) == 2
+    (run,) = [r for r in every if r.data.tags["kind"] == "cell"]
+    assert run.info.run_id == killed.info.run_id
+    assert run.info.status == "FINISHED"
+    assert steps(client, run, "main_accuracy") == ONCE
+
+
+def test_rounds_reach_the_store_while_the_cell_runs(uri):
+    record = make_record()
+    tracker = Tracker(uri=uri, flush_seconds=0.05)
+    play(tracker, record, range(3))
+    deadline = time.monotonic() + 60
+    live = []
+    while not (live and "main_accuracy" in live[0].data.metrics):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        live = runs_or_none(uri)
+    assert live[0].info.status == "RUNNING"
+    assert "suite" not in live[0].data.tags
+    tracker.close()
+
+
+def runs_or_none(uri, query=""):
+    try:
+        return runs(uri, query)[1]
+    except AttributeError:  # the experiment is not there yet
+        return []
+
+
+def test_finishing_a_record_twice_makes_one_run_and_one_copy_of_each_metric(uri, tmp_path):
+    path = written(tmp_path, make_record())
+    for expected in (["boosted-mean-s1-abc"], []):
+        tracker = Tracker(uri=uri)
+        tracker.finish(path)
+        assert tracker.close() == []
+        assert tracker.logged == expected
+        client, (run,) = runs(uri)
+        assert steps(client, run, "main_accuracy") == ONCE
+    # the run id never reached the record: the run is found by its cell
+    make_record().write(path)
+    tracker = Tracker(uri=uri)
+    tracker.finish(path)
+    assert tracker.close() == []
+    client, (run,) = runs(uri)
+    assert Record.read(path).mlflow_run_id == run.info.run_id
+    assert steps(client, run, "main_accuracy") == ONCE
+
+
+def test_a_record_whose_run_was_deleted_is_logged_again(uri, tmp_path):
+    path = written(tmp_path, make_record())
+    for _ in range(2):
+        tracker = Tracker(uri=uri)
+        tracker.finish(path)
+        assert tracker.close() == []
+        client, (run,) = runs(uri)
+        assert Record.read(path).mlflow_run_id == run.info.run_id
+        client.delete_run(run.info.run_id)
+
+
+def test_an_unfinished_run_of_a_suite_is_completed_later_without_naming_the_suite(uri, tmp_path):
+    record = make_record()
+    tracker = Tracker(uri=uri)
+    tracker.open_suite("default", {})
+    play(tracker, record, range(4))
+    tracker.close()
+    later = Tracker(uri=uri)
+    later.finish(written(tmp_path, record))
+    assert later.close() == []
+    client, (run,) = runs(uri, "tags.kind = 'cell'")
+    assert (run.info.status, run.data.tags["suite"]) == ("FINISHED", "default")
+    assert steps(client, run, "main_accuracy") == ONCE
+
+
+def test_a_cell_that_two_suites_share_is_a_child_of_both_and_its_record_keeps_the_first(
+    uri, tmp_path
+):
+    record = make_record()
+    path = written(tmp_path, record)
+    for suite, params in (("default", {"seeds": 3}), ("other", {}), ("default", {})):
+        tracker = Tracker(uri=uri)
+        tracker.open_suite(suite, params)
+        tracker.finish(path)
+        assert tracker.close() == []
+    _, (parent,) = runs(uri, "tags.kind = 'suite' and tags.suite = 'default'")
+    assert "| seeds | 3 |" in parent.data.tags["mlflow.note.content"]
+    client, cells = runs(uri, "tags.kind = 'cell'")
+    of = {run.data.tags["suite"]: run for run in cells}
+    assert set(of) == {"default", "other"}
+    assert len(cells) == 2
+    assert all(steps(client, run, "main_accuracy") == ONCE for run in cells)
+    assert len({run.data.tags["mlflow.parentRunId"] for run in cells}) == 2
+    assert Record.read(path).mlflow_run_id == of["default"].info.run_id
+
+
+def test_a_finished_cell_that_runs_anew_gets_a_run_of_its_own(uri, tmp_path):
+    record = make_record()
+    path = written(tmp_path, record)
+    for _ in range(2):
+        record.write(path)
+        tracker = Tracker(uri=uri)
+        play(tracker, record, range(3))
+        tracker.finish(path)
+        assert tracker.close() == []
+    client, every = runs(uri)
+    assert [steps(client, run, "main_accuracy") for run in every] == [ONCE, ONCE]
+
+
+def test_a_failed_cell_says_why_and_its_suite_fails(uri):
+    record = make_record()
+    tracker = Tracker(uri=uri)
+    tracker.open_suite("default", {})
+    play(tracker, record, range(3))
+    tracker.fail(record.cell, "ValueError: loss is NaN in round 3")
+    assert tracker.close() == []
+    client, every = runs(uri)
+    assert [run.info.status for run in every] == ["FAILED", "FAILED"]
+    (run,) = [run for run in every if run.data.tags["kind"] == "cell"]
+    assert run.data.tags["failure"] == "ValueError: loss is NaN in round 3"
+    assert sum(steps(client, run, "main_accuracy").values()) == 3
+
+
+def test_missing_values_long_parameters_and_odd_names(uri, tmp_path):
+    record = make_record()
+    record.curves["loss (mean)"] = Curve([0, 1, 2], [1.0, None, 0.5])
+    record.config["long"] = "x" * 7000
+    record.config["many"] = {f"key {i}!": i for i in range(150)}
+    record.config["empty"] = {"dict": {}, "text": ""}
+    tracker = Tracker(uri=uri)
+    tracker.start(CellFacts.of(record))
+    tracker.round(record.cell, 3, {"loss (mean)": math.nan, "norm": None})
+    tracker.finish(written(tmp_path, record))
+    assert tracker.close() == []
+    client, (run,) = runs(uri)
+    history = client.get_metric_history(run.info.run_id, "loss _mean_")
+    assert {m.step: m.value for m in history if m.step != 3} == {0: 1.0, 2: 0.5}
+    assert math.isnan(next(m.value for m in history if m.step == 3))
+    assert "norm" not in run.data.metrics
+    params = run.data.params
+    assert len(params["long"]) == 6000
+    assert params["long"].endswith("cut, 7000 characters; whole in record.json")
+    assert params["many.key 149_"] == "149"
+    assert (params["empty.dict"], params["empty.text"]) == ("{}", "")
+
+
+def test_a_bad_record_is_reported_and_the_next_one_is_tracked(uri, tmp_path):
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    tracker = Tracker(uri=uri, warn=(told := []).append)
+    tracker.finish(broken)
+    tracker.finish(written(tmp_path, make_record()))
+    (note,) = tracker.close()
+    assert note.startswith(f"{broken}: not a record")
+    assert tracker.logged == ["boosted-mean-s1-abc"]
+    assert told == []
+
+
+def test_a_cell_that_mlflow_refuses_does_not_keep_others_from_being_tracked(uri, tmp_path):
+    refused = make_record("refused")
+    refused.config["k" * 300] = 1
+    tracker = Tracker(uri=uri, warn=(told := []).append)
+    play(tracker, refused, range(3))
+    tracker.finish(written(tmp_path, refused))
+    tracker.finish(written(tmp_path, make_record("fine")))
+    (note,) = tracker.close()
+    assert tracker.logged == ["fine"]
+    assert "exceeds the maximum length" in note
+    assert "1 record is not tracked" in note
+    assert len(told) == 1
+
+
+def test_a_server_that_is_down_costs_a_line_and_the_record_can_be_tracked_later(uri, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        down = f"http://user:secret@127.0.0.1:{reserved.getsockname()[1]}"
+    record = make_record()
+    path = written(tmp_path, record)
+    tracker = Tracker(uri=down, warn=(told := []).append)
+    tracker.open_suite("default", {})
+    play(tracker, record, range(ROUNDS))
+    tracker.finish(path)
+    (note,) = tracker.close()
+    assert "refused" in note
+    assert "1 record is not tracked: `python -m benchmark track`" in note
+    assert len(told) == 1
+    assert "secret" not in note + told[0]
+    assert Record.read(path) == record
+    later = Tracker(uri=uri)
+    later.finish(path)
+    assert later.close() == []
+    assert steps(*runs_of_one(uri), "main_accuracy") == ONCE
+
+
+def test_what_two_processes_log_at_once_stands_once(uri, tmp_path):
+    """A request that timed out may still arrive while its record is tracked again."""
+    from benchmark.tracking.runs import Runs
+
+    record = make_record()
+    one, other = (Runs(uri, "fedbackdoor", tmp_path, ("default", {}, "suite")) for _ in range(2))
+    path = written(tmp_path, record)
+    one.start(CellFacts.of(record))
+    other.start(CellFacts.of(record))  # the same run, which is empty yet
+    copy = shutil.copy2(path, tmp_path / "copy.json")
+    assert one.finish(path, None)
+    assert other.finish(copy, None)
+    client, run = runs_of_one(uri, "tags.kind = 'cell'")
+    assert steps(client, run, "main_accuracy") == ONCE
+    assert steps(client, run, "cost/round_seconds") == ONCE
+
+
+def runs_of_one(uri, query=""):
+    client, (run,) = runs(uri, query)
+    return client, run
+
+
+def test_a_server_that_never_answers_does_not_hold_up_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    import mlflow  # noqa: F401  its import is not what is timed here
+
+    record = make_record()
+    path = written(tmp_path, record)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        tracker = Tracker(uri=uri, warn=(told := []).append)
+        begin = time.monotonic()
+        play(tracker, record, range(ROUNDS))
+        tracker.finish(path)
+        assert time.monotonic() - begin < 1
+        (note,) = tracker.close()
+        assert time.monotonic() - begin < 15
+    assert "not tracked" in note
+    assert len(told) <= 1
+    assert Record.read(path).mlflow_run_id is None
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_midway_loses_nothing(tmp_path, uri):
+    first, second = make_record("a"), make_record("b")
+    server, address = serve(uri, tmp_path)
+    try:
+        tracker = Tracker(uri=address, flush_seconds=0.1, warn=(told := []).append)
+        tracker.open_suite("default", {})
+        play(tracker, first, range(ROUNDS))
+        one = written(tmp_path, first)
+        tracker.finish(one)
+        play(tracker, second, range(5))
+        deadline = time.monotonic() + 60
+        while not any(
+            "main_accuracy" in r.data.metrics for r in runs_or_none(uri, "tags.cell = 'b'")
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        stop(server)
+    two = written(tmp_path, second)
+    tracker.finish(two)
+    begin = time.monotonic()
+    (note,) = tracker.close()
+    assert time.monotonic() - begin < 15
+    assert "1 record is not tracked" in note
+    assert len(told) == 1
+    assert tracker.logged == ["a"]
+    assert Record.read(one).mlflow_run_id is not None
+    assert Record.read(two).mlflow_run_id is None
+
+    server, address = serve(uri, tmp_path)
+    try:
+        logged, notes = [], [note]
+        for _ in range(10):  # a server that has just started may be slow: track again
+            later = Tracker(uri=address)
+            later.open_suite("default", {})
+            later.finish(one)
+            later.finish(two)
+            notes = later.close()
+            logged += later.logged
+            if not notes:
+                break
+        assert notes == []
+        assert logged == ["b"]
+        client, cells = runs(address, "tags.kind = 'cell'")
+        assert [r.info.status for r in cells] == ["FINISHED", "FINISHED"]
+        assert all(steps(client, run, "main_accuracy") == ONCE for run in cells)
+        assert {f.path for f in client.list_artifacts(cells[0].info.run_id)} == {
+            "record.json",
+            "curves.png",
+        }
+    finally:
+        stop(server)
+
+
+def serve(uri, folder):
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    return started([*command, "--port", str(port), "--workers", "1"], port, folder)
+
+
+@pytest.mark.parametrize(
+    ("uri", "fault"),
+    [
+        ("ftp://host", "no scheme ftp"),
+        ("mlflow.db", "no longer writes to folders"),
+        ("file:./mlruns", "no longer writes to folders"),
+        ("http://", "no host"),
+        ("http://host:port", "no host and port"),
+        ("sqlite://", "no file"),
+        ("sqlite:///:memory:", "no file"),
+        ("sqlite:///.", "is a folder"),
+        ("sqlite:///text.db", "text.db is no SQLite database"),
+        ("sqlite:///text.db/mlflow.db", "text.db cannot be written to"),
+    ],
+)
+def test_an_address_where_nothing_can_be_tracked_is_refused_at_once(
+    uri, fault, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("text.db").write_text("no database, a text of some length")
+    with pytest.raises(UserError) as caught:
+        Tracker(uri=uri)
+    assert fault in str(caught.value)
+    assert "valid: sqlite:///FILE.db, http://HOST:PORT" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["https://host", "postgresql+psycopg2://me:pw@host/db", "databricks", "databricks://profile"],
+)
+def test_valid_addresses(uri):
+    assert tracking_uri(uri) == uri
+
+
+def test_the_address_comes_from_the_argument_then_the_environment_then_the_default(monkeypatch):
+    assert tracking_uri() == "sqlite:///mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert tracking_uri() == "http://host:5000"
+    assert tracking_uri("sqlite:///other.db") == "sqlite:///other.db"
+
+
+def test_a_relative_address_is_of_the_directory_it_is_used_in(tmp_path, monkeypatch, empty_store):
+    """MLflow keeps connections by address, whatever directory that meant."""
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(empty_store, folder / "mlflow.db")
+        monkeypatch.chdir(folder)
+        tracker = Tracker(uri="sqlite:///mlflow.db?timeout=60")
+        tracker.finish(written(folder, make_record(f"cell-{name}")))
+        assert tracker.close() == []
+    for name in ("first", "second"):
+        with closing(sqlite3.connect(tmp_path / name / "mlflow.db")) as store:
+            assert list(store.execute("select name from runs")) == [(f"cell-{name}",)]
+
+
+@pytest.mark.parametrize("settings", [{"experiment": ""}, {"flush_seconds": 0}])
+def test_settings_out_of_range(settings):
+    with pytest.raises(UserError, match=next(iter(settings))):
+        Tracker(**settings)
+
+
+def test_nothing_is_tracked_or_imported_without_a_tracker_or_before_its_first_event(tmp_path):
+    code = (
+        "import sys; from benchmark.tracking import NoTracker, Tracker; "
+        "t = NoTracker(); t.open_suite('s', {}); t.fail('c', 'r'); t.finish('x'); "
+        "assert t.close() == [] and Tracker().close() == []; "
+        "assert not {'mlflow', 'matplotlib', 'torch'} & set(sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        check=True,
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert set(vars(NoTracker)) <= set(vars(Tracker)) | {
+        "__doc__",
+        "__module__",
+        "__dict__",
+        "__weakref__",
+    }
+
+
+@pytest.mark.slow
+def test_mlflow_keeps_off_the_terminal(tmp_path):
+    """In a process of its own: the first use creates the tables, beside where it is run."""
+    path = written(tmp_path, make_record())
+    code = (
+        "import sys; from pathlib import Path; from benchmark.tracking import Tracker; "
+        f"t = Tracker(); t.open_suite('s', {{}}); t.finish(Path({str(path)!r})); "
+        "assert t.close() == []"
+    )
+    root = Path(__file__).parents[2]
+    bare = {k: v for k, v in os.environ.items() if k not in ENVIRONMENT}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=bare | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert (tmp_path / "mlflow.db").is_file()
+    assert len(list((tmp_path / "mlartifacts").rglob("record.json"))) == 1
+    assert Record.read(path).mlflow_run_id
+
+
+def test_the_figure_shows_each_curve_and_the_attacked_rounds():
+    record = make_record()
+    record.curves["main_accuracy"].values[3] = None
+    figure = curves(record)
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert set(lines) == {
+        "main accuracy",
+        "backdoor accuracy, in-sample",
+        "in-sample, mean so far",
+        "round with a compromised client",
+    }
+    assert list(lines["main accuracy"].get_xdata()) == [r for r in range(ROUNDS) if r != 3]
+    assert list(lines["round with a compromised client"].get_xdata()) == [1, 3, 5, 7, 9, 11]
+    assert lines["in-sample, mean so far"].get_ydata()[-1] == pytest.approx(5.5 / 12)
+
+
+def test_a_record_without_curves_has_a_figure():
+    figure = curves(make_record(curves={}))
+    FigureCanvasAgg(figure).draw()
+    assert figure.axes[0].get_lines() == []

@@ -1,0 +1,154 @@
+"""A search that is killed, whole or a worker of it, and run again ends as if nothing had happened.
+
+``KILLS=10`` has ten kills of each kind, at moments drawn from a seed, instead of two.
+"""
+
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from benchmark.tuning.stopped import SURPLUS
+from tests.run.test_kill_resume import Place
+from tests.support.running import ROOT, TINY
+from tests.support.stopping import (
+    Program,
+    command,
+    descendants,
+    finish,
+    go_on,
+    halt_when,
+    kill_group,
+    parent,
+    state,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+KILLS = int(os.environ.get("KILLS", "2"))
+TRIALS = 4 + 2 * KILLS
+COMMAND = [
+    *("tune", "attack", *TINY),
+    *("federation.rounds=20", "federation.client_lr=0.001"),
+    *("defense=norm_clip", "defense.norm_bound=0.1"),
+    *(f"--trials={TRIALS}", "--best=1", "--workers=2", "--name=killed"),
+]
+FOLDER = Path("results/tuning-killed")
+
+
+class Tuner:
+    """The command, what it keeps, and how many rounds it has run by its checkpoints."""
+
+    def __init__(self, folder: Path):
+        self.place = Place(folder, ROOT)
+        self.folder = folder
+
+    def start(self) -> Program:
+        return self.place.start(*COMMAND)
+
+    def records(self) -> dict[str, tuple[int, int]]:
+        paths = (self.folder / FOLDER / "records").glob("*.json")
+        return {p.stem: (p.stat().st_ino, p.stat().st_mtime_ns) for p in paths}
+
+    def at_work(self) -> bool:
+        """In the middle of a federation: a checkpoint is there and the record is not."""
+        return any((self.folder / FOLDER).glob("work/*/last.ckpt"))
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        url = f"sqlite:///{self.folder}/results/tuning.db"
+        return optuna.load_study(study_name="killed", storage=url).trials
+
+    def result(self) -> bytes:
+        return (self.folder / FOLDER / "tuning.json").read_bytes()
+
+    def kill_within(self, process: Program, source: random.Random, kill: str) -> None:
+        """At a moment of the search: so many records more than now, and at work."""
+        more = len(self.records()) + source.randrange(3)
+        halt_when(lambda: len(self.records()) >= more and self.at_work(), process)
+        if kill == "all":
+            kill_group(process)
+            return
+        workers = [pid for pid in descendants(process.pid) if is_worker(pid)]
+        os.kill(source.choice(workers), signal.SIGKILL)
+        go_on(process)
+
+
+def is_worker(pid: int) -> bool:
+    """Not the server that workers are forked from, nor Python's helper beside it."""
+    return "forkserver" in command(parent(pid)) and state(pid) != "Z"
+
+
+@pytest.fixture
+def tuner(workplace: Path) -> Iterator[Tuner]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    tuner = Tuner(workplace)
+    yield tuner
+    tuner.place.clear_up()
+
+
+def ended_well(tuner: Tuner) -> None:
+    """As many trials as asked, none lost, none twice."""
+    trials = tuner.trials()
+    finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    stopped = [
+        t.number for t in trials if t.state == TrialState.FAIL and SURPLUS not in t.user_attrs
+    ]
+    assert len(finished) == TRIALS
+    assert not [t for t in trials if t.state == TrialState.RUNNING]
+    repeated = [t for t in trials if _before(t) is not None and SURPLUS not in t.user_attrs]
+    assert sorted(_before(t) or 0 for t in repeated) == stopped
+    for trial in repeated:
+        assert trials[_before(trial) or 0].params.items() <= trial.params.items()
+    overrides = [tuple(t.user_attrs["overrides"]) for t in finished]
+    assert len(set(overrides)) == TRIALS
+    found = json.loads(tuner.result())
+    assert found["budget"]["trials"] == TRIALS
+    left = [p.name for p in (tuner.folder / FOLDER).rglob("*") if p.name.startswith(".")]
+    assert left == []
+    assert not tuner.at_work()
+
+
+def _before(trial: optuna.trial.FrozenTrial) -> int | None:
+    history = trial.system_attrs.get("retry_history")
+    return history[-1] if history else None
+
+
+@pytest.mark.parametrize("kill", ["all", "a worker"])
+def test_a_search_that_is_killed_at_any_moment_loses_nothing(tuner: Tuner, kill: str) -> None:
+    source = random.Random(f"kills/{kill}")
+    done: dict[str, tuple[int, int]] = {}
+    process = tuner.start()
+    for _ in range(KILLS):
+        tuner.kill_within(process, source, kill)
+        # What was finished before a kill is not run again.
+        assert done.items() <= tuner.records().items()
+        done = tuner.records()
+        if kill == "all":
+            process = tuner.start()
+    assert "python -m benchmark run" in finish(process)
+    assert done.items() <= tuner.records().items()
+    ended_well(tuner)
+    result, trials = tuner.result(), len(tuner.trials())
+    finish(tuner.start())
+    assert tuner.result() == result
+    assert len(tuner.trials()) == trials
+
+
+def test_ctrl_c_loses_no_trial(tuner: Tuner) -> None:
+    process = tuner.start()
+    halt_when(lambda: len(tuner.records()) >= 3 and tuner.at_work(), process)
+    go_on(process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 130, err
+    assert "fedbackdoor: interrupted; the same command goes on from here" in err
+    assert "Traceback" not in err
+    assert not [t for t in tuner.trials() if t.state == TrialState.RUNNING]
+    finish(tuner.start())
+    ended_well(tuner)
