@@ -1,22 +1,30 @@
-"""What a report is made of, before it is Markdown or HTML."""
+"""What a report is made of, before a renderer shows it in a terminal, as Markdown or as HTML."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
-from benchmark.reproduction.verdict import Word
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Words that stand out: a verdict is bold, and in HTML colored too."""
+    """Words that stand out.
+
+    Attributes:
+        text: the words.
+        kind: ``strong``; ``code``; ``verdict``, bold and colored by its words; ``hot``, an
+            alarming number; ``gap``, something that is missing or was not done; ``quiet``, what a
+            hurried reader may skip.
+    """
 
     text: str
-    kind: Literal["strong", "code", "verdict"] = "strong"
+    kind: Literal["strong", "code", "verdict", "hot", "gap", "quiet"] = "strong"
 
 
 @dataclass(frozen=True)
 class Link:
-    """Words that lead somewhere."""
+    """Words that lead somewhere: to an address, or to ``#anchor`` of the same document."""
 
     text: str
     href: str
@@ -26,17 +34,13 @@ Text = str | tuple[str | Mark | Link, ...]
 """One line of words; whatever comes from a record is a plain string in it."""
 
 
-def verdict(word: Word) -> Text:
-    """A verdict's word."""
-    return (Mark(word, "verdict"),)
-
-
 @dataclass(frozen=True)
 class Heading:
-    """Of a section; ``level`` from 1."""
+    """Of a section; ``level`` from 1, ``anchor`` where others link to it by that name."""
 
     level: int
     text: str
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,14 @@ class Paragraph:
 class Bullets:
     """A list."""
 
-    items: list[Text]
+    items: Sequence[Text]
 
 
 @dataclass(frozen=True)
 class Facts:
     """Terms and what they are here."""
 
-    items: list[tuple[str, Text]]
+    items: Sequence[tuple[str, Text]]
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,73 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows below a head; the first ``text_columns`` hold words, the others numbers."""
+class Entry:
+    """What stands in one place of a table.
 
-    head: list[str]
-    rows: list[list[Text]]
-    text_columns: int = 1
+    Attributes:
+        text: the words or the number.
+        key: what a reader sorts by; None last, whichever way. Without one, text is sorted by.
+        note: a second line, quieter; left out where room is short.
+        share: in [0, 1]; the place is tinted by it.
+    """
+
+    text: Text
+    key: float | str | None = None
+    note: Text = ""
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """One column of a table, declared once for all renderers.
+
+    Attributes:
+        head: its name.
+        content: of a row, an :class:`Entry`, or its text.
+        unit: of the numbers, such as ``%`` or ``points``.
+        is_number: numbers stand to the right and do not wrap.
+        descending: whether the largest come first where a reader sorts by it.
+        room: characters that a terminal must have for it to be shown there.
+    """
+
+    head: str
+    content: Callable[[Row], Entry | Text]
+    unit: str = ""
+    is_number: bool = True
+    descending: bool = False
+    room: int = 0
+
+    def entry(self, row: Row) -> Entry:
+        """What stands in it for a row."""
+        content = self.content(row)
+        return content if isinstance(content, Entry) else Entry(content)
+
+
+@dataclass(frozen=True)
+class Table(Generic[Row]):
+    """Rows under columns; the first column names the row.
+
+    Attributes:
+        columns, rows: of it.
+        title: names it where no heading stands above.
+        is_quiet: whether a row does not count, such as one without a rank.
+        is_sortable: whether readers may want another order.
+    """
+
+    columns: Sequence[Column[Row]]
+    rows: Sequence[Row]
+    title: str = ""
+    is_quiet: Callable[[Row], bool] = lambda row: False
+    is_sortable: bool = False
+
+    @staticmethod
+    def of(head: Sequence[str], rows: Sequence[Sequence[Text]], words: int = 1) -> "Table[Any]":
+        """Rows of texts; the first ``words`` columns hold words, the others numbers."""
+
+        def column(i: int) -> Column[Sequence[Text]]:
+            return Column(head[i], lambda row: row[i], is_number=i >= words)
+
+        return Table([column(i) for i in range(len(head))], rows)
 
 
 @dataclass(frozen=True)
@@ -83,7 +148,28 @@ class Picture:
 
     name: str
     title: str
-    caption: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Small figures beside each other, with one legend: label → index of its color.
+
+    A page shows each; where there is room for one file alone it is the picture ``sheet``.
+    """
+
+    pictures: Sequence[Picture]
+    legend: Sequence[tuple[str, int]]
+    sheet: Picture
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that are shown on demand, or after their summary where nothing can be opened."""
+
+    summary: Text
+    blocks: "Sequence[Block]"
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +179,9 @@ class Prose:
     markdown: str
 
 
-Block = Heading | Paragraph | Bullets | Facts | Code | Table | Picture | Prose
+Block = (
+    Heading | Paragraph | Bullets | Facts | Code | Table[Any] | Picture | Panels | Details | Prose
+)
 
 
 def kind(block: Block) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from benchmark.report.document import (
     Block,
@@ -45,12 +46,16 @@ def _block(block: Block, folder: str) -> str:
             return f"![{_plain(block.title)}]({folder}/{block.name}.png)\n\n*{caption}*"
         case Prose():
             return block.markdown.strip()
+        case _:
+            raise NotImplementedError(type(block).__name__)
 
 
-def _table(table: Table) -> str:
-    ruled = ["---" if i < table.text_columns else "---:" for i in range(len(table.head))]
-    rows = [[_plain(name) for name in table.head], ruled]
-    rows += [[_text(cell) for cell in row] for row in table.rows]
+def _table(table: Table[Any]) -> str:
+    rows = [
+        [_plain(f"{c.head} ({c.unit})" if c.unit else c.head) for c in table.columns],
+        ["---:" if column.is_number else "---" for column in table.columns],
+    ]
+    rows += [[_text(column.entry(row).text) for column in table.columns] for row in table.rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

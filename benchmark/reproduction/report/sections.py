@@ -11,7 +11,6 @@ from benchmark.report.document import (
     Picture,
     Table,
     Text,
-    verdict,
 )
 from benchmark.reproduction.evidence import Evidence, Line
 from benchmark.reproduction.report import facts, figures, labels, noise, tables, terms, words
@@ -34,7 +33,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
                 [
                     terms.title(suite)[0],
                     claim.text.strip(),
-                    verdict(each.word),
+                    words.verdict(each.word),
                     words.found(each),
                     words.margin(claim),
                     words.measured(claim),
@@ -42,7 +41,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
                 ]
             )
     head = ["part", "claim", "verdict", "found", "margin", "measured", "source"]
-    return Table(head, rows, text_columns=len(head))
+    return Table.of(head, rows, words=len(head))
 
 
 def suite(evidence: Evidence, name: str, verdicts: Sequence[Verdict]) -> list[Block]:
@@ -55,7 +54,7 @@ def suite(evidence: Evidence, name: str, verdicts: Sequence[Verdict]) -> list[Bl
     blocks.append(Paragraph(told))
     own = [v for v in verdicts if v.claim.suite == name]
     if own:
-        blocks.append(Bullets([(*verdict(v.word), f": {v.claim.text.strip()}") for v in own]))
+        blocks.append(Bullets([(*words.verdict(v.word), f": {v.claim.text.strip()}") for v in own]))
     if any(evidence.of(line) for line in evidence.lines[name]):
         blocks.append(Picture(name, short, _caption(evidence, name)))
     blocks.append(tables.scores(evidence, name))
@@ -81,9 +80,9 @@ def noise_section(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block
                 words.spread(each.score.main),
                 words.effect(each.main, "%").removesuffix(" points") if each.main else "",
                 _backdoor(each.score),
-                verdict(each.main_word),
-                verdict(each.in_sample_word),
-                verdict(each.word),
+                words.verdict(each.main_word),
+                words.verdict(each.in_sample_word),
+                words.verdict(each.word),
             ]
         )
     head = [
@@ -102,7 +101,7 @@ def noise_section(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block
             "points of clipping alone and in-sample backdoor accuracy falls by more than "
             f"{100 * noise.MITIGATES:g}."
         ),
-        Table(head, rows),
+        Table.of(head, rows),
         Paragraph(_fitting(found)),
     ]
 
@@ -124,14 +123,14 @@ def threat_section(evidence: Evidence) -> list[Block]:
             'round. "At most": no smaller share was tried; "more than": the largest tried does '
             "not reach it."
         ),
-        Table(head, rows, text_columns=4),
+        Table.of(head, rows, words=4),
     ]
 
 
 def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
     """What these runs cannot say."""
     items: list[Text] = [
-        (*verdict(v.word), f": {v.claim.text.strip()} Why: {v.why}.")
+        (*words.verdict(v.word), f": {v.claim.text.strip()} Why: {v.why}.")
         for v in verdicts
         if v.word == "not decidable"
     ]

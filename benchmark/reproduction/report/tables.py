@@ -27,7 +27,7 @@ def scores(evidence: Evidence, name: str) -> Table:
             row += map(words.spread, (scored.in_sample, scored.held_out, scored.cumulative))
             row += _life(evidence.of(each.line)) if stops else []
         rows.append(row)
-    return Table(head, rows)
+    return Table.of(head, rows)
 
 
 def _life(records: list[Record]) -> list[Text]:

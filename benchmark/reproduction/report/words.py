@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from benchmark.leaderboard.words import MINUS, interval, number
-from benchmark.report.document import Text
+from benchmark.report.document import Mark, Text
 from benchmark.reproduction.claim import OWN, Claim, Runs
 from benchmark.reproduction.report import terms
-from benchmark.reproduction.verdict import Comparison, Verdict
+from benchmark.reproduction.verdict import Comparison, Verdict, Word
 from benchmark.results.statistics import Estimate
 
 SHARES = ("main_accuracy", "backdoor", "source_accuracy")
@@ -21,6 +21,11 @@ MEASURED = {
     "attacked_fifth": "mean of the last attacked rounds",
     "half_life": "half-life",
 }
+
+
+def verdict(word: Word) -> tuple[Mark]:
+    """A verdict's word."""
+    return (Mark(word, "verdict"),)
 
 
 def found(verdict: Verdict) -> Text:
