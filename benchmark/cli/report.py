@@ -16,9 +16,9 @@ def main(arguments: argparse.Namespace) -> int:
         except UnicodeDecodeError:
             raise UserError(f"{arguments.discussion}: not text") from None
     # Imported late: drawing takes seconds, and a wrong file should not.
-    from benchmark.reproduction import report
+    from benchmark.reproduction import output
 
-    for path in report.write(evidence, arguments.out, discussion):
+    for path in output.write(evidence, arguments.out, discussion):
         if path.suffix in (".md", ".html"):
             print(path)
     return 0

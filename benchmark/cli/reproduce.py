@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
     # An end from outside stops the workers as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Imported late: torch takes seconds, and a wrong name should not.
-    from benchmark.reproduction import report
+    from benchmark.reproduction import output
     from benchmark.reproduction.experiments import reproduce
 
     folder = arguments.results / f"reproduction-{profile.name}"
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     evidence = reproduce(profile, arguments.overrides, arguments.only, folder, run)
     evidence.write(folder / "evidence.json.gz")
-    for path in report.write(evidence, folder):
+    for path in output.write(evidence, folder):
         if path.suffix in (".md", ".html"):
             print(path)
     if evidence.unfinished:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from benchmark.reproduction.failure import Failure
 from benchmark.results.measures import MEASURES
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError, unknown
@@ -104,6 +103,25 @@ _WORDS = {
     )
     for key, kind in _KINDS.items()
 }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a federation gave no record.
+
+    Attributes:
+        seed, config: as a record has them.
+        reason: one line.
+    """
+
+    seed: int
+    config: dict[str, Any]
+    reason: str
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the model did not stay finite: a finding, and not an accident."""
+        return self.reason.startswith(FloatingPointError.__name__)
 
 
 def matches(record: Record | Failure, wanted: Runs) -> bool:

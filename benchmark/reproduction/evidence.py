@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.compose import available, read_yaml
-from benchmark.reproduction.claim import Claim
-from benchmark.reproduction.failure import Failure
+from benchmark.reproduction.claim import Claim, Failure
 from benchmark.reproduction.profile import Values, fill
 from benchmark.reproduction.verdict import Verdict, judge
 from benchmark.run.record import Record

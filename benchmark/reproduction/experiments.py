@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.config.compose import available
+from benchmark.reproduction.claim import Failure
 from benchmark.reproduction.evidence import Evidence, Line, claims
-from benchmark.reproduction.failure import Failure
 from benchmark.reproduction.profile import Profile, Values, norm_unit, suites, values
 from benchmark.run.assembly import build
 from benchmark.run.cell import Cell

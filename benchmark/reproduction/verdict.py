@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.reproduction.claim import Claim, Runs, matches
-from benchmark.reproduction.failure import Failure
+from benchmark.reproduction.claim import Claim, Failure, Runs, matches
 from benchmark.results.gates import COLLAPSE
 from benchmark.results.measures import MEASURES
 from benchmark.results.statistics import Estimate, difference, estimate

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.reproduction.claim import Claim
-from benchmark.reproduction.failure import Failure
+from benchmark.reproduction.claim import Claim, Failure
 from benchmark.reproduction.verdict import judge
 from benchmark.results.measures import MEASURES
 from benchmark.run.record import Cost, Curve, Record

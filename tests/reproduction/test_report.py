@@ -7,12 +7,10 @@ import pytest
 
 from benchmark.config.compose import available
 from benchmark.leaderboard.words import NOTHING
-from benchmark.reproduction import report
-from benchmark.reproduction.claim import Claim
-from benchmark.reproduction.failure import Failure
-from benchmark.reproduction.report import figures, noise, page, words, writing
-from benchmark.reproduction.report.labels import labeled
-from benchmark.reproduction.report.threat import threats
+from benchmark.reproduction import figures, noise, output, page, verdict_text
+from benchmark.reproduction.claim import Claim, Failure
+from benchmark.reproduction.lines import labeled
+from benchmark.reproduction.threat import threats
 from benchmark.reproduction.verdict import judge
 from benchmark.utils.errors import UserError
 from tests.support.evidence import evidence, plausible
@@ -27,7 +25,7 @@ def rows(markdown, heading):
 
 
 def written(found, folder, **options):
-    report.write(found, folder, **options)
+    output.write(found, folder, **options)
     return (folder / "reproduction.md").read_text(), (folder / "reproduction.html").read_text()
 
 
@@ -114,7 +112,7 @@ def test_defense_is_as_good_as_against_the_best_attack():
         return {**plausible(resolved, seed), "backdoor_in_sample": 0.9 if small else 0.1}
 
     found = evidence(outcome, suites=["fig4a_norm_clipping"])
-    assert writing.attacker(threats(found)).endswith("it takes at most 10 % (10 of 100 users).")
+    assert output.attacker(threats(found)).endswith("it takes at most 10 % (10 of 100 users).")
 
 
 def test_collapsed_line_has_no_backdoor_number(tmp_path):
@@ -217,13 +215,13 @@ def test_chain_shows_all_means_and_the_weakest_step():
         margin=0.05,
     )
     runs = {claim.suite: list(found.runs(claim.suite))}
-    assert words.found(judge(claim, runs, found.seeds, found.main)) == (
+    assert verdict_text.found(judge(claim, runs, found.seeds, found.main)) == (
         "f = 1: 90.0 % > f = 2: 60.0 % > f = 3: 50.0 %. "
         "Weakest step, f = 2 against f = 3: +10.0 ± 0.0 points"
     )
-    assert words.margin(claim) == "higher, by more than 5.0 points"
+    assert verdict_text.margin(claim) == "higher, by more than 5.0 points"
     number = replace(claim, order=[{"participation.frequency": 2}, 0.5])
-    told = words.found(judge(number, runs, found.seeds, found.main))
+    told = verdict_text.found(judge(number, runs, found.seeds, found.main))
     assert told == "f = 2: 60.0 ± 0.0 %, against 50 %; difference +10.0 ± 0.0 points"
 
 
@@ -278,7 +276,7 @@ def test_noise_that_makes_the_model_diverge_is_refuted(everything, seeds: int):
     told = {r.name: r.word for r in noise.readings(found, found.verdicts())}
     assert told["variance 0.025 on the sum"] == "does not hold"
     assert told["standard deviation 0.025 on the average"] == "holds"
-    said = str(writing.blocks(found))
+    said = str(output.blocks(found))
     assert "diverges with variance 0.025 on the sum, which refutes that reading" in said
     assert f"diverged in {seeds} of 3 seeds" in said
     assert "FloatingPointError: round 3" in said
@@ -320,10 +318,12 @@ def test_what_was_not_checked_is_said(everything, texts):
     assert "The federations ran 10 rounds; the paper's about 300." in section
     assert "Main accuracy was measured every" not in section
     for verdict in everything.verdicts():
-        assert (words.found(verdict) in section.replace("\\", "")) == (not verdict.comparisons)
+        assert (verdict_text.found(verdict) in section.replace("\\", "")) == (
+            not verdict.comparisons
+        )
     cost = replace(next(iter(everything.records.values())).cost, device="NVIDIA H200")
     records = {name: replace(r, cost=cost) for name, r in everything.records.items()}
-    on_gpu = writing.blocks(replace(everything, records=records))
+    on_gpu = output.blocks(replace(everything, records=records))
     assert "GPU" not in str(on_gpu)
 
 
@@ -333,13 +333,13 @@ def test_main_accuracy_in_step_with_the_attack_is_said(everything):
         return replace(record, config=record.config | {"federation": federation})
 
     records = {name: every_fifth(r) for name, r in everything.records.items()}
-    said = str(writing.blocks(replace(everything, records=records)))
+    said = str(output.blocks(replace(everything, records=records)))
     assert "Main accuracy was measured every 5 rounds" in said
 
 
 def test_nothing_to_report_on_is_said():
     with pytest.raises(UserError, match="no records"):
-        report.write(replace(evidence(suites=["norms"]), records={}), None)
+        output.write(replace(evidence(suites=["norms"]), records={}), None)
 
 
 def test_page_needs_nothing_else(texts):
@@ -353,7 +353,7 @@ def test_page_needs_nothing_else(texts):
 
 @pytest.mark.slow
 def test_markdown_shows_every_figure_that_was_written(tmp_path):
-    paths = report.write(evidence(suites=["fig3_tasks", "weighting"]), tmp_path)
+    paths = output.write(evidence(suites=["fig3_tasks", "weighting"]), tmp_path)
     shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (tmp_path / "reproduction.md").read_text())
     assert len(shown) == 3
     assert {tmp_path / name for name in shown} == {p for p in paths if p.suffix == ".png"}
@@ -364,7 +364,7 @@ def test_markdown_shows_every_figure_that_was_written(tmp_path):
 def test_same_evidence_same_bytes(tmp_path):
     found = evidence(suites=["fig4a_norm_clipping"])
     shuffled = replace(found, records=dict(reversed(found.records.items())))
-    one, other = report.write(found, tmp_path / "a"), report.write(shuffled, tmp_path / "b")
+    one, other = output.write(found, tmp_path / "a"), output.write(shuffled, tmp_path / "b")
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in other]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.compose import compose
-from benchmark.reproduction import profile, report
+from benchmark.reproduction import output, profile
 from benchmark.reproduction.evidence import Evidence, Line
 from benchmark.run.record import Cost, Curve, Record
 from benchmark.run.recorder import summarize
@@ -150,5 +150,5 @@ def _compromised(resolved: dict[str, Any], rounds: int) -> Curve:
 
 
 if __name__ == "__main__":
-    for path in report.write(evidence(rounds=40), Path(sys.argv[1])):
+    for path in output.write(evidence(rounds=40), Path(sys.argv[1])):
         print(path)

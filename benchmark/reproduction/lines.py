@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from benchmark.reproduction import naming
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.report import terms
-from benchmark.reproduction.report.terms import NAMES, varying
+from benchmark.reproduction.naming import NAMES, varying
 from benchmark.run.record import Record
 
 COMPARED = {"code_form": "attack.form", "weighting": "federation.weighting"}
@@ -37,7 +37,7 @@ def labeled(evidence: Evidence, suite: str) -> list[Labeled]:
     varied = varying(chosen)
     found = []
     for line, choices in zip(lines, chosen, strict=True):
-        parts = terms.parts(choices, varied)
+        parts = naming.parts(choices, varied)
         column, label = "", ", ".join(parts.values())
         name = label
         if len({c.get("participation") for c in chosen}) > 1:
@@ -63,7 +63,7 @@ def _in_full(evidence: Evidence, line: Line) -> str:
     records = evidence.of(line)
     if not records:
         return ", ".join(line.choices) or "all"
-    return f"{terms.attack(records[0].config)}, {terms.defense(records[0].config)}"
+    return f"{naming.attack(records[0].config)}, {naming.defense(records[0].config)}"
 
 
 def _beside(evidence: Evidence, suite: str, own: list[Labeled]) -> list[Labeled]:

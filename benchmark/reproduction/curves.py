@@ -10,7 +10,7 @@ from itertools import accumulate
 from matplotlib.axes import Axes
 
 from benchmark.report.theme import DASHES, MUTED, SERIES, Dash
-from benchmark.reproduction.report.labels import Labeled
+from benchmark.reproduction.lines import Labeled
 from benchmark.run.record import Curve, Record
 
 LEVELS = ("#0d0887", "#7e03a8", "#c03a83", "#e66c5c", "#eda72f")

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from benchmark.leaderboard.words import MINUS, interval, number
 from benchmark.report.document import Mark, Text
+from benchmark.reproduction import naming
 from benchmark.reproduction.claim import OWN, Claim, Runs
-from benchmark.reproduction.report import terms
 from benchmark.reproduction.verdict import Comparison, Verdict, Word
 from benchmark.results.statistics import Estimate
 
@@ -56,7 +56,7 @@ def found(verdict: Verdict) -> Text:
 def measured(claim: Claim) -> str:
     """Of which curve, and what of it."""
     wanted = [claim.runs(each) for each in claim.order if isinstance(each, dict)]
-    metrics = dict.fromkeys(terms.METRICS.get(w["metric"], str(w["metric"])) for w in wanted)
+    metrics = dict.fromkeys(naming.METRICS.get(w["metric"], str(w["metric"])) for w in wanted)
     measures = dict.fromkeys(MEASURED.get(w["measure"], str(w["measure"])) for w in wanted)
     return f"{' and '.join(metrics)}, {' and '.join(measures)}"
 
@@ -74,10 +74,10 @@ def entry(claim: Claim, each: Runs | float) -> str:
     if not isinstance(each, dict):
         return _plain_number(claim, each)
     wanted = [claim.runs(other) for other in claim.order if isinstance(other, dict)]
-    varied = terms.varying(wanted)
+    varied = naming.varying(wanted)
     if len(wanted) == 1:
         varied = set(each) - set(OWN)
-    return terms.entry(claim.runs(each), varied) or terms.METRICS.get(claim.metric, claim.metric)
+    return naming.entry(claim.runs(each), varied) or naming.METRICS.get(claim.metric, claim.metric)
 
 
 def value(estimate: Estimate | None, unit: str) -> str:

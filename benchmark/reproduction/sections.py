@@ -12,10 +12,10 @@ from benchmark.report.document import (
     Table,
     Text,
 )
+from benchmark.reproduction import figures, lines, naming, noise, provenance, tables, verdict_text
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.report import facts, figures, labels, noise, tables, terms, words
-from benchmark.reproduction.report.scores import Score, score
-from benchmark.reproduction.report.threat import threats
+from benchmark.reproduction.scores import Score, score
+from benchmark.reproduction.threat import threats
 from benchmark.reproduction.verdict import Verdict
 from benchmark.results.gates import COLLAPSE, SUCCESS
 from benchmark.run.record import Record
@@ -26,17 +26,17 @@ PAPER_ROUNDS = 300
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """One row a claim, in the order of the figures."""
     rows: list[list[Text]] = []
-    for suite in terms.ordered({v.claim.suite for v in verdicts}):
+    for suite in naming.ordered({v.claim.suite for v in verdicts}):
         for each in (v for v in verdicts if v.claim.suite == suite):
             claim = each.claim
             rows.append(
                 [
-                    terms.title(suite)[0],
+                    naming.title(suite)[0],
                     claim.text.strip(),
-                    words.verdict(each.word),
-                    words.found(each),
-                    words.margin(claim),
-                    words.measured(claim),
+                    verdict_text.verdict(each.word),
+                    verdict_text.found(each),
+                    verdict_text.margin(claim),
+                    verdict_text.measured(claim),
                     claim.source,
                 ]
             )
@@ -46,15 +46,17 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 def suite(evidence: Evidence, name: str, verdicts: Sequence[Verdict]) -> list[Block]:
     """What was run, the verdicts on it, the figure and its numbers."""
-    short, about = terms.title(name)
+    short, about = naming.title(name)
     blocks: list[Block] = [Heading(2, f"{short}: {about}" if about else short)]
     told = _sentence(evidence.descriptions.get(name, ""))
-    if any("M = " in line.name for line in labels.labeled(evidence, name)) and evidence.unit != 1:
-        told += f" {facts.bounds(evidence)}."
+    if any("M = " in line.name for line in lines.labeled(evidence, name)) and evidence.unit != 1:
+        told += f" {provenance.bounds(evidence)}."
     blocks.append(Paragraph(told))
     own = [v for v in verdicts if v.claim.suite == name]
     if own:
-        blocks.append(Bullets([(*words.verdict(v.word), f": {v.claim.text.strip()}") for v in own]))
+        blocks.append(
+            Bullets([(*verdict_text.verdict(v.word), f": {v.claim.text.strip()}") for v in own])
+        )
     if any(evidence.of(line) for line in evidence.lines[name]):
         blocks.append(Picture(name, short, _caption(evidence, name)))
     blocks.append(tables.scores(evidence, name))
@@ -70,24 +72,24 @@ def noise_section(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block
         return [Paragraph("The runs with noise are missing.")]
     base = score(evidence, alone)
     rows: list[list[Text]] = [
-        ["clipping only", "", words.spread(base.main), "", _backdoor(base), "", "", ""]
+        ["clipping only", "", verdict_text.spread(base.main), "", _backdoor(base), "", "", ""]
     ]
     for each in found:
         rows.append(
             [
                 each.name,
-                terms.short(each.std),
-                words.spread(each.score.main),
-                words.effect(each.main, "%").removesuffix(" points") if each.main else "",
+                naming.short(each.std),
+                verdict_text.spread(each.score.main),
+                verdict_text.effect(each.main, "%").removesuffix(" points") if each.main else "",
                 _backdoor(each.score),
-                words.verdict(each.main_word),
-                words.verdict(each.in_sample_word),
-                words.verdict(each.word),
+                verdict_text.verdict(each.main_word),
+                verdict_text.verdict(each.in_sample_word),
+                verdict_text.verdict(each.word),
             ]
         )
     head = [
         "reading",
-        f"{terms.SIGMA} here",
+        f"{naming.SIGMA} here",
         "main, %",
         "against clipping, points",
         "in-sample, %",
@@ -130,7 +132,7 @@ def threat_section(evidence: Evidence) -> list[Block]:
 def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
     """What these runs cannot say."""
     items: list[Text] = [
-        (*words.verdict(v.word), f": {v.claim.text.strip()} Why: {v.why}.")
+        (*verdict_text.verdict(v.word), f": {v.claim.text.strip()} Why: {v.why}.")
         for v in verdicts
         if v.word == "not decidable"
     ]
@@ -143,7 +145,7 @@ def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
             "The data set or the model is not the paper's, whose numbers need not come out here: "
             "what is compared is their order, with norms and noise scaled to this model."
         )
-    longest = max(facts.rounds(evidence))
+    longest = max(provenance.rounds(evidence))
     if longest < PAPER_ROUNDS:
         items.append(f"The federations ran {longest} rounds; the paper's about {PAPER_ROUNDS}.")
     if (every := max(_evaluated(r) for r in evidence.records.values())) > 1:
@@ -167,7 +169,7 @@ def _caption(evidence: Evidence, name: str) -> str:
         "Main accuracy, in-sample backdoor accuracy and its mean over the rounds so far. "
         f"{figures.BAND} Dotted: main accuracy without attack and defense."
     )
-    if figures.intermittent(evidence, labels.labeled(evidence, name)):
+    if figures.intermittent(evidence, lines.labeled(evidence, name)):
         told += " Each line's in-sample backdoor accuracy has a panel of its own, in their order."
     if any(tables.windowed(evidence.of(line)) for line in evidence.lines[name]):
         told += " Shaded: the rounds with an attack."
@@ -210,7 +212,7 @@ def _sentence(text: str) -> str:
 
 
 def _backdoor(scored: Score) -> str:
-    return scored.withheld or words.spread(scored.in_sample)
+    return scored.withheld or verdict_text.spread(scored.in_sample)
 
 
 def _evaluated(record: Record) -> int:

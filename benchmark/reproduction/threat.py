@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from benchmark.reproduction import naming
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.report import terms
-from benchmark.reproduction.report.scores import score
+from benchmark.reproduction.scores import score
 from benchmark.results.gates import SUCCESS
 from benchmark.run.record import Record
 
@@ -47,7 +47,7 @@ class Threat:
 
     def _adversaries(self, fraction: float) -> str:
         adversaries = int(fraction * self.users + 0.5)
-        return f"{terms.percent(fraction)} ({adversaries} of {self.users} users)"
+        return f"{naming.percent(fraction)} ({adversaries} of {self.users} users)"
 
 
 def threats(evidence: Evidence) -> list[Threat]:
@@ -63,7 +63,7 @@ def threats(evidence: Evidence) -> list[Threat]:
         if len(records) < len(line.cells) or not _counts(evidence, records[0]):
             continue
         config = records[0].config
-        key = (terms.defense(config), terms.attack(config), terms.participation(config))
+        key = (naming.defense(config), naming.attack(config), naming.participation(config))
         users[key] = int(records[0].data["users"])
         scored = score(evidence, line)
         if scored.in_sample is not None:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from benchmark.report import html as pages
 from benchmark.report.document import Block, Heading, kind, pieces
-from benchmark.reproduction.report.curves import LEVELS
+from benchmark.reproduction.curves import LEVELS
 
 
 def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str:
@@ -25,7 +25,7 @@ def to_html(title: str, blocks: Sequence[Block], svgs: Mapping[str, str]) -> str
     environment.filters.update(
         pieces=pieces, kind=kind, anchor=anchor, prose=prose, unbroken=unbroken
     )
-    return environment.get_template("reproduction/report/page.html.jinja").render(
+    return environment.get_template("reproduction/page.html.jinja").render(
         title=title,
         blocks=blocks,
         headings=[b for b in blocks if isinstance(b, Heading) and b.level == 2],

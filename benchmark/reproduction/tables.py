@@ -1,9 +1,9 @@
 """The numbers under a figure."""
 
 from benchmark.report.document import Block, Paragraph, Table, Text
+from benchmark.reproduction import figures, lines, naming, verdict_text
 from benchmark.reproduction.evidence import Evidence
-from benchmark.reproduction.report import figures, labels, terms, words
-from benchmark.reproduction.report.scores import measured, score
+from benchmark.reproduction.scores import measured, score
 from benchmark.results.statistics import estimate
 from benchmark.run.record import Record
 
@@ -17,14 +17,14 @@ def scores(evidence: Evidence, name: str) -> Table:
     stops = any(windowed(evidence.of(line)) for line in evidence.lines[name])
     head += ["while attacked, %", "half-life, rounds"] if stops else []
     rows: list[list[Text]] = []
-    for each in labels.labeled(evidence, name):
+    for each in lines.labeled(evidence, name):
         scored = score(evidence, each.line)
         missing = f" ({scored.missing} missing)" if scored.missing else ""
-        row: list[Text] = [f"{each.name}{missing}", words.spread(scored.main)]
+        row: list[Text] = [f"{each.name}{missing}", verdict_text.spread(scored.main)]
         if scored.withheld:
             row += [scored.withheld, *[""] * (len(head) - 3)]
         else:
-            row += map(words.spread, (scored.in_sample, scored.held_out, scored.cumulative))
+            row += map(verdict_text.spread, (scored.in_sample, scored.held_out, scored.cumulative))
             row += _life(evidence.of(each.line)) if stops else []
         rows.append(row)
     return Table.of(head, rows)
@@ -36,9 +36,9 @@ def _life(records: list[Record]) -> list[Text]:
     outlived = any(
         lived.get(r.seed) == r.config["federation"]["rounds"] - _last_attacked(r) for r in records
     )
-    half_life = words.spread(estimate(lived), "rounds") if lived else "no backdoor"
+    half_life = verdict_text.spread(estimate(lived), "rounds") if lived else "no backdoor"
     attacked = measured(records, "backdoor_in_sample", "attacked_fifth")
-    return [words.spread(estimate(attacked)), f"≥ {half_life}" if outlived else half_life]
+    return [verdict_text.spread(estimate(attacked)), f"≥ {half_life}" if outlived else half_life]
 
 
 def _last_attacked(record: Record) -> int:
@@ -61,13 +61,13 @@ def norm_numbers(evidence: Evidence) -> list[Block]:
     if medians is None or not longest:
         return []
     told = (
-        f"Honest updates have a median norm of {words.value(medians, '')} on average over rounds; "
-        f"the longest of all was {terms.short(max(longest))}."
+        f"Honest updates have a median norm of {verdict_text.value(medians, '')} on average over "
+        f"rounds; the longest of all was {naming.short(max(longest))}."
     )
     if bound is not None:
         above = sum(value > bound for value in longest)
         told += (
-            f" In {above} of {len(longest)} rounds ({words.share(above / len(longest))}) a client "
-            f"was above {terms.short(bound)}, the paper's 2."
+            f" In {above} of {len(longest)} rounds ({verdict_text.share(above / len(longest))}) a "
+            f"client was above {naming.short(bound)}, the paper's 2."
         )
     return [Paragraph(told)]

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.report.theme import DASHES, INK, MUTED, SERIES, percent_axis
-from benchmark.reproduction.evidence import Evidence
-from benchmark.reproduction.report.curves import (
+from benchmark.reproduction.curves import (
     Look,
     band,
     gathered,
@@ -20,8 +19,9 @@ from benchmark.reproduction.report.curves import (
     points,
     so_far,
 )
-from benchmark.reproduction.report.labels import Labeled, labeled
-from benchmark.reproduction.report.scores import score
+from benchmark.reproduction.evidence import Evidence
+from benchmark.reproduction.lines import Labeled, labeled
+from benchmark.reproduction.scores import score
 
 NORM_BOUND = "M2"
 TOP, BOTTOM, LEFT, RIGHT, GAP = 0.4, 0.5, 1.0, 0.15, 0.25

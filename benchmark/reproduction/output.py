@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from benchmark.report import theme as drawing
 from benchmark.report.document import Block, Heading, Link, Paragraph, Picture, Prose
 from benchmark.report.markdown import to_markdown
+from benchmark.reproduction import figures, naming, provenance, sections, tables
 from benchmark.reproduction.evidence import Evidence
-from benchmark.reproduction.report import facts, figures, sections, tables, terms
-from benchmark.reproduction.report.page import to_html
-from benchmark.reproduction.report.threat import Threat, threats
+from benchmark.reproduction.page import to_html
+from benchmark.reproduction.threat import Threat, threats
 from benchmark.reproduction.verdict import Verdict
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import atomic_file
@@ -70,9 +70,9 @@ def blocks(evidence: Evidence, discussion: str = "") -> list[Block]:
     found.append(Paragraph(("A check of ", PAPER, f". {answer(verdicts)}")))
     if told := attacker(threats(evidence)):
         found.append(Paragraph(told))
-    found += [Heading(2, "What was run"), *facts.was_run(evidence)]
+    found += [Heading(2, "What was run"), *provenance.was_run(evidence)]
     found += [Heading(2, "Verdicts"), Paragraph(_HOW), sections.verdict_table(verdicts)]
-    for suite in terms.ordered(evidence.lines):
+    for suite in naming.ordered(evidence.lines):
         found += sections.suite(evidence, suite, verdicts)
     found += [Heading(2, "Which noise reading fits"), *sections.noise_section(evidence, verdicts)]
     found += [Heading(2, "What would it take"), *sections.threat_section(evidence)]

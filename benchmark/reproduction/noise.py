@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmark.reproduction.claim import Claim
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.report.scores import Score, measured, score
+from benchmark.reproduction.scores import Score, measured, score
 from benchmark.reproduction.verdict import Verdict, Word, judge
 from benchmark.results.statistics import Estimate, difference, estimate
 
