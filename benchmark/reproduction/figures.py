@@ -10,18 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.report.theme import DASHES, INK, MUTED, SERIES, percent_axis
-from benchmark.reproduction.curves import (
-    Look,
-    band,
-    gathered,
-    looks,
-    over_seeds,
-    points,
-    so_far,
-)
+from benchmark.reproduction.curves import Look, band, looks
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.lines import Labeled, labeled
 from benchmark.reproduction.scores import score
+from benchmark.results.curves import attacked, gathered, over_seeds, points, so_far
 
 NORM_BOUND = "M2"
 TOP, BOTTOM, LEFT, RIGHT, GAP = 0.4, 0.5, 1.0, 0.15, 0.25
@@ -103,8 +96,8 @@ def intermittent(evidence: Evidence, lines: Sequence[Labeled]) -> bool:
     """Whether there are rounds without an attack between rounds with one."""
     for line in lines:
         for record in evidence.of(line.line):
-            attacked = [r for r, n in points(record, "num_compromised").items() if n > 0]
-            if attacked and attacked[-1] - attacked[0] >= len(attacked):
+            struck = attacked(record)
+            if struck and struck[-1] - struck[0] >= len(struck):
                 return True
     return False
 

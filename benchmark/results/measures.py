@@ -4,7 +4,8 @@ import math
 import statistics
 from collections.abc import Callable
 
-from benchmark.run.record import Curve, Record
+from benchmark.results.curves import attacked, points
+from benchmark.run.record import Record
 
 Measure = Callable[[Record, str], float | None]
 
@@ -36,16 +37,16 @@ def sawtooth(record: Record, metric: str) -> float | None:
 
 def unsteadiness(record: Record, metric: str) -> float | None:
     """Standard deviation from round to round, over the second half of what was measured."""
-    values = list(_points(record, metric).values())
+    values = list(points(record, metric).values())
     values = values[len(values) // 2 :]
     return statistics.pstdev(values) if len(values) > 1 else None
 
 
 def attacked_fifth(record: Record, metric: str) -> float | None:
     """Mean after the last fifth of the rounds that have a compromised client."""
-    rounds = _attacked(record)
+    rounds = attacked(record)
     late = set(rounds[len(rounds) * 4 // 5 :])
-    found = [v for r, v in _points(record, metric).items() if r in late]
+    found = [v for r, v in points(record, metric).items() if r in late]
     return statistics.fmean(found) if found else None
 
 
@@ -55,12 +56,12 @@ def half_life(record: Record, metric: str) -> float | None:
     All rounds that are left where it never gets there, which is a lower bound. None where it was
     below ``NO_BACKDOOR``.
     """
-    rounds, points = _attacked(record), _points(record, metric)
-    if not rounds or points.get(rounds[-1], 0.0) < NO_BACKDOOR:
+    rounds, curve = attacked(record), points(record, metric)
+    if not rounds or curve.get(rounds[-1], 0.0) < NO_BACKDOOR:
         return None
     stop = rounds[-1]
-    later = {r: v for r, v in points.items() if r > stop}
-    fallen = next((r for r, v in later.items() if v <= points[stop] / 2), max(points) + 1)
+    later = {r: v for r, v in curve.items() if r > stop}
+    fallen = next((r for r, v in later.items() if v <= curve[stop] / 2), max(curve) + 1)
     return float(fallen - stop)
 
 
@@ -82,14 +83,3 @@ def _summary(record: Record, metric: str, field: str) -> float | None:
     summary = record.summary.get(metric)
     value = getattr(summary, field) if summary else None
     return value if value is not None and math.isfinite(value) else None
-
-
-def _points(record: Record, metric: str) -> dict[int, float]:
-    """Round → value, of what is finite: a collapsed model may have none."""
-    curve = record.curves.get(metric, Curve())
-    points = zip(curve.rounds, curve.values, strict=True)
-    return {r: v for r, v in points if v is not None and math.isfinite(v)}
-
-
-def _attacked(record: Record) -> list[int]:
-    return [r for r, n in _points(record, "num_compromised").items() if n > 0]

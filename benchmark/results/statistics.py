@@ -1,4 +1,4 @@
-"""Means and 95 % intervals over seeds."""
+"""Means, paired differences and 95 % intervals over seeds."""
 
 import math
 from collections.abc import Mapping
@@ -45,6 +45,12 @@ def estimate(by_seed: Mapping[int, float]) -> Estimate | None:
 def difference(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
     """``a − b`` seed by seed, over the seeds that both have."""
     return {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+
+
+def beyond_noise(by_seed: Mapping[int, float] | None) -> bool:
+    """Whether the 95 % interval of a paired difference lies above 0."""
+    found = estimate(by_seed) if by_seed else None
+    return found is not None and found.mean - (found.half_width or 0) > 0
 
 
 def mean(by_seed: Mapping[int, float]) -> float:

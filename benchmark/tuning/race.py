@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.results.statistics import Estimate, difference, estimate, mean
+from benchmark.results.statistics import Estimate, beyond_noise, difference, estimate, mean
 from benchmark.tuning.game import Game, Response, Search, Strategy
 
 Side = Literal["attack", "defense"]
@@ -115,12 +115,6 @@ class Exploitability:
     def is_found(self) -> bool:
         """Whether a side gains more than the noise."""
         return any(beyond_noise(regret.gain) for regret in (self.attack, self.defense))
-
-
-def beyond_noise(gain: dict[int, float] | None) -> bool:
-    """Whether the 95 % interval of a paired difference lies above 0."""
-    found = estimate(gain) if gain else None
-    return found is not None and found.mean - (found.half_width or 0) > 0
 
 
 def race(

@@ -6,10 +6,9 @@ import pytest
 
 from benchmark.reproduction.claim import Claim, Failure
 from benchmark.reproduction.verdict import judge
-from benchmark.results.measures import MEASURES
-from benchmark.run.record import Cost, Curve, Record
-from benchmark.run.recorder import summarize
+from benchmark.run.record import Record
 from benchmark.utils.errors import UserError
+from tests.support.measured import record
 
 SEEDS = [0, 1, 2]
 RAW: dict[str, Any] = {
@@ -26,40 +25,6 @@ RAW: dict[str, Any] = {
 
 def claim(**changes: Any) -> Claim:
     return Claim.of("c", RAW | changes)
-
-
-def record(
-    seed: int,
-    backdoor: list[float],
-    *,
-    main: float = 0.9,
-    attacked: list[int] | None = None,
-    defense: str = "mean",
-    norm_bound: float | None = None,
-) -> Record:
-    """A run of which only these curves are known."""
-    rounds = list(range(len(backdoor)))
-    curves = {
-        "backdoor_in_sample": Curve(rounds, backdoor),
-        "main_accuracy": Curve(rounds, [main] * len(rounds)),
-        "num_compromised": Curve(
-            rounds, [float(r in (rounds if attacked is None else attacked)) for r in rounds]
-        ),
-    }
-    under_attack = curves["num_compromised"]
-    return Record(
-        cell=f"{defense}-{norm_bound}-{seed}",
-        overrides=[],
-        config={"attack": {"name": "boosted"}, "defense": {"name": defense}}
-        | ({"defense": {"name": defense, "norm_bound": norm_bound}} if norm_bound else {}),
-        data={},
-        code={},
-        seed=seed,
-        curves=curves,
-        summary={n: summarize(c, under_attack, len(rounds)) for n, c in curves.items()},
-        weights_sha256="",
-        cost=Cost([], [], "cpu", "cpu", "float32", {}),
-    )
 
 
 def two_sides(mean: list[float], clipped: list[float]) -> dict[str, list[Record | None]]:
@@ -216,35 +181,6 @@ def test_an_entry_may_bring_its_own_suite_metric_and_measure():
         claim(order=[own, own | {"metric": "main_accuracy"}]), runs, SEEDS, 0.9
     ).comparisons
     assert (comparison.one.mean, comparison.other.mean) == pytest.approx((0.3, 0.9))
-
-
-# The rounds attacked are 1 and 3; the curve stands at 0.8 after the last of them.
-CURVE = [0.0, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1]
-
-
-@pytest.mark.parametrize(
-    ("measure", "value"),
-    [
-        ("final", 0.1),
-        ("last_fifth", 0.25),
-        ("cumulative_mean", 2.6 / 7),
-        ("sawtooth", 0.7 - 0.1),
-        ("attacked_fifth", 0.8),
-        ("half_life", 2.0),
-        ("unsteadiness", 0.25),
-    ],
-)
-def test_measures_by_hand(measure: str, value: float):
-    run = record(0, CURVE, attacked=[1, 3])
-    assert MEASURES[measure](run, "backdoor_in_sample") == pytest.approx(value)
-    assert MEASURES[measure](run, "unknown") is None
-
-
-def test_half_life_of_what_never_fades_and_of_what_never_was():
-    half_life = MEASURES["half_life"]
-    assert half_life(record(0, [0.9] * 6, attacked=[1]), "backdoor_in_sample") == 5
-    assert half_life(record(0, [0.09] * 6, attacked=[1]), "backdoor_in_sample") is None
-    assert half_life(record(0, [0.9] * 6, attacked=[]), "backdoor_in_sample") is None
 
 
 @pytest.mark.parametrize(
