@@ -1,33 +1,40 @@
 """What a report is made of, before a renderer shows it in a terminal, as Markdown or as HTML."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
 
 Row = TypeVar("Row")
+
+Kind = Literal["strong", "code", "verdict", "hot", "gap", "quiet", "plain"]
+"""How words stand out: ``verdict``, bold and colored by its words; ``hot``, an alarming number;
+``gap``, something that is missing or was not done; ``quiet``, what a hurried reader may skip."""
+
+Medium = Literal["page", "text"]
+"""Where it is read: on a page, or in a terminal or as Markdown, where nothing can be opened."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Words that stand out.
-
-    Attributes:
-        text: the words.
-        kind: ``strong``; ``code``; ``verdict``, bold and colored by its words; ``hot``, an
-            alarming number; ``gap``, something that is missing or was not done; ``quiet``, what a
-            hurried reader may skip.
-    """
+    """Words that stand out."""
 
     text: str
-    kind: Literal["strong", "code", "verdict", "hot", "gap", "quiet"] = "strong"
+    kind: Kind = "strong"
 
 
 @dataclass(frozen=True)
 class Link:
-    """Words that lead somewhere: to an address, or to ``#anchor`` of the same document."""
+    """Words that lead somewhere: to an address, or to ``#anchor`` of the same page."""
 
     text: str
     href: str
+    kind: Kind = "plain"
+
+    @property
+    def address(self) -> str:
+        """``href``, whatever characters it has."""
+        return quote(self.href, safe="/:#?=&%@+,;~")
 
 
 Text = str | tuple[str | Mark | Link, ...]
@@ -36,7 +43,13 @@ Text = str | tuple[str | Mark | Link, ...]
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a section; ``level`` from 1, ``anchor`` where others link to it by that name."""
+    """Of a section.
+
+    Attributes:
+        level: from 2; the document's title is 1.
+        text: of it.
+        anchor: unique in the document; made of the text up to a colon if it is empty.
+    """
 
     level: int
     text: str
@@ -78,15 +91,18 @@ class Entry:
 
     Attributes:
         text: the words or the number.
-        key: what a reader sorts by; None last, whichever way. Without one, text is sorted by.
-        note: a second line, quieter; left out where room is short.
+        key: what a reader sorts by. Without one, words are sorted by themselves, and numbers
+            come last, whichever way.
+        note: a second line, quieter, or in parentheses; left out where room is short.
         share: in [0, 1]; the place is tinted by it.
+        more: lines that a page shows on demand.
     """
 
     text: Text
     key: float | str | None = None
     note: Text = ""
     share: float | None = None
+    more: Sequence[Text] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,7 @@ class Column(Generic[Row]):
         is_number: numbers stand to the right and do not wrap.
         descending: whether the largest come first where a reader sorts by it.
         room: characters that a terminal must have for it to be shown there.
+        only: the medium that shows it; None for both.
     """
 
     head: str
@@ -108,6 +125,7 @@ class Column(Generic[Row]):
     is_number: bool = True
     descending: bool = False
     room: int = 0
+    only: Medium | None = None
 
     def entry(self, row: Row) -> Entry:
         """What stands in it for a row."""
@@ -122,6 +140,8 @@ class Table(Generic[Row]):
     Attributes:
         columns, rows: of it.
         title: names it where no heading stands above.
+        rank: of a row, from 1; None for one that has none. Stands beside its name.
+        status: what must be said of a row; stands below its name, or in a last column.
         is_quiet: whether a row does not count, such as one without a rank.
         is_sortable: whether readers may want another order.
     """
@@ -129,8 +149,14 @@ class Table(Generic[Row]):
     columns: Sequence[Column[Row]]
     rows: Sequence[Row]
     title: str = ""
+    rank: Callable[[Row], int | None] | None = None
+    status: Callable[[Row], Text] | None = None
     is_quiet: Callable[[Row], bool] = lambda row: False
     is_sortable: bool = False
+
+    def shown(self, medium: Medium) -> list[Column[Row]]:
+        """The columns of a medium."""
+        return [column for column in self.columns if column.only in (None, medium)]
 
     @staticmethod
     def of(head: Sequence[str], rows: Sequence[Sequence[Text]], words: int = 1) -> "Table[Any]":
@@ -144,7 +170,7 @@ class Table(Generic[Row]):
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, by the name of its file without the ending, and what it shows."""
+    """A figure, by its name (that of its file without the ending), and what it shows."""
 
     name: str
     title: str
@@ -153,14 +179,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Panels:
-    """Small figures beside each other, with one legend: label → index of its color.
-
-    A page shows each; where there is room for one file alone it is the picture ``sheet``.
-    """
+    """Small figures beside each other, with one legend: label → index in the theme's series."""
 
     pictures: Sequence[Picture]
     legend: Sequence[tuple[str, int]]
-    sheet: Picture
 
 
 @dataclass(frozen=True)
@@ -174,14 +196,49 @@ class Details:
 
 @dataclass(frozen=True)
 class Prose:
-    """Markdown that somebody wrote."""
+    """Markdown that somebody wrote; HTML in it is shown as text."""
 
     markdown: str
 
 
+@dataclass(frozen=True)
+class Only:
+    """Blocks that one medium alone shows."""
+
+    medium: Medium
+    blocks: "Sequence[Block]"
+
+
 Block = (
-    Heading | Paragraph | Bullets | Facts | Code | Table[Any] | Picture | Panels | Details | Prose
+    Heading
+    | Paragraph
+    | Bullets
+    | Facts
+    | Code
+    | Table[Any]
+    | Picture
+    | Panels
+    | Details
+    | Prose
+    | Only
 )
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report.
+
+    Attributes:
+        title: of it.
+        blocks: its content.
+        lead: what it is about, below the title.
+        footer: what made it; on pages alone.
+    """
+
+    title: str
+    blocks: Sequence[Block]
+    lead: Text = ""
+    footer: Text = ""
 
 
 def kind(block: Block) -> str:
@@ -192,3 +249,29 @@ def kind(block: Block) -> str:
 def pieces(text: Text) -> tuple[str | Mark | Link, ...]:
     """A text's parts, also of a plain one."""
     return (text,) if isinstance(text, str) else text
+
+
+def plain(text: Text) -> str:
+    """A text's words alone."""
+    return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces(text))
+
+
+def visible(blocks: Sequence[Block], medium: Medium) -> Iterator[Block]:
+    """What a medium shows."""
+    for block in blocks:
+        if not isinstance(block, Only):
+            yield block
+        elif block.medium == medium:
+            yield from visible(block.blocks, medium)
+
+
+def pictures(blocks: Sequence[Block], medium: Medium) -> Iterator[Picture]:
+    """All that a medium shows."""
+    for block in visible(blocks, medium):
+        match block:
+            case Picture():
+                yield block
+            case Panels(found):
+                yield from found
+            case Details(blocks=inner):
+                yield from pictures(inner, medium)

@@ -1,8 +1,8 @@
-"""What both figures share: colors that follow the page's scheme, SVG to embed, PNG to keep."""
+"""What all figures share: colors that follow the page's scheme, SVG to embed, PNG to keep."""
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +13,14 @@ from matplotlib.figure import Figure
 
 INK, MUTED, GRID, GOOD = "#1b2430", "#5b6676", "#d5dae1", "#dff3e6"
 SERIES = ("#c0271d", "#1d5fc4", "#a8590a", "#12764a", "#7b3aa8", "#0f7285")
+LEVELS = ("#0d0887", "#7e03a8", "#c03a83", "#e66c5c", "#eda72f")
+"""Of matplotlib's plasma: in order of lightness, told apart with any color vision."""
+
 Dash = Literal["-", "--", ":"]
 DASHES: tuple[Dash, ...] = ("-", "--", ":")
+
+Draw = Callable[[str], Figure | bytes]
+"""A picture's name → its figure, drawn under :func:`style`, or its PNG."""
 
 _VARIABLES = {
     INK: "--ink",
@@ -22,6 +28,7 @@ _VARIABLES = {
     GRID: "--line",
     GOOD: "--good",
     **{color: f"--series-{i}" for i, color in enumerate(SERIES)},
+    **{color: f"--level-{i}" for i, color in enumerate(LEVELS)},
 }
 _STYLE: dict[Any, Any] = {
     "font.size": 9.5,
@@ -50,7 +57,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the leaderboard's style, whatever the user's matplotlib settings are."""
+    """Draw in the style of all reports, whatever the user's matplotlib settings are."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
@@ -58,7 +65,7 @@ def style() -> Iterator[None]:
 
 
 def series(index: int) -> tuple[str, Dash]:
-    """Color and dashes of the attack at ``index`` in the section; 0 is the unattacked run."""
+    """Color and dashes of the line at ``index``; 0 is the one that others are compared with."""
     if index == 0:
         return MUTED, DASHES[0]
     color = SERIES[(index - 1) % len(SERIES)]
@@ -85,6 +92,8 @@ def percent_axis(axes: Axes, which: str) -> None:
 def svg(figure: Figure, name: str) -> str:
     """An ``<svg>`` element to embed: transparent, real text, colors from CSS variables.
 
+    Its own width is the variable ``--width``, 12 points to 1 rem; paths are exact to 0.1 points.
+
     Args:
         figure: drawn under :func:`style`.
         name: unique on the page; makes the element's internal ids its own.
@@ -100,9 +109,12 @@ def svg(figure: Figure, name: str) -> str:
     found = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", found, count=1)
     found = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", found, count=1)
     found = re.sub(r"(font:[^;\"]*?px) [^;\"]*", r"\1 system-ui, sans-serif", found)
+    found = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), found)
     for color in _VARIABLES:
         found = found.replace(color, _variable(color))
-    return found.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
+    width = 72 * figure.get_figwidth() / 12
+    shown = f'<svg aria-hidden="true" focusable="false" style="--width: {width:.1f}rem"'
+    return found.replace("<svg", shown, 1)
 
 
 def png(figure: Figure, path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmark.report import theme as drawing
-from benchmark.report.document import Block, Heading, Link, Paragraph, Picture, Prose
+from benchmark.report.document import Block, Document, Heading, Link, Paragraph, Picture, Prose
 from benchmark.report.markdown import to_markdown
 from benchmark.reproduction import figures, naming, provenance, sections, tables
 from benchmark.reproduction.evidence import Evidence
@@ -53,7 +53,7 @@ def write(evidence: Evidence, folder: Path, discussion: str = "") -> list[Path]:
             with atomic_file(paths[-1]) as temporary:
                 drawing.png(drawn[name], temporary)
     texts = {
-        f"{NAME}.md": to_markdown(content, NAME),
+        f"{NAME}.md": to_markdown(Document(TITLE, content[1:]), NAME),
         f"{NAME}.html": to_html(TITLE, content, svgs),
     }
     for file, text in texts.items():
