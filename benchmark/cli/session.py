@@ -18,10 +18,10 @@ from benchmark.cli.watch import Watch, own_console, say
 from benchmark.config.compose import compose
 from benchmark.config.instantiate import make
 from benchmark.run.events import Event
-from benchmark.tracking.uri import shown
 from benchmark.tuning.problem import Direction, Problem, Tried
 from benchmark.tuning.study import SAMPLERS, Study
 from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.urls import shown
 
 LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0, "workers": 1}
 

@@ -9,9 +9,9 @@ from typing import Any
 from benchmark.cli.session import Session, check
 from benchmark.config.compose import compose
 from benchmark.run import params
-from benchmark.tracking.uri import shown
 from benchmark.tuning.settings import digest, study_name
 from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.urls import shown
 
 OWN = {
     "against": ("defense", "race"),

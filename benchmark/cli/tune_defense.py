@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 
 from benchmark.cli.session import Session
-from benchmark.tracking.uri import shown
+from benchmark.utils.urls import shown
 
 
 def main(arguments: argparse.Namespace) -> int:

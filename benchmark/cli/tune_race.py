@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from benchmark.cli.session import Session
 from benchmark.config.compose import parse_overrides
 from benchmark.results.statistics import estimate
-from benchmark.tracking.uri import shown
 from benchmark.tuning.problem import Tried
 from benchmark.utils.errors import UserError
+from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
     from benchmark.tuning.answer import Answer

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.tracking.courier import Courier
 from benchmark.tracking.fields import CellFacts
-from benchmark.tracking.uri import artifact_folder, shown, tracking_uri
+from benchmark.tracking.uri import artifact_folder, tracking_uri
 from benchmark.utils.errors import UserError
+from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
     from benchmark.tracking.runs import Runs

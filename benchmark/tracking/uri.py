@@ -1,12 +1,12 @@
 """Where runs are tracked: the address is checked before anything is started."""
 
 import os
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from benchmark.utils.errors import UserError
+from benchmark.utils.urls import database_file, shown, sqlite_fault
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -39,12 +39,6 @@ def tracking_uri(uri: str | None = None) -> str:
     return uri
 
 
-def database_file(uri: str) -> Path | None:
-    """The file of a SQLite address, None where it names none."""
-    name = unquote(uri.partition(":///")[2].partition("?")[0])
-    return Path(name) if name and name != ":memory:" else None
-
-
 def fixed(uri: str) -> str:
     """``uri``, whatever the working directory will be.
 
@@ -67,15 +61,6 @@ def artifact_folder(uri: str) -> Path | None:
     return (file.parent if file else Path()) / "mlartifacts"
 
 
-def shown(uri: str) -> str:
-    """``uri`` without a password."""
-    try:
-        password = urlsplit(uri).password
-    except ValueError:
-        return uri
-    return uri.replace(f":{password}@", ":***@") if password else uri
-
-
 def _parts(uri: str) -> tuple[str, str, str | None]:
     """Scheme, scheme without driver, host (None if host or port are malformed)."""
     if uri == "databricks":
@@ -87,33 +72,3 @@ def _parts(uri: str) -> tuple[str, str, str | None]:
     except ValueError:
         host = None
     return scheme, scheme.partition("+")[0], host
-
-
-def sqlite_fault(file: Path | None) -> str | None:
-    """Why no SQLite database can be at ``file``; None if one can."""
-    return file_fault(file, "SQLite database", _is_sqlite)
-
-
-def file_fault(file: Path | None, what: str, is_one: Callable[[Path], bool]) -> str | None:
-    """Why a file cannot be what it is to be, or be made; None if it can.
-
-    Args:
-        file: None if an address names none.
-        what: it is to be.
-        is_one: whether a file that is not empty is.
-    """
-    if file is None:
-        return "no file"
-    if file.is_dir():
-        return f"{file} is a folder"
-    if file.is_file() and file.stat().st_size and not is_one(file):
-        return f"{file} is no {what}"
-    existing = next(parent for parent in file.absolute().parents if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        return f"{existing} cannot be written to"
-    return None
-
-
-def _is_sqlite(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(16) == b"SQLite format 3\0"

@@ -17,10 +17,10 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from benchmark.tracking.uri import database_file, file_fault, shown, sqlite_fault
 from benchmark.tuning.journal import Journal, is_journal
 from benchmark.tuning.owners import OWNER
 from benchmark.utils.errors import UserError
+from benchmark.utils.urls import database_file, file_fault, shown, sqlite_fault
 
 HEARTBEAT_SECONDS = 5
 GRACE_SECONDS = 30

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmark.run.runner import StoppedError
-from benchmark.tracking.uri import shown
 from benchmark.tuning import trial as stored
 from benchmark.tuning.differences import difference
 from benchmark.tuning.owners import OWNER, owner
 from benchmark.tuning.problem import Problem, Tried
 from benchmark.tuning.trial import DESCRIPTION, KNOWN, OVERRIDES, STEPS
 from benchmark.utils.errors import UserError
+from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
     import optuna

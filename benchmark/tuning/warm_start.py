@@ -9,13 +9,13 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 
-from benchmark.tracking.uri import shown
 from benchmark.tuning.pareto import front, spread
 from benchmark.tuning.problem import Direction, Problem, Tried
 from benchmark.tuning.reevaluation import best
 from benchmark.tuning.storage import Storage
 from benchmark.tuning.trial import DESCRIPTION, complete, finished
 from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.urls import shown
 
 COUNT = 5
 """Of each earlier study."""
