@@ -18,7 +18,7 @@ from benchmark.cli.watch import Watch, own_console, say
 from benchmark.config.compose import compose
 from benchmark.config.instantiate import make
 from benchmark.run.events import Event
-from benchmark.tuning.problem import Direction, Problem, Tried
+from benchmark.tuning.problem import Direction, FinishedTrial, Problem
 from benchmark.tuning.study import SAMPLERS, Study
 from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.urls import shown
@@ -102,7 +102,7 @@ class Session:
                 # Where the storage is gone too, runs still end.
                 say(self.console, self.tracker.close())
 
-    def run(self, study: Study) -> list[Tried]:
+    def run(self, study: Study) -> list[FinishedTrial]:
         """Go on with an opened study until its trials are finished; those that are complete."""
         from benchmark.tuning import workers
         from benchmark.tuning.federations import told_to
@@ -171,7 +171,7 @@ class Progress:
         self,
         console: Console,
         trials: int,
-        before: Sequence[Tried],
+        before: Sequence[FinishedTrial],
         directions: Sequence[Direction],
     ):
         self.console, self.trials, self.finished = console, trials, len(before)
@@ -187,13 +187,13 @@ class Progress:
         pruned = f", {self.pruned} pruned," if self.pruned else ""
         return f"{self.finished} of {self.trials} trials{pruned}"
 
-    def _count(self, trial: Tried) -> None:
+    def _count(self, trial: FinishedTrial) -> None:
         self.pruned += trial.pruned
         value = trial.outcome.values[0]
         if trial.feasible:
             self.best = value if self.best is None else self.better(value, self.best)
 
-    def __call__(self, trial: Tried) -> None:
+    def __call__(self, trial: FinishedTrial) -> None:
         """Show one."""
         self.finished += 1
         self.own += 1

@@ -72,7 +72,7 @@ def _attack(arguments: argparse.Namespace) -> int:
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.tuning.attacker import Attacker
     from benchmark.tuning.reevaluation import best, reevaluate
-    from benchmark.tuning.reports.report import Report
+    from benchmark.tuning.reports.report import AttackReport
 
     problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
     problem.check()
@@ -88,7 +88,7 @@ def _attack(arguments: argparse.Namespace) -> int:
         reevaluation = reevaluate(
             problem, tried, best(tried, arguments.best), fresh, session.workers
         )
-        report = Report(
+        report = AttackReport(
             study.name, shown(session.url), overrides, description, study.finished(), reevaluation
         )
         paths = report.write(session.folder)

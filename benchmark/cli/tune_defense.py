@@ -10,10 +10,9 @@ from benchmark.utils.urls import shown
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
     # Imported late: what compromises anybody is known to classes, which import torch.
+    from benchmark.tuning.attacker import fixed_attacks, read_attack
     from benchmark.tuning.defender import Defender, divide
-    from benchmark.tuning.opponents import fixed_attacks, read_attack
-    from benchmark.tuning.pareto import front, spread
-    from benchmark.tuning.reevaluation import best, reevaluate
+    from benchmark.tuning.reevaluation import best, front, reevaluate, spread
     from benchmark.tuning.reports.defense_report import DefenseReport
 
     _, overrides = divide(arguments.overrides)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from benchmark.cli.session import Session
 from benchmark.config.compose import parse_overrides
 from benchmark.results.statistics import estimate
-from benchmark.tuning.problem import Tried
+from benchmark.tuning.problem import FinishedTrial
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
-    from benchmark.tuning.answer import Answer
     from benchmark.tuning.attacker import Attacker
-    from benchmark.tuning.game import Search, Strategy
-    from benchmark.tuning.race import Move
+    from benchmark.tuning.federated_game import Answer
+    from benchmark.tuning.problem import Strategy
+    from benchmark.tuning.race import Move, ResponseSearch
 
 MOVES = 4
 
@@ -32,9 +32,9 @@ def main(arguments: argparse.Namespace) -> int:
     session = Session(arguments, name, [*overrides, *defense])
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.results.gates import TOLERANCE
+    from benchmark.tuning.attacker import fixed_attacks, read_attack
     from benchmark.tuning.federated_game import FederatedGame
     from benchmark.tuning.federations import Federations
-    from benchmark.tuning.opponents import fixed_attacks, read_attack
     from benchmark.tuning.race import exploit, race
     from benchmark.tuning.reports.race_report import RaceReport
 
@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
     budget = {key: getattr(arguments, key) for key in ("trials", "best", "fresh")}
     part_of = {"race": budget | {"against": arguments.against}}
 
-    def run(search: "Search", problem: "Attacker | Answer") -> Sequence[Tried]:
+    def run(search: "ResponseSearch", problem: "Attacker | Answer") -> Sequence[FinishedTrial]:
         seed = arguments.sampler_seed + search.fresh
         study = session.study(f"{name}-{search.name}", problem, seed, part_of)
         study.open()

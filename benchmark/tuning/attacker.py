@@ -1,5 +1,6 @@
 """The attacker's problem: the strongest backdoor against one defense that nobody notices."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import difference, mean
 from benchmark.run.suite import Watch
 from benchmark.tuning.federations import UNATTACKED, Federations, given
-from benchmark.tuning.problem import Direction, Outcome, Report
+from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
 from benchmark.tuning.reevaluation import Judged
 from benchmark.tuning.rounds import SoFar
 from benchmark.utils.errors import UserError
@@ -109,14 +110,14 @@ class Attacker:
         self.federations.run_ahead([UNATTACKED], self.seeds, workers)
         self.federations.honest(UNATTACKED, self.seeds)
 
-    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         """Run an attack on the seeds."""
         so_far = SoFar(self.steps // len(self.seeds), report)
         score = self.federations.score(chosen, self.seeds, so_far)
         honest = self.federations.honest(UNATTACKED, self.seeds)
         cost = mean(honest.main) - mean(score.main)
         facts = {"main_accuracy": mean(score.main), "diverged": score.diverged}
-        return Outcome((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
+        return Evaluation((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
 
     def judge_ahead(
         self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
@@ -158,3 +159,34 @@ def families() -> list[str]:
         for name in available("attack")
         if target_class("attack", {"name": name, **read_yaml("attack", name)}).active  # type: ignore[attr-defined]
     ]
+
+
+def fixed_attacks() -> list[Strategy]:
+    """Every attack that compromises anybody, as its yaml has it."""
+    return [(f"attack={family}",) for family in families()]
+
+
+def read_attack(text: str) -> Strategy:
+    """An attack as a user writes it, ``"attack=boosted attack.epochs=2"``.
+
+    Raises:
+        UserError: it is none, or chooses something else too.
+    """
+    where = f"--against '{text}'"
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"{where}: {str(error).lower()}") from None
+    overrides = parse_overrides(words)
+    for override in overrides:
+        if override.key_or_group.partition(".")[0] != "attack":
+            raise UserError(f"{where}: '{override.input_line}' is not of the attack")
+    chosen = [str(o.value()) for o in overrides if o.key_or_group == "attack"]
+    if len(chosen) != 1:
+        raise UserError(f"{where}: must choose one attack, such as 'attack=boosted'")
+    if chosen[0] not in families():
+        raise UserError(
+            f"{where}: compromises nobody; valid: attack={', attack='.join(families())}"
+        )
+    compose(words)
+    return tuple(str(o.input_line) for o in overrides)

@@ -13,8 +13,7 @@ from benchmark.results.statistics import difference, mean
 from benchmark.run.suite import Watch
 from benchmark.tuning.attacker import known
 from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, Score, given
-from benchmark.tuning.game import Strategy
-from benchmark.tuning.problem import Direction, Outcome, Report
+from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
 from benchmark.tuning.reevaluation import Judged
 from benchmark.utils.errors import UserError
 
@@ -123,7 +122,7 @@ class Defender:
         self.federations.run_ahead([[*UNDEFENDED, *UNATTACKED]], self.seeds, workers)
         _honest(self.federations, self.seeds)
 
-    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         """Run a defense without attack and under every attack on the seeds.
 
         Nobody is told of rounds: what counts is the worst of several federations, which none of
@@ -137,9 +136,9 @@ class Defender:
         # Nothing is backdoored where there is no model.
         constraints = {"diverged": float(len(diverged))}
         if len(self.directions) > 1:
-            return Outcome((backdoor, main), constraints, facts)
+            return Evaluation((backdoor, main), constraints, facts)
         cost = mean(_honest(self.federations, self.seeds).main) - main
-        return Outcome((backdoor,), constraints | {"main_accuracy": cost - GATE}, facts)
+        return Evaluation((backdoor,), constraints | {"main_accuracy": cost - GATE}, facts)
 
     def judge_ahead(
         self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int

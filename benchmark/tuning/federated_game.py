@@ -1,17 +1,44 @@
 """The game of an arms race as federations: a search is a study, a payoff is on fresh seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.config.search_space import Space
-from benchmark.tuning.answer import Answer
+from benchmark.results.gates import TOLERANCE
+from benchmark.results.statistics import difference, mean
 from benchmark.tuning.attacker import Attacker, families
-from benchmark.tuning.federations import Federations
-from benchmark.tuning.game import Response, Search, Strategy
-from benchmark.tuning.problem import Tried
+from benchmark.tuning.defender import Defender
+from benchmark.tuning.federations import UNATTACKED, Federations, Score
+from benchmark.tuning.problem import FinishedTrial, Strategy
+from benchmark.tuning.race import Response, ResponseSearch
 from benchmark.tuning.reevaluation import Judged, best
 
-Run = Callable[[Search, Attacker | Answer], Sequence[Tried]]
+
+@dataclass(frozen=True)
+class Answer(Defender):
+    """Chooses a defense by what it is worth in the race: both sides want the same number.
+
+    Minimizes the payoff of the strongest attack: its in-sample backdoor accuracy, 0 for an attack
+    that costs a mean main accuracy of more than :data:`TOLERANCE` beside the same defense without
+    attack, because it is noticed. Subject to a main accuracy *without attack* within the
+    leaderboard's gate: what the defense itself costs.
+
+    A study of defenses is stricter (:class:`Defender`): there an attack that is noticed counts in
+    full, and has to be withstood.
+    """
+
+    def kept(self, scores: Mapping[Strategy, Score]) -> list[Score]:
+        """That without attack alone."""
+        return [scores[tuple(UNATTACKED)]]
+
+    def through(self, scores: Mapping[Strategy, Score], attack: Strategy) -> dict[int, float]:
+        """What an attack gets through: nothing where it is noticed."""
+        cost = difference(scores[tuple(UNATTACKED)].main, scores[attack].main)
+        backdoor = scores[attack].backdoor
+        return dict.fromkeys(backdoor, 0.0) if mean(cost) > TOLERANCE else backdoor
+
+
+Run = Callable[[ResponseSearch, Attacker | Answer], Sequence[FinishedTrial]]
 """Finishes the study of a search; its trials."""
 
 
@@ -35,21 +62,21 @@ class FederatedGame:
     run: Run
     workers: int = 1
 
-    def best_attack(self, defense: Strategy, search: Search) -> Response:
-        """See :class:`benchmark.tuning.game.Game`."""
+    def best_attack(self, defense: Strategy, search: ResponseSearch) -> Response:
+        """See :class:`benchmark.tuning.race.Game`."""
         return self._response(self.attacker(defense), search)
 
-    def best_defense(self, attacks: tuple[Strategy, ...], search: Search) -> Response:
-        """See :class:`benchmark.tuning.game.Game`."""
+    def best_defense(self, attacks: tuple[Strategy, ...], search: ResponseSearch) -> Response:
+        """See :class:`benchmark.tuning.race.Game`."""
         return self._response(self.defender(attacks), search)
 
     def payoff(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
-        """See :class:`benchmark.tuning.game.Game`; who is noticed gets nothing."""
+        """See :class:`benchmark.tuning.race.Game`; who is noticed gets nothing."""
         judged = self._judge(self.attacker(defense), attack)
         return judged.backdoor if judged.feasible else dict.fromkeys(judged.backdoor, 0.0)
 
     def cost(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
-        """See :class:`benchmark.tuning.game.Game`."""
+        """See :class:`benchmark.tuning.race.Game`."""
         return self._judge(self.attacker(defense), attack).cost
 
     def attacker(self, defense: Strategy) -> Attacker:
@@ -68,7 +95,7 @@ class FederatedGame:
             self.federations.watch,
         )
 
-    def _response(self, problem: Attacker | Answer, search: Search) -> Response:
+    def _response(self, problem: Attacker | Answer, search: ResponseSearch) -> Response:
         tried = self.run(search, replace(problem, earlier=search.known))
         for trial in best(tried, self.best, problem.directions[0]):
             # Not the best of them on the fresh seeds: that would be a maximum again.

@@ -6,18 +6,17 @@ from typing import Any, Literal, Protocol
 
 from benchmark.config.search_space import Space
 
-Report = Callable[[int, float], None]
+OnStep = Callable[[int, float], None]
 """Told of a trial's value so far at a step, from 0; raises StoppedError if it is hopeless."""
 
 Direction = Literal["maximize", "minimize"]
 
-
-def unreported(step: int, value: float) -> None:
-    """Tell nobody."""
+Strategy = tuple[str, ...]
+"""An attack or a defense, as overrides."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Evaluation:
     """What a trial gave.
 
     Attributes:
@@ -58,12 +57,12 @@ class Problem(Protocol):
     def prepare(self, workers: int) -> None:
         """Do what all trials need, over as many processes."""
 
-    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         """Try a point of the space, given as overrides."""
 
 
 @dataclass(frozen=True)
-class Tried:
+class FinishedTrial:
     """A finished trial, complete or pruned.
 
     Attributes:
@@ -77,7 +76,7 @@ class Tried:
 
     number: int
     overrides: tuple[str, ...]
-    outcome: Outcome
+    outcome: Evaluation
     known: str | None
     pruned: bool = False
     steps: int = 0

@@ -8,14 +8,59 @@ there nobody mixes: a server runs one defense, and the adversary knows which.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from benchmark.results.statistics import Estimate, beyond_noise, difference, estimate, mean
-from benchmark.tuning.game import Game, Response, Search, Strategy
+from benchmark.tuning.problem import Strategy
 
 Side = Literal["attack", "defense"]
+SIDES: tuple[Side, Side] = ("attack", "defense")
 End = Literal["settled", "moves", "time"]
 """Neither side gained more than the noise; or the moves, or the time, were used up."""
+
+
+@dataclass(frozen=True)
+class ResponseSearch:
+    """How a side looks for its best response.
+
+    Attributes:
+        name: unique in the race; the same name finds again what was searched before.
+        known: what the side had before, tried first.
+        fresh: draw what no other search of the race drew.
+    """
+
+    name: str
+    known: tuple[Strategy, ...] = ()
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a search found.
+
+    Attributes:
+        strategy: None if nothing that it found is allowed.
+        found: its value where it was searched, the best of many: optimistic.
+    """
+
+    strategy: Strategy | None
+    found: float | None
+
+
+class Game(Protocol):
+    """A zero-sum game: the attacker wants a high payoff, the defender a low one."""
+
+    def best_attack(self, defense: Strategy, search: ResponseSearch) -> Response:
+        """Search for the strongest attack on one defense."""
+
+    def best_defense(self, attacks: tuple[Strategy, ...], search: ResponseSearch) -> Response:
+        """Search for the defense with the lowest worst case over some attacks."""
+
+    def payoff(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
+        """The backdoor accuracy of a pair, by fresh seed; 0 of an attack that is noticed."""
+
+    def cost(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
+        """Main accuracy that the attack costs, by fresh seed, by which it is noticed."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +84,7 @@ class Move:
     """A side's answer.
 
     Attributes:
-        number: from 1; odd ones are the attacker's.
-        side: whose.
+        number, side: from 1; odd ones are the attacker's.
         response: what was found.
         gain: by fresh seed, what it gains that side over the pair before; None without a find.
         pair: after the move; a defense that gains nothing is not taken.
@@ -80,11 +124,8 @@ class Race:
 
 @dataclass(frozen=True)
 class Regret:
-    """What a side still gains by a fresh search against the other's final strategy.
-
-    Attributes:
-        response: what that search found.
-        gain: by fresh seed; None without a find.
+    """What a side still gains by a fresh search against the other's final strategy, by fresh seed;
+    None without a find.
     """
 
     response: Response
@@ -145,43 +186,36 @@ def race(
     for number in range(1, moves + 1):
         if is_late():
             return Race(start, made, "time")
-        side: Side = "attack" if number % 2 else "defense"
+        side = SIDES[(number - 1) % 2]
         own = attacks if side == "attack" else defenses
-        search = Search(f"{number}-{side}", tuple(own))
+        search = ResponseSearch(f"{number}-{side}", tuple(own))
         if side == "attack":
             response = game.best_attack(pair.defense, search)
         else:
             response = game.best_defense(tuple(attacks), search)
-        move = _move(game, number, side, response, attacks, pair)
+        gain, after = _answered(game, side, response.strategy, attacks, pair)
         if response.strategy is not None and response.strategy not in own:
             own.append(response.strategy)
-        pair = move.pair
-        made.append(move)
-        tell(move)
-        if number > 1 and not move.gains:
+        made.append(Move(number, side, response, gain, after))
+        pair = after
+        tell(made[-1])
+        if number > 1 and not made[-1].gains:
             return Race(start, made, "settled")
     return Race(start, made, "moves")
 
 
-def _move(
-    game: Game,
-    number: int,
-    side: Side,
-    response: Response,
-    attacks: Sequence[Strategy],
-    pair: Pair,
-) -> Move:
-    """A search's find as a move, over the pair before."""
-    if response.strategy is None:
-        return Move(number, side, response, None, pair)
+def _answered(
+    game: Game, side: Side, found: Strategy | None, attacks: Sequence[Strategy], pair: Pair
+) -> tuple[dict[int, float] | None, Pair]:
+    """What a search's find gains over a pair, and the pair after it."""
+    if found is None:
+        return None, pair
     if side == "attack":
-        own = game.payoff(response.strategy, pair.defense)
-        gain = difference(own, pair.payoff)
-        after = strongest(game, [*attacks, response.strategy], pair.defense)
-        return Move(number, side, response, gain, after)
-    after = strongest(game, attacks, response.strategy)
+        gain = difference(game.payoff(found, pair.defense), pair.payoff)
+        return gain, strongest(game, [*attacks, found], pair.defense)
+    after = strongest(game, attacks, found)
     gain = difference(pair.payoff, after.payoff)
-    return Move(number, side, response, gain, after if beyond_noise(gain) else pair)
+    return gain, after if beyond_noise(gain) else pair
 
 
 def strongest(game: Game, attacks: Sequence[Strategy], defense: Strategy) -> Pair:
@@ -199,8 +233,9 @@ def exploit(game: Game, final: Pair, after: int) -> Exploitability:
         final: the pair.
         after: so many moves; another end of the same race is another search.
     """
-    attack = game.best_attack(final.defense, Search(f"{after}-fresh-attack", fresh=True))
-    defense = game.best_defense((final.attack,), Search(f"{after}-fresh-defense", fresh=True))
+    searches = [ResponseSearch(f"{after}-fresh-{side}", fresh=True) for side in SIDES]
+    attack = game.best_attack(final.defense, searches[0])
+    defense = game.best_defense((final.attack,), searches[1])
     attack_gain = defense_gain = None
     if attack.strategy is not None:
         attack_gain = difference(game.payoff(attack.strategy, final.defense), final.payoff)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import Estimate, difference, estimate, mean
-from benchmark.tuning.problem import Direction, Tried
+from benchmark.tuning.problem import Direction, FinishedTrial
 
 FRESH_FROM = 1000
 """The first seed of the re-evaluation; tuning counts from 0."""
@@ -112,20 +112,60 @@ class Reevaluation:
         return estimate(difference(self.winner.backdoor, self.strongest_fixed.backdoor))
 
 
-def best(tried: Sequence[Tried], count: int, direction: Direction = "maximize") -> list[Tried]:
+def best(
+    tried: Sequence[FinishedTrial], count: int, direction: Direction = "maximize"
+) -> list[FinishedTrial]:
     """The best feasible trials, each setting once; of equal ones the earlier."""
     sign = -1 if direction == "maximize" else 1
-    kept: dict[tuple[str, ...], Tried] = {}
+    kept: dict[tuple[str, ...], FinishedTrial] = {}
     for trial in sorted(tried, key=lambda t: (sign * t.value, t.number)):
         if trial.feasible:
             kept.setdefault(trial.overrides, trial)
     return list(kept.values())[:count]
 
 
+def undominated(points: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[bool]:
+    """For each point whether no other is at least as good in all and better in something.
+
+    Args:
+        points: values, one for each direction.
+        directions: what is better.
+    """
+    signs = [1 if direction == "minimize" else -1 for direction in directions]
+    signed = [[s * x for s, x in zip(signs, point, strict=True)] for point in points]
+    return [not any(_dominates(q, p) for q in signed) for p in signed]
+
+
+def _dominates(q: Sequence[float], p: Sequence[float]) -> bool:
+    return q != p and all(a <= b for a, b in zip(q, p, strict=True))
+
+
+def front(tried: Sequence[FinishedTrial], directions: Sequence[Direction]) -> list[FinishedTrial]:
+    """The undominated feasible trials, each setting once, by their first value."""
+    kept: dict[tuple[str, ...], FinishedTrial] = {}
+    for trial in tried:
+        if trial.feasible:
+            kept.setdefault(trial.overrides, trial)
+    trials = list(kept.values())
+    flags = undominated([t.outcome.values for t in trials], directions)
+    found = [t for t, flag in zip(trials, flags, strict=True) if flag]
+    return sorted(found, key=lambda t: (t.outcome.values, t.number))
+
+
+def spread(found: Sequence[FinishedTrial], count: int) -> list[FinishedTrial]:
+    """At most ``count`` points of a front, evenly along it, both ends first of all."""
+    last = len(found) - 1
+    if count >= len(found):
+        return list(found)
+    if count == 1:
+        return [found[0]]
+    return [found[round(i * last / (count - 1))] for i in range(count)]
+
+
 def reevaluate(
     problem: Judges,
-    tried: Sequence[Tried],
-    candidates: Sequence[Tried],
+    tried: Sequence[FinishedTrial],
+    candidates: Sequence[FinishedTrial],
     seeds: Sequence[int],
     workers: int = 1,
 ) -> Reevaluation:

@@ -5,25 +5,27 @@ module imports Optuna.
 """
 
 import math
+import os
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmark.tuning import storage as storages
-from benchmark.tuning.owners import OWNER, is_dead
-from benchmark.tuning.trial import KNOWN
+from benchmark.tuning.trial import KNOWN, OWNER
 
 SURPLUS = "surplus"
 """User attribute of a trial: somebody else had the last one, or this very setting, already."""
 
 
 @dataclass
-class Stopped:
+class StoppedTrials:
     """The stopped trials of a study.
 
     Attributes:
@@ -79,3 +81,34 @@ def before(trial: FrozenTrial) -> int | None:
     """The number of the stopped trial that this one repeats."""
     history = trial.system_attrs.get("retry_history")
     return history[-1] if history else None
+
+
+def owner() -> str:
+    """This process, on this machine or in this container: ``machine pid start``."""
+    return f"{_machine()} {os.getpid()} {_start(os.getpid())}"
+
+
+def is_dead(named: str) -> bool:
+    """Whether a process of this machine has ended; False where that cannot be known."""
+    machine, _, rest = named.partition(" ")
+    pid, _, start = rest.partition(" ")
+    return machine == _machine() and start != "None" and str(_start(int(pid))) != start
+
+
+def _machine() -> str:
+    try:
+        # Machines of one image share a name, and containers share a machine.
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot += os.readlink("/proc/self/ns/pid")
+    except OSError:
+        boot = ""
+    return socket.gethostname().replace(" ", "") + boot
+
+
+def _start(pid: int) -> int | None:
+    """When it was started, in ticks; None where there is none, or that cannot be known."""
+    try:
+        state, *values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(values[18])

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from benchmark.tuning.journal import Journal, is_journal
-from benchmark.tuning.owners import OWNER
+from benchmark.tuning.trial import OWNER
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import database_file, file_fault, shown, sqlite_fault
 

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.run.runner import StoppedError
 from benchmark.tuning import trial as stored
-from benchmark.tuning.differences import difference
-from benchmark.tuning.owners import OWNER, owner
-from benchmark.tuning.problem import Problem, Tried
-from benchmark.tuning.trial import DESCRIPTION, KNOWN, OVERRIDES, STEPS
+from benchmark.tuning.problem import FinishedTrial, Problem
+from benchmark.tuning.trial import DESCRIPTION, KNOWN, OVERRIDES, OWNER, STEPS, difference
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import shown
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from benchmark.results.trials import Trials
-    from benchmark.tuning.stopped import Stopped
+    from benchmark.tuning.stopped import StoppedTrials
     from benchmark.tuning.storage import Storage
 
 SAMPLERS = ("tpe", "random")
@@ -68,7 +66,7 @@ class Study:
     earlier: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
     _storage: "Storage" = field(init=False, repr=False)
     _study: "optuna.Study" = field(init=False, repr=False)
-    _stopped: "Stopped" = field(init=False, repr=False)
+    _stopped: "StoppedTrials" = field(init=False, repr=False)
 
     def open(self) -> dict[str, Any]:
         """Make the study or find it again.
@@ -84,7 +82,7 @@ class Study:
 
         from benchmark.tuning.pruning import MAKERS
         from benchmark.tuning.sampling import Seeded
-        from benchmark.tuning.stopped import Stopped
+        from benchmark.tuning.stopped import StoppedTrials
         from benchmark.tuning.storage import connect, faults, quiet
         from benchmark.tuning.warm_start import points
 
@@ -100,7 +98,7 @@ class Study:
                 pruner=MAKERS[self.pruner](self.problem.steps),
                 load_if_exists=True,
             )
-            self._stopped = Stopped(self._study, self._storage)
+            self._stopped = StoppedTrials(self._study, self._storage)
             # In this order: another process that makes it now describes it before its trials.
             untouched = not self._study.get_trials(deepcopy=False)
             found = self._study.user_attrs.get(DESCRIPTION)
@@ -123,8 +121,8 @@ class Study:
         return described
 
     def run(
-        self, trials: int, tell: Callable[[Tried], None], until: float = math.inf
-    ) -> list[Tried]:
+        self, trials: int, tell: Callable[[FinishedTrial], None], until: float = math.inf
+    ) -> list[FinishedTrial]:
         """Go on until ``trials`` are finished in total, by whatever process.
 
         Args:
@@ -168,11 +166,11 @@ class Study:
         """As Optuna has it, once it is open."""
         return self._study
 
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[FinishedTrial]:
         """The complete trials, by number."""
         return stored.complete(self.finished())
 
-    def finished(self) -> list[Tried]:
+    def finished(self) -> list[FinishedTrial]:
         """The complete trials and the pruned ones, by number.
 
         Raises:
@@ -186,11 +184,11 @@ class Study:
     def _in(self, *states: Any) -> "list[FrozenTrial]":
         return self._study.get_trials(deepcopy=False, states=states or None)
 
-    def _one(self, trials: int, tell: Callable[[Tried], None]) -> None:
+    def _one(self, trials: int, tell: Callable[[FinishedTrial], None]) -> None:
         """One trial; whatever stops it, its parameters are tried again."""
         from optuna.exceptions import TrialPruned
 
-        from benchmark.tuning.stopped import SURPLUS
+        from benchmark.tuning.stopped import SURPLUS, owner
 
         def objective(trial: "optuna.Trial") -> tuple[float, ...]:
             trial.set_user_attr(OWNER, owner())

@@ -3,12 +3,11 @@
 Importing this module imports no Optuna.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from benchmark.results.trials import Trial
-from benchmark.tuning.owners import OWNER
-from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.problem import Evaluation, FinishedTrial
 
 if TYPE_CHECKING:
     import optuna
@@ -16,11 +15,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "description"
 """User attribute of a study: all that makes it this one."""
-OVERRIDES, KNOWN, STEPS = "overrides", "known", "steps"
-"""User attributes of a trial: what it ran, which known setting it was, how many steps it took."""
+OVERRIDES, KNOWN, STEPS, OWNER = "overrides", "known", "steps", "owner"
+"""User attributes of a trial: what it ran, which known setting it was, how many steps it took, and
+which process runs it."""
 
 
-def finished(study: "optuna.Study") -> list[Tried]:
+def finished(study: "optuna.Study") -> list[FinishedTrial]:
     """The complete trials and the pruned ones, by number."""
     from optuna.trial import TrialState
 
@@ -28,20 +28,20 @@ def finished(study: "optuna.Study") -> list[Tried]:
     return [tried(trial) for trial in study.get_trials(deepcopy=False, states=states)]
 
 
-def complete(trials: Sequence[Tried]) -> list[Tried]:
+def complete(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
     """Those that are not pruned."""
     return [trial for trial in trials if not trial.pruned]
 
 
-def tried(trial: "FrozenTrial") -> Tried:
+def tried(trial: "FrozenTrial") -> FinishedTrial:
     """A finished trial."""
     from optuna.trial import TrialState
 
     ours = (OVERRIDES, KNOWN, OWNER, STEPS)
     # Not every database gives them back in the order in which they were told.
     facts = {k: v for k, v in sorted(trial.user_attrs.items()) if k not in ours}
-    outcome = Outcome(tuple(trial.values or ()), dict(sorted(trial.constraints.items())), facts)
-    return Tried(
+    outcome = Evaluation(tuple(trial.values or ()), dict(sorted(trial.constraints.items())), facts)
+    return FinishedTrial(
         number=trial.number,
         overrides=tuple(trial.user_attrs[OVERRIDES]),
         outcome=outcome,
@@ -66,3 +66,20 @@ def of(study: "optuna.Study") -> list[Trial]:
         for trial in study.get_trials(deepcopy=False)
         if trial.state.is_finished() and OVERRIDES in trial.user_attrs
     ]
+
+
+def difference(found: Any, wanted: Any) -> str:
+    """The first value that two descriptions have not in common."""
+    if not isinstance(found, dict):
+        return "it was not made by this program"
+    there, here = dict(_flat(found)), dict(_flat(wanted))
+    key = next(k for k in [*here, *there] if there.get(k, _flat) != here.get(k, _flat))
+    return f"{key} is {there.get(key, 'nothing')} there and {here.get(key, 'nothing')} here"
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield prefix + key, item

@@ -9,9 +9,8 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 
-from benchmark.tuning.pareto import front, spread
-from benchmark.tuning.problem import Direction, Problem, Tried
-from benchmark.tuning.reevaluation import best
+from benchmark.tuning.problem import Direction, FinishedTrial, Problem
+from benchmark.tuning.reevaluation import best, front, spread
 from benchmark.tuning.storage import Storage
 from benchmark.tuning.trial import DESCRIPTION, complete, finished
 from benchmark.utils.errors import UserError, unknown
@@ -60,7 +59,7 @@ def points(
     return found
 
 
-def _best(study: optuna.Study, tried: Sequence[Tried]) -> list[Tried]:
+def _best(study: optuna.Study, tried: Sequence[FinishedTrial]) -> list[FinishedTrial]:
     directions: list[Direction] = [
         "maximize" if direction == StudyDirection.MAXIMIZE else "minimize"
         for direction in study.directions

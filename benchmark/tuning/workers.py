@@ -15,7 +15,7 @@ from typing import Any
 from benchmark.run.events import Event
 from benchmark.run.executors.local import ending, spawn
 from benchmark.run.suite import Watch
-from benchmark.tuning.problem import Problem, Tried
+from benchmark.tuning.problem import FinishedTrial, Problem
 from benchmark.tuning.study import POLL_SECONDS, Study
 from benchmark.utils.errors import UserError
 
@@ -60,10 +60,10 @@ def run(
     make: Make,
     workers: int,
     trials: int,
-    tell: Callable[[Tried], None],
+    tell: Callable[[FinishedTrial], None],
     watch: Watch,
     until: float = math.inf,
-) -> list[Tried]:
+) -> list[FinishedTrial]:
     """Have worker processes go on with a study until enough trials are finished.
 
     A worker that dies is replaced, and its trial is tried again with the same parameters. The

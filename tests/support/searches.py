@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.run.record import Record
-from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.problem import Evaluation, FinishedTrial
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
-from benchmark.tuning.reports.report import Report
+from benchmark.tuning.reports.report import AttackReport
 
 FRESH = (1000, 1001, 1002)
 ATTACKS = ("none", "boosted", "norm_bounded")
@@ -52,15 +52,15 @@ def search(
         **description,
     }
     overrides = ("attack=norm_bounded", "attack.rounds=9", "attack.norm_bound=1.5")
-    outcome = Outcome((0.9,), {}, {})
-    tried = [Tried(n, overrides, outcome, None, pruned=n < pruned) for n in range(trials)]
+    outcome = Evaluation((0.9,), {}, {})
+    tried = [FinishedTrial(n, overrides, outcome, None, pruned=n < pruned) for n in range(trials)]
     again = Reevaluation(
         list(FRESH),
         [_judged(("attack=boosted",), None, fixed)],
         [_judged(overrides, 7, found)],
     )
     defense = record.config["defense"]["name"]
-    report = Report(name, "sqlite:///t.db", (f"defense={defense}",), told, tried, again)
+    report = AttackReport(name, "sqlite:///t.db", (f"defense={defense}",), told, tried, again)
     return report.write(results / f"tuning-{name}")[0]
 
 

@@ -12,7 +12,7 @@ import yaml
 from optuna.trial import TrialState
 
 from benchmark.config.search_space import Choices, Range, Space
-from benchmark.tuning.problem import Direction, Outcome, Report, Tried
+from benchmark.tuning.problem import Direction, Evaluation, FinishedTrial, OnStep
 from benchmark.tuning.stopped import SURPLUS
 from benchmark.tuning.storage import connect
 from benchmark.tuning.study import Study
@@ -31,6 +31,9 @@ KNOWN = {
 
 
 def nothing(number: int) -> None: ...
+
+
+def unreported(step: int, value: float) -> None: ...
 
 
 @dataclass
@@ -60,14 +63,14 @@ class Toy:
 
     def prepare(self, workers: int) -> None: ...
 
-    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         self.asked.append(tuple(chosen))
         self.before(len(self.asked))
         x = float(chosen[1].partition("=")[2])
         for step in range(self.steps):
             self.reached[tuple(chosen)] = step
             report(step, x)
-        return Outcome((x,), {"bound": x - self.bound}, {"x": x} | self.facts)
+        return Evaluation((x,), {"bound": x - self.bound}, {"x": x} | self.facts)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Place:
         made.open()
         return made
 
-    def run(self, trials: int, problem: Toy | None = None, **other: Any) -> list[Tried]:
+    def run(self, trials: int, problem: Toy | None = None, **other: Any) -> list[FinishedTrial]:
         return self.study(problem, **other).run(trials, lambda trial: None)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:

@@ -18,11 +18,11 @@ from benchmark.run.runner import StoppedError
 from benchmark.tuning import federations
 from benchmark.tuning.attacker import Attacker
 from benchmark.tuning.federations import UNATTACKED, Federations, Score
-from benchmark.tuning.problem import unreported
 from benchmark.tuning.reevaluation import reevaluate
 from benchmark.tuning.rounds import OnRound
 from benchmark.utils.errors import UserError
 from tests.support.running import TINY, files
+from tests.support.tuning_toy import unreported
 
 HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1")
 

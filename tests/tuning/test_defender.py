@@ -11,14 +11,14 @@ import pytest
 from benchmark.config.compose import available
 from benchmark.run.cell import Cell
 from benchmark.run.record import Record
+from benchmark.tuning.attacker import fixed_attacks, read_attack
 from benchmark.tuning.defender import Defender
 from benchmark.tuning.federations import UNATTACKED, UNDEFENDED
-from benchmark.tuning.game import Strategy
-from benchmark.tuning.opponents import fixed_attacks, read_attack
-from benchmark.tuning.pareto import front, spread, undominated
-from benchmark.tuning.problem import Outcome, Tried, unreported
+from benchmark.tuning.problem import Evaluation, FinishedTrial, Strategy
+from benchmark.tuning.reevaluation import front, spread, undominated
 from benchmark.utils.errors import UserError
 from tests.support.running import TINY
+from tests.support.tuning_toy import unreported
 
 ATTACKS: list[Strategy] = [
     ("attack=norm_bounded", "attack.norm_bound=0.05"),
@@ -137,8 +137,10 @@ def test_what_the_study_chooses_is_not_given(override: str, words: list[str]) ->
         assert word in str(caught.value)
 
 
-def tried(number: int, values: tuple[float, ...], name: str, missed: float = 0.0) -> Tried:
-    return Tried(number, (f"defense={name}",), Outcome(values, {"diverged": missed}, {}), None)
+def tried(number: int, values: tuple[float, ...], name: str, missed: float = 0.0) -> FinishedTrial:
+    return FinishedTrial(
+        number, (f"defense={name}",), Evaluation(values, {"diverged": missed}, {}), None
+    )
 
 
 def test_a_front_is_what_nothing_dominates() -> None:

@@ -5,21 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.results.statistics import Estimate
-from benchmark.tuning.game import Response
-from benchmark.tuning.problem import Outcome, Tried
-from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
+from benchmark.tuning.problem import Evaluation, FinishedTrial
+from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret, Response
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best
 from benchmark.tuning.reports.defense_report import DefenseReport
 from benchmark.tuning.reports.race_report import RaceReport
-from benchmark.tuning.reports.report import UNTRIED, Report
+from benchmark.tuning.reports.report import UNTRIED, AttackReport
 
 SEEDS = (1000, 1001, 1002)
 FREE, DEAR = [0.0, 0.01, -0.01], [0.1, 0.04, 0.02]
 
 
-def tried(number: int, value: float, main: float | None = None) -> Tried:
+def tried(number: int, value: float, main: float | None = None) -> FinishedTrial:
     values = (value,) if main is None else (value, main)
-    return Tried(number, (f"defense=d{number}",), Outcome(values, {"main": 0.0}, {}), None)
+    return FinishedTrial(
+        number, (f"defense=d{number}",), Evaluation(values, {"main": 0.0}, {}), None
+    )
 
 
 def again(name: str, backdoor: list[float], cost: list[float], trial: int | None) -> Reevaluated:
@@ -163,5 +164,5 @@ def test_a_study_without_a_trial_says_nothing_of_the_defenses() -> None:
     made = report([], [again("mean", [0.9, 0.9, 0.9], FREE, None)])
     assert made.verdict().startswith("No defense was found")
     assert replace(made, tried=[]).verdict() == UNTRIED
-    assert Report.verdict(replace(made, tried=[])) == UNTRIED
-    assert Report.verdict(made).startswith("No trial kept main accuracy")
+    assert AttackReport.verdict(replace(made, tried=[])) == UNTRIED
+    assert AttackReport.verdict(made).startswith("No trial kept main accuracy")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmark.results.statistics import Estimate
-from benchmark.tuning.game import Response, Search, Strategy
-from benchmark.tuning.race import Move, Race, exploit, race
+from benchmark.tuning.problem import Strategy
+from benchmark.tuning.race import Move, Race, Response, ResponseSearch, exploit, race
 
 SEEDS = (1000, 1001, 1002)
 
@@ -19,7 +19,7 @@ class Matrix:
     payoffs: list[list[float]]
     noise: dict[int, float] = field(default_factory=lambda: dict.fromkeys(SEEDS, 0.0))
     noisy: Strategy = ()
-    searches: list[tuple[Search, object]] = field(default_factory=list)
+    searches: list[tuple[ResponseSearch, object]] = field(default_factory=list)
 
     @property
     def attacks(self) -> list[Strategy]:
@@ -32,12 +32,12 @@ class Matrix:
     def value(self, attack: Strategy, defense: Strategy) -> float:
         return self.payoffs[int(attack[0][1:])][int(defense[0][1:])]
 
-    def best_attack(self, defense: Strategy, search: Search) -> Response:
+    def best_attack(self, defense: Strategy, search: ResponseSearch) -> Response:
         self.searches.append((search, defense))
         best = max(self.attacks, key=lambda attack: self.value(attack, defense))
         return Response(best, self.value(best, defense))
 
-    def best_defense(self, attacks: tuple[Strategy, ...], search: Search) -> Response:
+    def best_defense(self, attacks: tuple[Strategy, ...], search: ResponseSearch) -> Response:
         self.searches.append((search, attacks))
 
         def worst(defense: Strategy) -> float:
@@ -130,7 +130,7 @@ def test_the_set_of_attacks_grows_and_finds_are_known_to_the_next_search() -> No
     run(game, fixed=("a4", "a4", "a5"))
     named = {search.name: (search, against) for search, against in game.searches}
     assert list(named) == ["1-attack", "2-defense", "3-attack", "4-defense", "5-attack"]
-    assert named["1-attack"] == (Search("1-attack", (("a4",), ("a5",))), ("d0",))
+    assert named["1-attack"] == (ResponseSearch("1-attack", (("a4",), ("a5",))), ("d0",))
     assert named["2-defense"][1] == (("a4",), ("a5",), ("a6",))
     assert named["3-attack"][0].known == (("a4",), ("a5",), ("a6",))
     assert named["4-defense"][1] == (("a4",), ("a5",), ("a6",), ("a0",))
@@ -138,8 +138,8 @@ def test_the_set_of_attacks_grows_and_finds_are_known_to_the_next_search() -> No
     game.searches.clear()
     exploit(game, run(game, 1).final, 1)
     assert [(s, against) for s, against in game.searches if s.fresh] == [
-        (Search("1-fresh-attack", (), True), ("d0",)),
-        (Search("1-fresh-defense", (), True), (("a6",),)),
+        (ResponseSearch("1-fresh-attack", (), True), ("d0",)),
+        (ResponseSearch("1-fresh-defense", (), True), (("a6",),)),
     ]
 
 
@@ -161,10 +161,10 @@ def test_a_gain_within_the_noise_is_none() -> None:
 
 def test_who_finds_nothing_gains_nothing() -> None:
     class Barren(Matrix):
-        def best_attack(self, defense: Strategy, search: Search) -> Response:
+        def best_attack(self, defense: Strategy, search: ResponseSearch) -> Response:
             return Response(None, None)
 
-        def best_defense(self, attacks: tuple[Strategy, ...], search: Search) -> Response:
+        def best_defense(self, attacks: tuple[Strategy, ...], search: ResponseSearch) -> Response:
             return Response(None, None)
 
     game = Barren(SADDLE)

@@ -6,14 +6,20 @@ from dataclasses import replace
 import pytest
 
 from benchmark.results.statistics import Estimate
-from benchmark.tuning.problem import Outcome, Tried
+from benchmark.tuning.problem import Evaluation, FinishedTrial
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best
-from benchmark.tuning.reports.report import Report
+from benchmark.tuning.reports.report import AttackReport
 
 
-def tried(number: int, value: float, cost: float, name: str, known: str | None = None) -> Tried:
-    return Tried(
-        number, (f"attack={name}",), Outcome((value,), {"main_accuracy": cost}, {}), known, steps=10
+def tried(
+    number: int, value: float, cost: float, name: str, known: str | None = None
+) -> FinishedTrial:
+    return FinishedTrial(
+        number,
+        (f"attack={name}",),
+        Evaluation((value,), {"main_accuracy": cost}, {}),
+        known,
+        steps=10,
     )
 
 
@@ -68,13 +74,13 @@ def test_the_winner_is_found_on_the_tuning_seeds_and_the_fixed_on_the_fresh() ->
     )
 
 
-def report(candidates: list[Reevaluated], fixed: list[Reevaluated]) -> Report:
+def report(candidates: list[Reevaluated], fixed: list[Reevaluated]) -> AttackReport:
     trials = [tried(n, 0.1 * n, 0.0, f"a{n}") for n in range(5)]
     trials[0] = replace(trials[0], pruned=True, steps=7)
     configuration = {"federation": {"rounds": 5}}
     described = {"sampler": "tpe", "seeds": [0, 1], "configuration": configuration}
     result = Reevaluation([1000, 1001, 1002], fixed, candidates)
-    return Report(
+    return AttackReport(
         "s", "sqlite:///t.db", ("defense=mean", "data.path=a b"), described, trials, result
     )
 

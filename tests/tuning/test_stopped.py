@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 
 from benchmark.run.executors.local import spawn
 from benchmark.tuning import storage, study
-from benchmark.tuning.owners import OWNER, is_dead, owner
-from benchmark.tuning.problem import Tried
+from benchmark.tuning.problem import FinishedTrial
+from benchmark.tuning.stopped import is_dead, owner
 from benchmark.tuning.study import Study
+from benchmark.tuning.trial import OWNER
 from benchmark.utils.errors import UserError
 from tests.support.tuning_toy import SPACE, Place, Toy, place_in
 
@@ -35,7 +36,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "POLL_SECONDS", 0.05)
 
 
-def fields(trials: Sequence[Tried]) -> list[tuple[str, ...]]:
+def fields(trials: Sequence[FinishedTrial]) -> list[tuple[str, ...]]:
     return [trial.overrides for trial in trials]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.config.search_space import Choices, Range, Searched, Space
 from benchmark.tuning import study
-from benchmark.tuning.problem import Outcome, Report, Tried
+from benchmark.tuning.problem import Evaluation, FinishedTrial, OnStep
 from benchmark.tuning.pruning import STARTUP_TRIALS
 from tests.support.tuning_toy import Place, Toy, place_in
 
@@ -19,7 +19,7 @@ def place(tmp_path: Path) -> Place:
     return place_in(tmp_path, "journal")
 
 
-def fields(trials: Sequence[Tried]) -> list[tuple[str, ...]]:
+def fields(trials: Sequence[FinishedTrial]) -> list[tuple[str, ...]]:
     return [trial.overrides for trial in trials]
 
 
@@ -33,7 +33,7 @@ def test_known_settings_come_first_then_the_samplers(place: Place) -> None:
     assert len(set(problem.asked)) == 5
     for trial in tried:
         x = trial.value
-        assert trial.outcome == Outcome((x,), {"bound": x - 4}, {"x": x})
+        assert trial.outcome == Evaluation((x,), {"bound": x - 4}, {"x": x})
         assert trial.feasible == (x <= 4)
 
 
@@ -42,7 +42,7 @@ def test_the_number_is_of_finished_trials_in_total(place: Place) -> None:
     problem = Toy()
     assert len(place.run(3, problem)) == 3
     assert problem.asked == []
-    told: list[Tried] = []
+    told: list[FinishedTrial] = []
     five = place.study(problem).run(5, told.append)
     assert [trial.number for trial in five] == [0, 1, 2, 3, 4]
     assert told == five[3:]
@@ -81,7 +81,7 @@ def test_no_setting_is_tried_twice_while_others_are_left(
 def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -> None:
     tpe, random = (place.run(40, name=s, sampler=s)[20:] for s in study.SAMPLERS)
 
-    def good(trials: Sequence[Tried]) -> int:
+    def good(trials: Sequence[FinishedTrial]) -> int:
         return sum(trial.feasible and trial.value > 2 for trial in trials)
 
     assert good(tpe) > 2 * good(random)
@@ -93,7 +93,7 @@ def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -
     [p if p == "median" else pytest.param(p, marks=pytest.mark.slow) for p in study.PRUNERS],
 )
 def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: str) -> None:
-    problem, told = Toy(steps=8), list[Tried]()
+    problem, told = Toy(steps=8), list[FinishedTrial]()
     opened = place.study(problem, pruner=pruner, sampler="random")
     tried = opened.run(24, told.append)
     pruned = [trial for trial in opened.finished() if trial.pruned]
@@ -118,9 +118,9 @@ def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: 
 def test_a_front_is_never_pruned(place: Place) -> None:
     @dataclass
     class Both(Toy):
-        def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
+        def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
             x = super().evaluate(chosen, report).values[0]
-            return Outcome((x, -x), {}, {})
+            return Evaluation((x, -x), {}, {})
 
     problem = Both(directions=("maximize", "minimize"))
     tried = place.study(problem, pruner="median", sampler="random").run(15, lambda trial: None)

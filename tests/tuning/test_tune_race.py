@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.cli.parser import main
 from benchmark.cli.session import Progress
-from benchmark.tuning.problem import Tried
+from benchmark.tuning.problem import FinishedTrial
 from tests.support.running import TINY, call, files
 
 COMMAND = (
@@ -88,7 +88,7 @@ def test_a_race_that_is_stopped_goes_on(
     told: list[int] = []
 
     class Stopping(Progress):
-        def __call__(self, trial: Tried) -> None:
+        def __call__(self, trial: FinishedTrial) -> None:
             super().__call__(trial)
             told.append(trial.number)
             if len(told) == 3:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.config.search_space import Range, Space
-from benchmark.tuning.problem import Outcome, Report, Tried
+from benchmark.tuning.problem import Evaluation, FinishedTrial, OnStep
 from benchmark.utils.errors import UserError
 from tests.support.tuning_toy import KNOWN, SPACE, Place, Toy, place_in
 
@@ -16,7 +16,7 @@ def place(tmp_path: Path) -> Place:
     return place_in(tmp_path, "journal")
 
 
-def best(place: Place) -> list[Tried]:
+def best(place: Place) -> list[FinishedTrial]:
     tried = place.run(20, name="earlier")
     return sorted((t for t in tried if t.feasible), key=lambda t: -t.value)[:5]
 
@@ -46,9 +46,9 @@ def test_what_lies_outside_of_the_space_is_left_out(place: Place) -> None:
 
 
 class Both(Toy):
-    def evaluate(self, chosen: Sequence[str], report: Report) -> Outcome:
+    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         x = super().evaluate(chosen, report).values[0]
-        return Outcome((x, -(x**2)), {}, {})
+        return Evaluation((x, -(x**2)), {}, {})
 
 
 def test_of_a_front_its_spread(place: Place) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.run.suite import Watch
 from benchmark.tuning import workers
-from benchmark.tuning.problem import Problem, Tried
+from benchmark.tuning.problem import FinishedTrial, Problem
 from benchmark.tuning.study import Study
 from benchmark.utils.errors import UserError
 from tests.support.tuning_toy import Place, Toy, place_in
@@ -56,8 +56,8 @@ def stillborn(folder: Path, watch: Watch) -> Problem:
 
 
 def run(  # type: ignore[no-untyped-def]
-    place: Place, study: Study, trials: int, told: list[Tried], make=toy, count=2
-) -> list[Tried]:
+    place: Place, study: Study, trials: int, told: list[FinishedTrial], make=toy, count=2
+) -> list[FinishedTrial]:
     made = partial(make, place.folder)
     return workers.run(study, made, count, trials, told.append, lambda event: None)
 
@@ -65,7 +65,7 @@ def run(  # type: ignore[no-untyped-def]
 @pytest.mark.slow  # processes that import torch
 def test_a_worker_that_dies_is_replaced_and_its_trial_tried_again(place: Place) -> None:
     (place.folder / "deadly").touch()
-    told = list[Tried]()
+    told = list[FinishedTrial]()
     tried = run(place, place.study(), 5, told)
     place.is_sound(5)
     assert [t.number for t in tried] == sorted(t.number for t in told)

@@ -7,16 +7,15 @@ from typing import Any
 
 from benchmark.results.gates import GATE
 from benchmark.results.statistics import estimate, mean
-from benchmark.tuning.pareto import front, undominated
-from benchmark.tuning.problem import Tried
-from benchmark.tuning.reevaluation import Reevaluated
+from benchmark.tuning.problem import FinishedTrial
+from benchmark.tuning.reevaluation import Reevaluated, front, undominated
 from benchmark.tuning.reports.drawing import PARETO, save_front
-from benchmark.tuning.reports.report import UNTRIED, Report, percent
+from benchmark.tuning.reports.report import UNTRIED, AttackReport, percent
 from benchmark.utils.files import atomic_file
 
 
 @dataclass(frozen=True)
-class DefenseReport(Report):
+class DefenseReport(AttackReport):
     """A result of a study of defenses; the candidates of a Pareto study are points of its front."""
 
     @property
@@ -25,7 +24,7 @@ class DefenseReport(Report):
         return len(self.description["directions"]) > 1
 
     @property
-    def front(self) -> list[Tried]:
+    def front(self) -> list[FinishedTrial]:
         """The undominated trials."""
         return front(self.tried, self.description["directions"])
 

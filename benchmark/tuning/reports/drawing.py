@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmark.report.theme import MUTED, SERIES, percent_axis, png, style
 from benchmark.results.statistics import estimate
-from benchmark.tuning.problem import Tried
+from benchmark.tuning.problem import FinishedTrial
 from benchmark.tuning.race import Pair, Race
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
 
@@ -19,7 +19,7 @@ ATTACK, DEFENSE = SERIES[0], SERIES[1]
 
 
 def save_front(
-    tried: Sequence[Tried], front: Sequence[Tried], again: Reevaluation, path: Path
+    tried: Sequence[FinishedTrial], front: Sequence[FinishedTrial], again: Reevaluation, path: Path
 ) -> None:
     """Worst backdoor accuracy against lowest main accuracy: trials, their front, fresh seeds.
 
@@ -39,7 +39,7 @@ def save_front(
         png(figure, path)
 
 
-def _trials(axes: Axes, tried: Sequence[Tried], front: Sequence[Tried]) -> None:
+def _trials(axes: Axes, tried: Sequence[FinishedTrial], front: Sequence[FinishedTrial]) -> None:
     points = [t.outcome.values for t in tried if t.feasible]
     axes.plot(*_columns(points), "o", color=MUTED, alpha=0.5, markersize=4, label="trial")
     found = [t.outcome.values for t in front]

@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import Estimate, estimate
 from benchmark.tuning.federations import MEASURED_ON
-from benchmark.tuning.problem import Tried
+from benchmark.tuning.problem import FinishedTrial
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
 from benchmark.utils.files import atomic_file, write_json
 
@@ -19,7 +19,7 @@ UNTRIED = "No trial was finished, so nothing was searched and nothing is known."
 
 
 @dataclass(frozen=True)
-class Report:
+class AttackReport:
     """A study's result.
 
     Attributes:
@@ -35,7 +35,7 @@ class Report:
     storage: str
     overrides: tuple[str, ...]
     description: dict[str, Any]
-    tried: Sequence[Tried]
+    tried: Sequence[FinishedTrial]
     reevaluation: Reevaluation
 
     @property

@@ -1,4 +1,4 @@
-"""The defender's problem in a race: the same payoff that the attacker wants."""
+"""The race's game on federations: who is noticed gets nothing; both sides want one number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.tuning.answer import Answer
+from benchmark.results.gates import TOLERANCE
+from benchmark.results.statistics import mean
+from benchmark.tuning.attacker import Attacker
 from benchmark.tuning.defender import Defender
-from benchmark.tuning.federated_game import FederatedGame
+from benchmark.tuning.federated_game import Answer, FederatedGame
 from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, Score
-from benchmark.tuning.game import Strategy
-from benchmark.tuning.problem import unreported
+from benchmark.tuning.problem import Evaluation, FinishedTrial, Strategy
+from benchmark.tuning.race import Response, ResponseSearch
 from tests.support.running import TINY
+from tests.support.tuning_toy import unreported
 
 LOUD: Strategy = ("attack=boosted",)
 QUIET: Strategy = ("attack=norm_bounded", "attack.norm_bound=0.05")
@@ -104,3 +107,38 @@ def test_it_is_what_the_game_pays(workplace: Path) -> None:
     assert judged.backdoor == max(payoffs, key=lambda payoff: sum(payoff.values()))
     assert judged.against == QUIET
     assert problem.describe()["problem"] == "answer"
+
+
+LOUDER: Strategy = ("attack=boosted", "attack.epochs=2")
+QUIETER: Strategy = ("attack=norm_bounded", "attack.norm_bound=0.03", "attack.rounds=1")
+
+
+def test_who_is_noticed_gets_nothing_and_is_no_answer(workplace: Path) -> None:
+    asked: list[tuple[ResponseSearch, Attacker | Answer]] = []
+
+    def run(search: ResponseSearch, problem: Attacker | Answer) -> Sequence[FinishedTrial]:
+        asked.append((search, problem))
+        settings = [(LOUDER, 0.9, 0.0), (QUIETER, 0.3, 0.0), (("attack=boosted",), 0.99, 0.1)]
+        return [
+            FinishedTrial(n, setting, Evaluation((value,), {"main_accuracy": missed}, {}), None)
+            for n, (setting, value, missed) in enumerate(settings)
+        ]
+
+    overrides = (*TINY, "federation.clients_per_round=10")
+    federations = Federations(overrides, Path("results"), lambda event: None)
+    game = FederatedGame(federations, (5, 6), (0, 1), 2, run)
+    loud, quiet = (game.attacker(DEFENSE).judge(attack, (0, 1)) for attack in (LOUDER, QUIETER))
+    assert mean(loud.cost) > TOLERANCE >= mean(quiet.cost)
+    assert mean(loud.backdoor) > 0
+    assert game.payoff(LOUDER, DEFENSE) == {0: 0.0, 1: 0.0}
+    assert game.payoff(QUIETER, DEFENSE) == quiet.backdoor
+    assert game.cost(LOUDER, DEFENSE) == loud.cost
+
+    search = ResponseSearch("1-attack", known=(QUIETER,))
+    assert game.best_attack(DEFENSE, search) == Response(QUIETER, 0.3)
+    assert replace(game, best=1).best_attack(DEFENSE, search) == Response(None, None)
+    (told, problem), *_ = asked
+    assert told == search
+    assert problem.federations.overrides == (*overrides, *DEFENSE)
+    assert (problem.seeds, problem.earlier) == ((5, 6), (QUIETER,))
+    assert "earlier 1" not in problem.known()
