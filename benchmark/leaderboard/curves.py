@@ -101,7 +101,7 @@ def _over_seeds(cell: Cell, metric: str, records: dict[str, Record]) -> dict[int
     for run in cell.runs:
         curve = records[run.cell].curves.get(metric)
         if curve is not None:
-            for at, value in zip(curve.rounds, curve.values, strict=True):
+            for at, value in curve.points().items():
                 values[at].append(value)
     return dict(sorted(values.items()))
 

@@ -1,12 +1,13 @@
 """A claim about federations, declared in a yaml: what is compared, and what would count."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from benchmark.config.schema import Schema
 from benchmark.results.measures import MEASURES
-from benchmark.run.record import Record
-from benchmark.utils.errors import UserError, unknown
+from benchmark.run.record import Configuration, Record
+from benchmark.utils.errors import unknown
 
 Direction = Literal["higher", "lower", "same"]
 Runs = dict[str, Any]
@@ -64,45 +65,17 @@ class Claim:
         Raises:
             UserError: a part is missing, unknown or not of its type.
         """
-        where = f"claim {name}"
-        known = {f.name: f for f in fields(Claim) if f.name != "name"}
-        for key in raw:
-            if key not in known:
-                raise unknown("key", key, known, where)
-        for key, part in known.items():
-            needed = part.default is MISSING and part.default_factory is MISSING
-            if key not in raw and needed:
-                raise UserError(f"{where}: {key} is missing")
-            if key in raw and not isinstance(raw[key], _KINDS[key]):
-                raise UserError(f"{where}: {key} must be {_WORDS[key]}, got {raw[key]!r}")
-        claim = Claim(name=name, **raw)
-        if claim.direction not in get_args(Direction):
-            raise unknown("direction", claim.direction, get_args(Direction), where)
-        if claim.margin < 0 or (claim.direction == "same" and claim.margin == 0):
-            raise UserError(f"{where}: margin must be at least 0, and above it for direction same")
-        if len(claim.order) < 2 or not any(isinstance(entry, dict) for entry in claim.order):
-            raise UserError(f"{where}: order must hold two entries or more, and runs among them")
-        for entry in claim.order:
-            if not isinstance(entry, int | float | dict):
-                raise UserError(f"{where}: order must hold runs or numbers, got {entry!r}")
-            if isinstance(entry, dict) and claim.runs(entry)["measure"] not in MEASURES:
-                raise unknown("measure", claim.runs(entry)["measure"], MEASURES, where)
-        return claim
+        return Schema(Claim).check({"name": name, **raw}, f"claim {name}")
 
-
-_KINDS: dict[str, Any] = dict.fromkeys(("text", "source", "suite", "metric", "measure"), str) | {
-    "order": list,
-    "direction": str,
-    "margin": int | float,
-    "given": dict,
-    "pool": bool,
-}
-_WORDS = {
-    key: {str: "text", list: "a list", dict: "a mapping", bool: "true or false"}.get(
-        kind, "a number"
-    )
-    for key, kind in _KINDS.items()
-}
+    def __post_init__(self) -> None:
+        if self.margin < 0 or (self.direction == "same" and self.margin == 0):
+            raise ValueError("margin must be at least 0, and above it for direction same")
+        entries = [self.runs(entry) for entry in self.order if isinstance(entry, dict)]
+        if len(self.order) < 2 or not entries:
+            raise ValueError("order must hold two entries or more, and runs among them")
+        for entry in entries:
+            if entry["measure"] not in MEASURES:
+                raise unknown("measure", str(entry["measure"]), MEASURES, f"claim {self.name}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +88,7 @@ class Failure:
     """
 
     seed: int
-    config: dict[str, Any]
+    config: Configuration
     reason: str
 
     @property

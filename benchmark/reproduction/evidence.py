@@ -3,20 +3,28 @@
 import gzip
 import json
 import statistics
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from benchmark.config.compose import available, read_yaml
+from benchmark.config.schema import VERSION, Check, Schema
 from benchmark.reproduction.claim import Claim, Failure
 from benchmark.reproduction.profile import Values, fill
 from benchmark.reproduction.verdict import Verdict, judge
 from benchmark.run.record import Record
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.files import atomic_file
 
 SCHEMA_VERSION = 1
+
+
+def _own(records: dict[str, Record]) -> None:
+    for name, record in records.items():
+        if record.cell != name:
+            raise ValueError(f"has {record.cell} under the name of {name}")
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,9 @@ class Evidence:
     seeds: list[int]
     descriptions: dict[str, str]
     lines: dict[str, list[Line]]
-    records: dict[str, Record]
+    records: Annotated[dict[str, Record], Check(_own)]
     failures: dict[str, Failure]
+    schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
 
     def runs(self, suite: str) -> Iterator[Record | Failure | None]:
         """The records of a suite, or why there is none; None for each that was not run."""
@@ -115,7 +124,8 @@ class Evidence:
 
     def write(self, path: Path) -> None:
         """Write as compressed JSON: the same bytes for the same evidence."""
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, ensure_ascii=False)
+        # The version goes first, as a reader expects it.
+        text = json.dumps({VERSION: SCHEMA_VERSION, **asdict(self)}, ensure_ascii=False)
         with atomic_file(path) as temporary:
             # Without the time, which a gzip archive has by default.
             temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
@@ -128,29 +138,16 @@ class Evidence:
             UserError: the file is missing or is no evidence.
         """
         try:
-            with gzip.open(path) as stream:
-                raw = json.load(stream)
-            version = raw.pop("schema_version")
-            if version != SCHEMA_VERSION:
-                raise UserError(
-                    f"{path}: evidence of schema version {version}, "
-                    f"this program reads version {SCHEMA_VERSION}"
-                )
-            raw["lines"] = {
-                suite: [Line(**line) for line in lines] for suite, lines in raw["lines"].items()
-            }
-            raw["records"] = {
-                cell: Record.of(record, f"{path}: {cell}")
-                for cell, record in raw["records"].items()
-            }
-            raw["failures"] = {cell: Failure(**why) for cell, why in raw["failures"].items()}
-            return Evidence(**raw)
+            data = gzip.decompress(path.read_bytes())
         except FileNotFoundError:
-            raise UserError(
-                f"{path}: no such file; python -m benchmark reproduce PROFILE makes one"
-            ) from None
-        except (OSError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not the evidence of a reproduction: {error}") from error
+            raise UserError(f"{path}: no such file; {MEND}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: {REFUSAL}: {one_line(error)}; {MEND}") from None
+        return Schema(Evidence, REFUSAL, MEND).parse(data, path)
+
+
+REFUSAL = "not the evidence of a reproduction"
+MEND = "python -m benchmark reproduce PROFILE makes it"
 
 
 def claims(values: Values) -> list[Claim]:

@@ -101,7 +101,7 @@ def _honest_norm(cells: Sequence[Cell], folder: Path) -> float:
         value
         for path in paths
         if path.exists()
-        for value in Record.read(path).curves["honest_norm_median"].values
+        for value in Record.read(path).curves["honest_norm_median"].points().values()
     ]
     if not found:
         raise UserError(f"{folder}: no run without an attack has ended, so norms are not known")

@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchmark.config.compose import available, literal, read_yaml
+from benchmark.config.schema import Schema
 from benchmark.run.suite import Suite
-from benchmark.utils.checks import one_of
-from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.errors import unknown
 
 PAPER_PARAMETERS = 1_199_882
 PAPER_HONEST_NORM = 1.1
@@ -53,16 +53,13 @@ class Profile:
         """
         if name not in available("profile"):
             raise unknown("profile", name, available("profile"))
-        raw = read_yaml("profile", name)
-        keys = {"description", "overrides", "seeds", "norms"}
-        if raw.keys() != keys:
-            wrong = ", ".join(sorted(raw.keys() ^ keys))
-            raise UserError(f"profile {name}: needs {', '.join(sorted(keys))}; differs in {wrong}")
-        try:
-            one_of("norms", Literal["paper", "measured"], raw["norms"])
-        except ValueError as error:
-            raise UserError(f"profile {name}: {error}") from None
-        return Profile(name=name, **raw)
+        return Schema(Profile).check(
+            {"name": name, **read_yaml("profile", name)}, f"profile {name}"
+        )
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds must hold at least one seed")
 
 
 def norm_unit(honest_norm: float) -> float:
@@ -114,8 +111,9 @@ def suites(profile: Profile, known: Values, further: Sequence[str] = ()) -> dict
         raw = read_yaml("reproduction", name)
         if named(raw) <= known.keys():
             filled = fill(raw, known, f"suite {name}")
-            filled["overrides"] = [*profile.overrides, *further, *filled["overrides"]]
-            found[name] = Suite.of({"name": name, "seeds": profile.seeds, **filled})
+            suite = Suite.of({"name": name, "seeds": profile.seeds, **filled})
+            overrides = [*profile.overrides, *further, *suite.overrides]
+            found[name] = replace(suite, overrides=overrides)
     return found
 
 

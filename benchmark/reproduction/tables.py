@@ -42,9 +42,8 @@ def _life(records: list[Record]) -> list[Text]:
 
 
 def _last_attacked(record: Record) -> int:
-    curve = record.curves["num_compromised"]
-    points = zip(curve.rounds, curve.values, strict=True)
-    return max((r for r, n in points if n > 0), default=0)
+    points = record.curves["num_compromised"].points()
+    return max((r for r, n in points.items() if n > 0), default=0)
 
 
 def windowed(records: list[Record]) -> bool:
@@ -56,7 +55,7 @@ def norm_numbers(evidence: Evidence) -> list[Block]:
     """How long honest updates were, in a sentence."""
     records = [r for line in evidence.lines[NORMS] for r in evidence.of(line)]
     medians = estimate(measured(records, "honest_norm_median", "cumulative_mean"))
-    longest = [v for r in records for v in r.curves["honest_norm_max"].values]
+    longest = [v for r in records for v in r.curves["honest_norm_max"].points().values()]
     bound = evidence.values.get(figures.NORM_BOUND)
     if medians is None or not longest:
         return []

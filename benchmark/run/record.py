@@ -1,50 +1,33 @@
 """What is kept of a cell: one JSON file that holds its result and all it takes to repeat it."""
 
-import json
 import shlex
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from benchmark.config.compose import GROUPS
+from benchmark.config.schema import Check, Schema
+from benchmark.run.curve import Curve, Summary
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_json
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A metric over rounds: ``values[i]`` was measured after the server update of ``rounds[i]``.
-
-    Rounds count from 0, as in the paper.
-    """
-
-    rounds: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-
-    def add(self, round: int, value: float) -> None:
-        """Append one measurement."""
-        self.rounds.append(round)
-        self.values.append(value)
+def _chosen(config: dict[str, Any]) -> None:
+    for group in (group for group in GROUPS if group != "tracking"):
+        section = config.get(group)
+        if not (isinstance(section, dict) and isinstance(section.get("name"), str)):
+            raise ValueError(f"must hold {group}, a mapping with the name of what was chosen")
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One metric's curve in a few numbers; None where the run has no such round.
+def _any(values: list[float]) -> None:
+    if not values:
+        raise ValueError("must hold a number for every round")
 
-    Attributes:
-        final: the last value.
-        last_fifth: mean over the last fifth of the rounds.
-        cumulative_mean: mean over all measured rounds (the paper's figures draw it).
-        before_attack: mean over the rounds just before one with a compromised client.
-        after_attack: mean over the rounds with a compromised client, measured after them.
-    """
 
-    final: float | None
-    last_fifth: float | None
-    cumulative_mean: float | None
-    before_attack: float | None
-    after_attack: float | None
+Configuration = Annotated[dict[str, Any], Check(_chosen)]
+"""A resolved configuration; each group holds its ``name`` and its parameters."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +40,8 @@ class Cost:
         device, engine, precision, environment: what it ran on and with.
     """
 
-    round_seconds: list[float]
-    round_peak_memory_mb: list[float]
+    round_seconds: Annotated[list[float], Check(_any)]
+    round_peak_memory_mb: Annotated[list[float], Check(_any)]
     device: str
     engine: str
     precision: str
@@ -83,7 +66,7 @@ class Record:
         cell: readable id, ``attack-defense-s<seed>-<hash>``; also the name of the file.
         overrides: what was chosen on top of ``conf/``; ``python -m benchmark run`` with them
             repeats the cell.
-        config: the resolved configuration; each group holds its ``name`` and its parameters.
+        config: the resolved configuration.
         data: manifest facts of the partitioned data (``name``, ``hash``, ``users``,
             ``user_kind``, ``train_images``, ``test_images``).
         code: ``version`` of the package, ``fingerprint`` of the source files that the cell uses.
@@ -97,7 +80,7 @@ class Record:
 
     cell: str
     overrides: list[str]
-    config: dict[str, Any]
+    config: Configuration
     data: dict[str, Any]
     code: dict[str, str]
     seed: int
@@ -134,33 +117,13 @@ class Record:
             UserError: the file is missing, is no record or has another schema version.
         """
         try:
-            return Record.of(json.loads(path.read_text(encoding="utf-8")), str(path))
+            record = SCHEMA.read(path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such record") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: not a record: {error}; without it its cell runs again"
-            ) from error
+        if record.cell != path.stem:
+            raise UserError(f"{path}: not a record of that name, but of {record.cell}; {MEND}")
+        return record
 
-    @staticmethod
-    def of(raw: dict[str, Any], where: str) -> "Record":
-        """A record from its JSON.
 
-        Raises:
-            UserError: another schema version or other fields; says ``where``.
-            AttributeError, KeyError, TypeError, ValueError: no record at all.
-        """
-        if raw.get("schema_version") != SCHEMA_VERSION:
-            raise UserError(
-                f"{where}: record of schema version {raw.get('schema_version')}, "
-                f"this program reads version {SCHEMA_VERSION}"
-            )
-        known = {f.name for f in fields(Record)}
-        if set(raw) != known:
-            raise UserError(f"{where}: not a record, fields differ: {set(raw) ^ known}")
-        parts = {
-            "curves": {name: Curve(**curve) for name, curve in raw["curves"].items()},
-            "summary": {name: Summary(**s) for name, s in raw["summary"].items()},
-            "cost": Cost(**raw["cost"]),
-        }
-        return Record(**{**raw, **parts})
+MEND = "without it its cell runs again"
+SCHEMA = Schema(Record, "not a record", MEND)

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from benchmark.run.record import Curve, Summary
+from benchmark.run.curve import Curve, Summary
 from benchmark.utils.files import sync
 from benchmark.utils.machine import peak_memory_mb, reset_peak_memory
 
@@ -120,8 +120,8 @@ def summarize(curve: Curve, attacked: Curve, rounds: int) -> Summary:
         attacked: ``num_compromised`` over all rounds.
         rounds: T; the last fifth are the last ⌈T/5⌉.
     """
-    values = dict(zip(curve.rounds, curve.values, strict=True))
-    under_attack = {r for r, n in zip(attacked.rounds, attacked.values, strict=True) if n > 0}
+    values = curve.points()
+    under_attack = {r for r, n in attacked.points().items() if n > 0}
     before = {r - 1 for r in under_attack} - under_attack
     return Summary(
         final=values.get(rounds - 1),

@@ -1,13 +1,13 @@
 """Suites: a grid of cells from a yaml, run on an executor, each finished cell a record."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.config.compose import GROUPS, available, literal, read_yaml
+from benchmark.config.schema import Schema
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished
 from benchmark.run.executors.base import Executor
@@ -39,7 +39,7 @@ class Suite:
     name: str
     description: str
     overrides: list[str]
-    axes: dict[str, list[Any]]
+    axes: dict[str, Any]
     seeds: list[int]
 
     @staticmethod
@@ -65,24 +65,17 @@ class Suite:
         Raises:
             UserError: a part is missing or not of its type.
         """
-        kinds = {"name": str, "description": str, "overrides": list, "axes": dict, "seeds": list}
-        words = {str: "text", list: "a list", dict: "a mapping"}
-        for key, kind in kinds.items():
-            if not isinstance(raw.get(key), kind):
-                raise UserError(
-                    f"suite {raw.get('name')}: {key} must be {words[kind]}, got {raw.get(key)!r}"
-                )
-        for key in raw.keys() - kinds.keys():
-            raise unknown("key", key, kinds, f"suite {raw['name']}")
-        if not raw["seeds"]:
-            raise UserError(f"suite {raw['name']}: seeds must hold at least one seed")
-        for axis, entries in raw["axes"].items():
+        return Schema(Suite).check(raw, f"suite {raw.get('name')}")
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds must hold at least one seed")
+        for axis, entries in self.axes.items():
             if not _is_axis(axis, entries):
-                raise UserError(
-                    f"suite {raw['name']}: axis {axis} must be a list; for a group of names and "
+                raise ValueError(
+                    f"axis {axis} must be a list; for a group of names and "
                     f"{{name: {{parameter: value}}}}, for a key of values; got {entries!r}"
                 )
-        return Suite(**raw)
 
     def points(self) -> Iterator[list[str]]:
         """What the axes choose for every point of the grid."""
@@ -136,6 +129,31 @@ def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
                 yield from ([f"{axis}={name}", *point] for point in itertools.product(*grids))
         else:
             yield [f"{axis}={entry}"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A cell of a suite that was run."""
+
+    cell: str
+    overrides: list[str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A suite that was run.
+
+    Attributes:
+        name, description, overrides, axes, seeds: as :class:`Suite` has them.
+        cells: its own, so that records of earlier code or settings may lie beside theirs.
+    """
+
+    name: str
+    description: str
+    overrides: list[str]
+    axes: dict[str, Any]
+    seeds: list[int]
+    cells: list[Listed]
 
 
 @dataclass(frozen=True)
@@ -204,8 +222,8 @@ def failures(cells: Sequence[Cell], folder: Path) -> dict[str, str]:
 
 def write_manifest(suite: Suite, cells: Sequence[Cell], folder: Path) -> None:
     """Write which cells the suite has."""
-    listed = [{"cell": cell.id, "overrides": cell.overrides} for cell in cells]
-    write_json(folder / MANIFEST, {**asdict(suite), "cells": listed})
+    listed = [Listed(cell.id, list(cell.overrides)) for cell in cells]
+    write_json(folder / MANIFEST, asdict(Manifest(**vars(suite), cells=listed)))
 
 
 def records(folder: Path) -> tuple[list[Record], list[str]]:
@@ -214,20 +232,14 @@ def records(folder: Path) -> tuple[list[Record], list[str]]:
     Raises:
         UserError: the suite has not been run, or a record is not readable.
     """
-    path = folder / MANIFEST
+    path, again = folder / MANIFEST, f"python -m benchmark suite {folder.name}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        listed = [str(entry["cell"]) for entry in content["cells"]]
+        mend = f"write it again with: {again}"
+        listed = [entry.cell for entry in Schema(Manifest, "corrupt", mend).read(path).cells]
     except FileNotFoundError:
         if folder.name not in available("suite"):
             raise unknown("suite", folder.name, available("suite")) from None
-        raise UserError(
-            f"{path}: no results; make them with: python -m benchmark suite {folder.name}"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path}: corrupt; write it again with: python -m benchmark suite {folder.name}"
-        ) from None
+        raise UserError(f"{path}: no results; make them with: {again}") from None
     found, missing = [], []
     for cell in listed:
         record = folder / "records" / f"{cell}.json"

@@ -37,7 +37,7 @@ class Told:
         """Those before ``until`` that were not told of yet, from the curves of all metrics."""
         metrics = defaultdict[int, dict[str, float]](dict)
         for name, curve in curves.items():
-            for round, value in zip(curve.rounds, curve.values, strict=True):
+            for round, value in curve.points().items():
                 metrics[round][name] = value
         for round in range(self.next, until):
             self.now(round, metrics[round])

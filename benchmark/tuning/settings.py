@@ -3,12 +3,11 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from benchmark.config.compose import available, compose, read_yaml
-from benchmark.config.types import convert
-from benchmark.utils.errors import UserError, unknown
+from benchmark.config.schema import Schema
 
 DEFAULT = "default"
 
@@ -47,30 +46,14 @@ class Settings:
         Raises:
             UserError: a part is missing, not of its type, or another.
         """
-        if not isinstance(raw, dict):
-            raise UserError(f"{where}: must be a mapping, got {raw!r}")
-        known = [field.name for field in fields(Settings)]
-        for key in raw.keys() - set(known):
-            raise unknown("key", str(key), known, where)
-        for key in known:
-            if key not in raw:
-                raise UserError(f"{where}: {key} is missing")
-        studies = raw["studies"]
-        if not (isinstance(studies, dict) and studies and all(map(_is_texts, studies.values()))):
-            raise UserError(
-                f"{where}: studies must map names to lists of overrides such as "
-                f"[defense=norm_clip, defense.norm_bound=1.0], got {studies!r}"
+        return Schema(Settings).check(raw, where)
+
+    def __post_init__(self) -> None:
+        if not self.studies or not all(self.studies.values()):
+            raise ValueError(
+                "studies must map names to lists of overrides such as "
+                f"[defense=norm_clip, defense.norm_bound=1.0], got {self.studies!r}"
             )
-        numbers = {key: convert(f"{where}: {key}", raw[key], int) for key in NUMBERS}
-        sampler = convert(f"{where}: sampler", raw["sampler"], str)
-        return Settings({str(k): v for k, v in studies.items()}, sampler=sampler, **numbers)
-
-
-NUMBERS = ("trials", "seeds", "fresh", "best")
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
 
 
 def study_name(overrides: Sequence[str]) -> str:

@@ -8,6 +8,12 @@ class UserError(Exception):
     """A fault that the user can mend: its message names the fault and the valid choices."""
 
 
+def one_line(error: BaseException) -> str:
+    """The first line of what an exception says; its type where it says nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 def unknown(what: str, name: str, valid: Iterable[str], where: str = "") -> UserError:
     """The error for a name that does not exist: the nearest one, and all that do."""
     valid = sorted(valid)

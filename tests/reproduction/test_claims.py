@@ -186,15 +186,15 @@ def test_an_entry_may_bring_its_own_suite_metric_and_measure():
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"directoin": "higher"}, "no key 'directoin' in claim c; did you mean 'direction'?"),
-        ({"direction": "up"}, "no direction 'up' in claim c; valid: higher, lower, same"),
+        ({"directoin": "higher"}, "claim c: no key 'directoin'; did you mean 'direction'?"),
+        ({"direction": "up"}, "claim c: no direction 'up'; valid: higher, lower, same"),
         ({"measure": "last"}, "no measure 'last' in claim c"),
         ({"margin": -1}, "margin must be at least 0"),
         ({"margin": "0.1"}, "margin must be a number, got '0.1'"),
         ({"direction": "same", "margin": 0}, "above it for direction same"),
         ({"order": [{"defense": "mean"}]}, "order must hold two entries or more"),
         ({"order": [1, 2]}, "order must hold two entries or more, and runs"),
-        ({"order": [{}, "mean"]}, "order must hold runs or numbers, got 'mean'"),
+        ({"order": [{}, "mean"]}, "order.1 must be a mapping or a number, got 'mean'"),
         ({"given": "mean"}, "given must be a mapping"),
     ],
 )

@@ -121,7 +121,10 @@ def test_norms_are_measured_first_and_the_rest_follows(
         ),
         (["report", "none.json.gz"], "none.json.gz: no such file; python -m benchmark reproduce"),
         (["report", "damaged.gz"], "damaged.gz: not the evidence of a reproduction"),
-        (["report", "other.gz"], "other.gz: evidence of schema version 0, this program reads"),
+        (
+            ["report", "other.gz"],
+            "other.gz: not the evidence of a reproduction: of schema version 0, this program reads",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(

@@ -120,7 +120,7 @@ def test_axes_and_seeds_may_be_edited(file: Path) -> None:
         ("suite: {name: smok}", ["no suite 'smok'", "did you mean 'smoke'?"]),
         ("suite: {name: smoke}\ndata: {path: x}", ["not a parameter file", "name"]),
         ("suite: {name: smoke}\ndata: {name: mnist}", ["no data 'mnist'", "qmnist"]),
-        ("suite: {name: smoke}", ["suite smoke: axes must be a mapping"]),
+        ("suite: {name: smoke}", ["suite smoke: axes is missing"]),
         ("suite: {name: smoke, axes: {}, seeds: []}", ["at least one seed"]),
         ("suite: {name: smoke, axes: {}, seeds: [0], more: 1}", ["no key 'more'"]),
     ],
@@ -150,7 +150,7 @@ def test_other_bytes_and_no_file(file: Path) -> None:
         ({"federation__rounds": "many"}, ["federation.rounds: expected a whole number"]),
         ({"suite__axes": {"atack": ["none"]}}, ["no key 'atack'", "did you mean 'attack'?"]),
         ({"suite__axes": {"attack": ["nobody"]}}, ["no attack 'nobody'", "valid: boosted"]),
-        ({"suite__seeds": ["a"]}, ["seed must be a whole number", "'a'"]),
+        ({"suite__seeds": ["a"]}, ["suite smoke: seeds.0 must be a whole number", "'a'"]),
     ],
 )
 def test_what_is_wrong_in_it_is_refused_by_the_suite(

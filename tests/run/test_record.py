@@ -21,8 +21,9 @@ def record() -> Record:
 
 
 def test_what_is_written_is_read_again(record: Record, tmp_path: Path) -> None:
-    record.write(tmp_path / "deep" / "record.json")
-    again = Record.read(tmp_path / "deep" / "record.json")
+    path = tmp_path / "deep" / f"{record.cell}.json"
+    record.write(path)
+    again = Record.read(path)
     assert again == record
     assert type(again.curves["main_accuracy"]) is Curve
     assert type(again.summary["main_accuracy"]) is Summary

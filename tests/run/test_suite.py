@@ -79,7 +79,7 @@ def test_text_stays_text_in_the_override_grammar(value: str) -> None:
         ({"seeds": 3}, ["seeds must be a list, got 3"]),
         ({"seeds": []}, ["at least one seed"]),
         ({"overrides": None}, ["overrides must be a list, got None"]),
-        ({"axis": {}}, ["no key 'axis' in suite s", "did you mean 'axes'?"]),
+        ({"axis": {}}, ["no key 'axis'", "did you mean 'axes'?"]),
         ({"axes": {"attack": 5}}, ["axis attack", "5"]),
         ({"axes": {"attack": []}}, ["axis attack", "[]"]),
         ({"axes": {"attack": [5]}}, ["axis attack", "[5]"]),
@@ -175,7 +175,7 @@ def test_records_of_other_settings_may_lie_beside_a_suites_own(workplace: Path) 
 def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "smoke").mkdir()
     (tmp_path / "smoke" / "suite.json").write_text(text)
-    with pytest.raises(UserError, match=r"suite\.json: corrupt; .* suite smoke"):
+    with pytest.raises(UserError, match=r"suite\.json: corrupt: .* suite smoke"):
         suite.records(tmp_path / "smoke")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from benchmark.config.compose import GROUPS
 from benchmark.report.curves import curves
 from benchmark.run.record import Cost, Curve, Record, Summary
 from benchmark.tracking import CellFacts, NoTracker, Tracker, tracking_uri
@@ -60,9 +61,10 @@ def make_record(cell="boosted-mean-s1-abc", rounds=ROUNDS, **changes):
             cell=cell,
             overrides=["attack=boosted", "seed=1"],
             config={
+                **{group: {"name": "some"} for group in GROUPS},
                 "attack": {"name": "boosted", "boost": None},
                 "defense": {"name": "mean", "weighted": False},
-                "federation": {"rounds": rounds, "client_lr": 0.1},
+                "federation": {"name": "small", "rounds": rounds, "client_lr": 0.1},
                 "seed": 1,
             },
             data={"name": "digits5k", "hash": HASH, "users": 100, "train_images": 4000},
@@ -133,7 +135,9 @@ def test_a_suite_and_its_cell_are_tracked_whole(uri, tmp_path):
     assert run.info.status == "FINISHED"
     assert run.info.run_name == record.cell
     assert Record.read(path) == record.with_run(run.info.run_id)
-    assert run.data.params == {
+    others = set(GROUPS) - {"attack", "defense", "federation"}
+    assert run.data.params == {f"{group}.name": "some" for group in others} | {
+        "federation.name": "small",
         "attack.name": "boosted",
         "attack.boost": "null",
         "defense.name": "mean",
@@ -394,7 +398,8 @@ def test_what_two_processes_log_at_once_stands_once(uri, tmp_path):
     path = written(tmp_path, record)
     one.start(CellFacts.of(record))
     other.start(CellFacts.of(record))  # the same run, which is empty yet
-    copy = shutil.copy2(path, tmp_path / "copy.json")
+    (tmp_path / "copy").mkdir()
+    copy = shutil.copy2(path, tmp_path / "copy")
     assert one.finish(path, None)
     assert other.finish(copy, None)
     client, run = runs_of_one(uri, "tags.kind = 'cell'")

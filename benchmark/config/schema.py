@@ -1,0 +1,222 @@
+"""What is read from files is checked against dataclasses: a fault is one line that names the key.
+
+The only module that knows pydantic. Types are strict: text is no number, and a whole number passes
+for a float, never the reverse. Keys that a dataclass does not have are refused, NaN too.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import yaml
+
+from benchmark.utils.errors import UserError, one_line, unknown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+
+CONFIG = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
+EXPECTED = {
+    "bool_type": "true or false",
+    "dataclass_type": "a mapping",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+UNEXPECTED, VERSION = "unexpected_keyword_argument", "schema_version"
+SHOWN = 60
+"""Characters of a wrong value that are shown."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Annotates a field with what else must hold of it in a file.
+
+    Attributes:
+        check: takes the value, raises ValueError.
+    """
+
+    check: Callable[[Any], None]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        # Imported late, as in `_adapter`.
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self._same, handler(source))
+
+    def _same(self, value: Any) -> Any:
+        self.check(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Schema(Generic[T]):
+    """A kind of file.
+
+    Attributes:
+        of: what it holds. The default of its field ``schema_version``, where it has one, is the
+            version that is read.
+        refusal: how a fault begins, such as ``not a record``; empty if the place says it all.
+        mend: what to do about one.
+    """
+
+    of: type[T]
+    refusal: str = ""
+    mend: str = ""
+
+    def parse(self, data: bytes, where: object, mend: str = "") -> T:
+        """JSON.
+
+        Raises:
+            UserError: it does not fit; names ``where`` and ``mend``, by default the schema's own.
+        """
+        from pydantic_core import from_json
+
+        mend = mend or self.mend
+        try:
+            raw = from_json(data)
+        except ValueError as error:
+            raise self._refused(where, f"not JSON, {one_line(error)}", mend) from None
+        self._check_version(raw, where, mend)
+        found = self._valid(data, where, mend)
+        try:
+            json.dumps(raw, allow_nan=False)
+        except ValueError:
+            raise self._refused(where, "NaN and infinity are no JSON", mend) from None
+        return found
+
+    def check(self, raw: Any, where: object) -> T:
+        """Plain values, of a YAML for example.
+
+        Raises:
+            UserError: as :meth:`parse`.
+        """
+        try:
+            # As JSON, in which pydantic takes a mapping for a dataclass and stays strict.
+            data = json.dumps(raw, default=str).encode()
+        except (ValueError, RecursionError):
+            raise self._refused(where, "nested too deep", self.mend) from None
+        return self.parse(data, where)
+
+    def read(self, path: Path, mend: str = "") -> T:
+        """A JSON file.
+
+        Raises:
+            UserError: as :meth:`parse`.
+            FileNotFoundError: there is none.
+        """
+        return self.parse(path.read_bytes(), path, mend)
+
+    def _adapter(self) -> "TypeAdapter[T]":
+        of: Any = self.of
+        return _adapter(of)
+
+    def _valid(self, data: bytes, where: object, mend: str) -> T:
+        from pydantic import ValidationError
+
+        try:
+            return self._adapter().validate_json(data)
+        except ValidationError as error:
+            raise self._refused(where, _fault(self.of, error.errors()), mend) from None
+
+    def _check_version(self, raw: Any, where: object, mend: str) -> None:
+        of: Any = self.of
+        version = next((f.default for f in fields(of) if f.name == VERSION), None)
+        if version is not None and isinstance(raw, dict) and raw.get(VERSION) != version:
+            found = raw.get(VERSION)
+            fault = f"of schema version {found}, this program reads version {version}"
+            raise self._refused(where, fault, mend)
+
+    def _refused(self, where: object, fault: str, mend: str) -> UserError:
+        said = ": ".join(filter(None, [str(where), self.refusal, fault]))
+        return UserError("; ".join(filter(None, [said, mend])))
+
+
+def load_yaml(path: Path, refusal: str = "not YAML", mend: str = "") -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        UserError: it is none.
+        FileNotFoundError: it is not there.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        fault = one_line(error)
+    except RecursionError:
+        fault = "nested too deep"
+    raise UserError("; ".join(filter(None, [f"{path}: {refusal}: {fault}", mend])))
+
+
+@cache
+def _adapter(of: Any) -> "TypeAdapter[Any]":
+    # Imported late: pydantic takes a fifth of a second, and a wrong name should not.
+    from pydantic import TypeAdapter
+
+    of.__pydantic_config__ = CONFIG
+    return TypeAdapter(of)
+
+
+def _fault(of: Any, errors: "list[ErrorDetails]") -> str:
+    """The first of some faults in words."""
+    # A key that is misspelled is missing too.
+    error = next((e for e in errors if e["type"] == UNEXPECTED), errors[0])
+    kind, got, context = error["type"], repr(error["input"]), error.get("ctx", {})
+    key, declared = _walk(of, error["loc"])
+    if kind == UNEXPECTED:
+        place, owner = _walk(of, error["loc"][:-1])
+        return str(unknown("key", str(error["loc"][-1]), _names(owner), place))
+    if kind == "literal_error":
+        where, _, leaf = key.rpartition(".")
+        return str(unknown(leaf, str(error["input"]), map(str, get_args(declared)), where))
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "value_error":
+        return f"{key} {context['error']}".strip()
+    # Of a union, each choice has a fault of its own.
+    same = [e for e in errors if _walk(of, e["loc"])[0] == key]
+    expected = " or ".join(dict.fromkeys(EXPECTED.get(e["type"], e["msg"]) for e in same))
+    shown = got if len(got) <= SHOWN else f"{got[:SHOWN]}..."
+    return f"{key} must be {expected}, got {shown}".strip()
+
+
+def _walk(of: Any, place: Sequence[Any]) -> tuple[str, Any]:
+    """The key that a place stands for, and what is declared there."""
+    key = []
+    for part in place:
+        options = [option for option in get_args(of) if option is not NoneType]
+        if get_origin(of) in (Union, UnionType) and len(options) > 1:
+            # Not a key, but pydantic's name of one choice of the union.
+            of = None
+            continue
+        if get_origin(of) in (Union, UnionType):
+            of = options[0]
+        if part != "[key]":
+            key.append(str(part))
+        of = get_type_hints(of).get(key[-1]) if is_dataclass(of) else (get_args(of) or [None])[-1]
+    return ".".join(key), of
+
+
+def _names(of: Any) -> list[str]:
+    return [field.name for field in fields(of)] if is_dataclass(of) else []
