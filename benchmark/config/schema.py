@@ -5,7 +5,7 @@ for a float, never the reverse. Keys that a dataclass does not have are refused,
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
+    Literal,
     TypeVar,
     Union,
     get_args,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONFIG = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 EXPECTED = {
     "bool_type": "true or false",
     "dataclass_type": "a mapping",
@@ -70,6 +70,12 @@ class Check:
         return value
 
 
+def some(values: Collection[Any]) -> None:
+    """That there are any."""
+    if not values:
+        raise ValueError("must not be empty")
+
+
 @dataclass(frozen=True)
 class Schema(Generic[T]):
     """A kind of file.
@@ -79,11 +85,13 @@ class Schema(Generic[T]):
             version that is read.
         refusal: how a fault begins, such as ``not a record``; empty if the place says it all.
         mend: what to do about one.
+        extra: what becomes of keys that it does not have.
     """
 
     of: type[T]
     refusal: str = ""
     mend: str = ""
+    extra: Literal["forbid", "ignore"] = "forbid"
 
     def parse(self, data: bytes, where: object, mend: str = "") -> T:
         """JSON.
@@ -130,7 +138,7 @@ class Schema(Generic[T]):
 
     def _adapter(self) -> "TypeAdapter[T]":
         of: Any = self.of
-        return _adapter(of)
+        return _adapter(of, self.extra)
 
     def _valid(self, data: bytes, where: object, mend: str) -> T:
         from pydantic import ValidationError
@@ -170,11 +178,11 @@ def load_yaml(path: Path, refusal: str = "not YAML", mend: str = "") -> Any:
 
 
 @cache
-def _adapter(of: Any) -> "TypeAdapter[Any]":
+def _adapter(of: Any, extra: str) -> "TypeAdapter[Any]":
     # Imported late: pydantic takes a fifth of a second, and a wrong name should not.
     from pydantic import TypeAdapter
 
-    of.__pydantic_config__ = CONFIG
+    of.__pydantic_config__ = {"strict": True, "extra": extra, "allow_inf_nan": False}
     return TypeAdapter(of)
 
 

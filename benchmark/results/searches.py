@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any
 
+from benchmark.config.schema import Check, Schema, some
 from benchmark.results.settings import GROUPS
 from benchmark.results.statistics import Estimate, difference, estimate
 from benchmark.run.cell import NOT_IN_THE_RESULT
-from benchmark.run.record import Record
-from benchmark.utils.errors import UserError
+from benchmark.run.record import Record, choices
 
 SCHEMA_VERSION = 1
 """Of the files that are read here."""
@@ -129,6 +129,65 @@ def _is_other(search: Search, record: Record) -> bool:
     return search.code.get(f"attack={record.config['attack']['name']}", ran) != ran
 
 
+@dataclass(frozen=True)
+class Described:
+    """What a study was about."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class DescribedAttacker(Described):
+    """What a search for attackers was about."""
+
+    configuration: Annotated[dict[str, Any], choices((*GROUPS, "defense"))]
+    data: str
+    code: dict[str, str]
+    seeds: list[int]
+    sampler: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A trial."""
+
+    pruned: bool
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """An attacker on fresh seeds: backdoor accuracy and cost of main accuracy by seed."""
+
+    overrides: Annotated[list[str], Check(some)]
+    backdoor: Annotated[dict[int, float], Check(some)]
+    cost: Annotated[dict[int, float], Check(some)]
+
+
+@dataclass(frozen=True)
+class AnyStudy:
+    """What every ``tuning.json`` holds."""
+
+    description: Described
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class AttackerStudy:
+    """What is read of the ``tuning.json`` of a search for attackers."""
+
+    study: str
+    description: DescribedAttacker
+    trials: list[Attempt]
+    fresh_seeds: list[int]
+    strongest_fixed: Judgement | None
+    winner: Judgement | None
+    command: str | None
+
+
+MEND = "the same `tune` command writes it again, and without it the leaderboard does without"
+REFUSAL = "no result of a study"
+
+
 def read(results: Path) -> list[Search]:
     """All searches for attackers among results.
 
@@ -137,82 +196,45 @@ def read(results: Path) -> list[Search]:
     """
     found = []
     for path in sorted(results.glob("tuning-*/tuning.json")):
-        raw = _json(path)
-        if raw.get("schema_version") != SCHEMA_VERSION:
-            raise UserError(
-                f"{path}: of schema version {raw.get('schema_version')}, this program reads "
-                f"version {SCHEMA_VERSION}; {MEND}"
-            )
-        try:
-            told = raw["description"]
-            if told["problem"] == "attacker":
-                where = setting(told["configuration"], told["data"])
-                search = Search(where, _tuned(raw, path), dict(told["code"]))
-                # Where no trial was finished nothing was searched.
-                if search.tuned.trials:
-                    found.append(search)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from None
+        if Schema(AnyStudy, REFUSAL, MEND, "ignore").read(path).description.problem != "attacker":
+            continue
+        study = Schema(AttackerStudy, REFUSAL, MEND, "ignore").read(path)
+        told = study.description
+        # Where no trial was finished nothing was searched.
+        if study.trials:
+            where = setting(told.configuration, told.data)
+            found.append(Search(where, _tuned(study, path), told.code))
     return found
 
 
-MEND = "the same `tune` command writes it again, and without it the leaderboard does without"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON")
-
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except ValueError as error:
-        raise _damaged(path, error) from None
-    if not isinstance(raw, dict):
-        raise _damaged(path, TypeError("not an object"))
-    return raw
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: no result of a study ({type(error).__name__}: {error}); {MEND}")
-
-
-def _tuned(raw: dict[str, Any], path: Path) -> Tuned:
-    told = raw["description"]
+def _tuned(found: AttackerStudy, path: Path) -> Tuned:
     return Tuned(
-        study=str(raw["study"]),
+        study=found.study,
         report=f"../{path.parent.name}/tuning.html",
-        trials=len(raw["trials"]),
-        pruned=sum(trial["pruned"] for trial in raw["trials"]),
-        seeds=len(told["seeds"]),
-        sampler=str(told["sampler"]),
-        fresh_seeds=[int(seed) for seed in raw["fresh_seeds"]],
-        winner=_winner(raw),
+        trials=len(found.trials),
+        pruned=sum(trial.pruned for trial in found.trials),
+        seeds=len(found.description.seeds),
+        sampler=found.description.sampler,
+        fresh_seeds=found.fresh_seeds,
+        winner=None if found.winner is None else _winner(found, found.winner),
     )
 
 
-def _winner(raw: dict[str, Any]) -> Winner | None:
-    found, beside = raw["winner"], raw["strongest_fixed"]
-    if found is None:
-        return None
-    in_sample = _by_seed(found["backdoor"])
-    fixed = {} if beside is None else _by_seed(beside["backdoor"])
-    mean, cost = estimate(in_sample), estimate(_by_seed(found["cost"]))
-    if mean is None or cost is None:
-        raise ValueError("a winner that was not run again")
+def _winner(study: AttackerStudy, found: Judgement) -> Winner:
+    beside = study.strongest_fixed
+    in_sample, cost = estimate(found.backdoor), estimate(found.cost)
+    assert in_sample
+    assert cost
     return Winner(
-        attack=_label(found["overrides"]),
-        overrides=[str(override) for override in found["overrides"]],
-        command=str(raw["command"]),
-        in_sample=mean,
+        attack=_label(found.overrides),
+        overrides=found.overrides,
+        command=str(study.command),
+        in_sample=in_sample,
         cost=cost,
-        fixed_attack=None if beside is None else _label(beside["overrides"]),
-        fixed=estimate(fixed),
-        gain=estimate(difference(in_sample, fixed)),
+        fixed_attack=None if beside is None else _label(beside.overrides),
+        fixed=None if beside is None else estimate(beside.backdoor),
+        gain=None if beside is None else estimate(difference(found.backdoor, beside.backdoor)),
     )
-
-
-def _by_seed(raw: dict[str, Any]) -> dict[int, float]:
-    return {int(seed): float(value) for seed, value in raw.items()}
 
 
 def _label(overrides: Sequence[str]) -> str:

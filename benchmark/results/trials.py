@@ -3,17 +3,13 @@
 Importing this module imports no Optuna.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmark.utils.errors import UserError
+from benchmark.config.schema import VERSION, Schema
 from benchmark.utils.files import write_json
-
-if TYPE_CHECKING:
-    pass
 
 FILE = "trials.json"
 SCHEMA_VERSION = 1
@@ -67,9 +63,17 @@ def is_study(folder: Path) -> bool:
     return folder.name.startswith("tuning-")
 
 
+@dataclass(frozen=True)
+class _File:
+    """All that stands in one."""
+
+    studies: list[Trials]
+    schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
+
+
 def write(studies: Sequence[Trials], folder: Path) -> Path:
     """Write them; the path."""
-    plain = {"schema_version": SCHEMA_VERSION, "studies": [asdict(study) for study in studies]}
+    plain = {VERSION: SCHEMA_VERSION, "studies": [asdict(study) for study in studies]}
     write_json(folder / FILE, plain)
     return folder / FILE
 
@@ -81,22 +85,5 @@ def read(folder: Path) -> list[Trials]:
         UserError: the file is damaged, or of another schema.
     """
     path = folder / FILE
-    if not path.exists():
-        return []
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if raw["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema version {raw['schema_version']}")
-        return [
-            Trials(study["name"], study["description"], [_trial(t) for t in study["trials"]])
-            for study in raw["studies"]
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: no trials of a study ({type(error).__name__}: {error}); the same `tune` "
-            "command writes them again"
-        ) from None
-
-
-def _trial(raw: dict[str, Any]) -> Trial:
-    return Trial(**{**raw, "curve": {int(step): value for step, value in raw["curve"].items()}})
+    mend = "the same `tune` command writes them again"
+    return Schema(_File, "no trials of a study", mend).read(path).studies if path.exists() else []

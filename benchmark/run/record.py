@@ -1,12 +1,13 @@
 """What is kept of a cell: one JSON file that holds its result and all it takes to repeat it."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from benchmark.config.compose import GROUPS
-from benchmark.config.schema import Check, Schema
+from benchmark.config.schema import Check, Schema, some
 from benchmark.run.curve import Curve, Summary
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_json
@@ -14,19 +15,19 @@ from benchmark.utils.files import write_json
 SCHEMA_VERSION = 1
 
 
-def _chosen(config: dict[str, Any]) -> None:
-    for group in (group for group in GROUPS if group != "tracking"):
-        section = config.get(group)
-        if not (isinstance(section, dict) and isinstance(section.get("name"), str)):
-            raise ValueError(f"must hold {group}, a mapping with the name of what was chosen")
+def choices(groups: Sequence[str]) -> Check:
+    """That a configuration holds these groups, each with the ``name`` of what was chosen."""
+
+    def check(config: dict[str, Any]) -> None:
+        for group in groups:
+            section = config.get(group)
+            if not (isinstance(section, dict) and isinstance(section.get("name"), str)):
+                raise ValueError(f"must hold {group}, a mapping with the name of what was chosen")
+
+    return Check(check)
 
 
-def _any(values: list[float]) -> None:
-    if not values:
-        raise ValueError("must hold a number for every round")
-
-
-Configuration = Annotated[dict[str, Any], Check(_chosen)]
+Configuration = Annotated[dict[str, Any], choices([g for g in GROUPS if g != "tracking"])]
 """A resolved configuration; each group holds its ``name`` and its parameters."""
 
 
@@ -40,8 +41,8 @@ class Cost:
         device, engine, precision, environment: what it ran on and with.
     """
 
-    round_seconds: Annotated[list[float], Check(_any)]
-    round_peak_memory_mb: Annotated[list[float], Check(_any)]
+    round_seconds: Annotated[list[float], Check(some)]
+    round_peak_memory_mb: Annotated[list[float], Check(some)]
     device: str
     engine: str
     precision: str

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.results.gates import GATE, TOLERANCE
+from benchmark.results.searches import SCHEMA_VERSION
 from benchmark.results.statistics import estimate
 from benchmark.tuning.federations import MEASURED_ON
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
 from benchmark.tuning.reports.drawing import RACE, save_race
-from benchmark.tuning.reports.report import JSON, MARKDOWN, SCHEMA_VERSION, percent
+from benchmark.tuning.reports.report import JSON, MARKDOWN, percent
 from benchmark.utils.files import atomic_file, write_json
 
 ENDS = {

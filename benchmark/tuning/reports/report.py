@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.results.gates import TOLERANCE
+from benchmark.results.searches import SCHEMA_VERSION
 from benchmark.results.statistics import Estimate, estimate
 from benchmark.tuning.federations import MEASURED_ON
 from benchmark.tuning.problem import FinishedTrial
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
 from benchmark.utils.files import atomic_file, write_json
 
-SCHEMA_VERSION = 1
 JSON, MARKDOWN = "tuning.json", "tuning.md"
 UNTRIED = "No trial was finished, so nothing was searched and nothing is known."
 
