@@ -64,7 +64,7 @@ def is_study(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class _File:
+class TrialsFile:
     """All that stands in one."""
 
     studies: list[Trials]
@@ -86,4 +86,4 @@ def read(folder: Path) -> list[Trials]:
     """
     path = folder / FILE
     mend = "the same `tune` command writes them again"
-    return Schema(_File, "no trials of a study", mend).read(path).studies if path.exists() else []
+    return Schema(TrialsFile, "no trials of a study", mend).read(path).studies if path.exists() else []
