@@ -53,13 +53,13 @@ def yaml_path(group: str, name: str) -> Path:
     return CONF / group / f"{name}.yaml"
 
 
-def read_yaml(group: str, name: str) -> dict[str, Any]:
+def read_yaml(group: str, name: str, conf: Path = CONF) -> dict[str, Any]:
     """A choice's own yaml, as it stands.
 
     Raises:
         UserError: it is not a mapping.
     """
-    path = yaml_path(group, name)
+    path = conf / group / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -107,6 +107,23 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"configuration: {_first_line(error)}") from error
     assert isinstance(plain, dict)
     return check({str(key): value for key, value in plain.items()})
+
+
+def resolve(group: str, name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """A choice's own yaml, checked and with its defaults filled in, beside the default choices.
+
+    Raises:
+        UserError: a key, type or value that is not valid.
+    """
+    config = copy.deepcopy(_compose_groups(()))
+    chosen = {key: value for key, value in section.items() if key not in ("defaults", SEARCH)}
+    config[group] = {"name": name, **chosen}
+    try:
+        plain = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{group}={name}: {_first_line(error)}") from error
+    assert isinstance(plain, dict)
+    return _check_group(group, {str(key): value for key, value in plain.items()})
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

@@ -17,7 +17,8 @@ from benchmark.engine.base import Engine
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
 from benchmark.engine.reference import ReferenceEngine
-from tests.support.toys import defense_context, make_split, seeded, tiny_client
+from benchmark.testing.toys import defense_context, make_split, seeded
+from tests.support.toys import tiny_client
 
 LOCAL = Examples(torch.arange(0, 7), torch.arange(0, 7) % 10)
 BACKDOOR = Examples(torch.arange(20, 31), torch.ones(11, dtype=torch.int64))

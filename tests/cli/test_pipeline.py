@@ -12,32 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.documents import newcomer
 from tests.support.running import ROOT, environment
 
 pytestmark = pytest.mark.slow
 
-NEW_ATTACK = '''\
-"""Sends the opposite of what was learned."""
-
-from torch import Tensor
-
-from benchmark.attacks.base import Attack, AttackContext
-
-
-class Opposite(Attack):
-    """Minus the honest update."""
-
-    paper = "made up for a test"
-
-    def craft(self, updates: Tensor, context: AttackContext) -> Tensor:
-        """Turn it around."""
-        return -updates[:, 0]
-'''
 STUDY = "attack-on-norm_clip-norm_bound-0.5"
-NEW_YAML = """\
-# The opposite of the honest update.
-_target_: benchmark.attacks.opposite.Opposite
-"""
 
 
 def run(folder: Path, *words: str) -> str:
@@ -187,8 +167,7 @@ def test_an_edited_parameter_is_seen_and_runs(repository: Path) -> None:
 
 def test_a_new_attack_runs_only_its_own_cells_and_appears_everywhere(repository: Path) -> None:
     before = records(repository)
-    (repository / "benchmark" / "attacks" / "opposite.py").write_text(NEW_ATTACK)
-    (repository / "conf" / "attack" / "opposite.yaml").write_text(NEW_YAML)
+    newcomer(repository)
     # One that is explained better is not run again.
     path = repository / "benchmark" / "attacks" / "boosted.py"
     path.write_text("# Explained at last.\n" + path.read_text())
@@ -198,16 +177,16 @@ def test_a_new_attack_runs_only_its_own_cells_and_appears_everywhere(repository:
     assert "4 cells, 3 done before" in said
     after = records(repository)
     (new,) = after.keys() - before.keys()
-    assert new.startswith("opposite-mean-s0-")
+    assert new.startswith("sign_flip-mean-s0-")
     assert before.items() <= after.items()
 
     listed = json.loads(benchmark(repository, "list", "attacks", "--json"))
-    (entry,) = (entry for entry in listed if entry["name"] == "opposite")
-    assert entry["description"] == "The opposite of the honest update."
-    assert entry["facts"]["paper"] == "made up for a test"
+    (entry,) = (entry for entry in listed if entry["name"] == "sign_flip")
+    assert entry["description"] == "Submit the opposite of the honest update."
+    assert entry["facts"]["paper"] == "Li et al. 2019, arXiv 1811.03761"
     board = repository / "results" / "smoke"
     for name in ("leaderboard.json", "leaderboard.md", "leaderboard.html"):
-        assert "opposite" in (board / name).read_text()
+        assert "sign_flip" in (board / name).read_text()
     assert "up to date" in dvc(repository, "status", "leaderboard")
 
 
@@ -253,7 +232,7 @@ def tuning(folder: Path) -> dict[str, Any]:
 
 def test_ranking_starts_no_tuning(repository: Path) -> None:
     shutil.rmtree(repository / "results")
-    path = repository / "benchmark" / "tuning" / "studies" / "study.py"
+    path = repository / "benchmark" / "tuning" / "study.py"
     path.write_text(path.read_text() + "\nEDITED = True\n")
     said = dvc(repository, "repro", "leaderboard")
     assert "tune" not in said

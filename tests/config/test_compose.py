@@ -10,8 +10,8 @@ from benchmark.config import compose as config
 from benchmark.config.compose import GROUPS, available, compose
 from benchmark.run.assembly import build, make, refusals
 from benchmark.run.suite import Suite
+from benchmark.testing.toys import make_dataset
 from benchmark.utils.errors import UserError
-from tests.support.toys import make_dataset
 
 SMALL = ["data=digits5k", "task.num_tasks=2", "federation.clients_per_round=3"]
 EVERY_YAML = [(group, name) for group in GROUPS for name in available(group)]

@@ -1,12 +1,11 @@
 """Every participation in conf/participation/."""
 
-import pytest
 import torch
 from torch import Tensor
 
 from benchmark.federation.participation import Participation
-from tests.contracts.plugin import PluginContract, build, discover
-from tests.support.toys import seeded
+from benchmark.testing import PluginContract
+from benchmark.testing.toys import seeded
 
 N = 200
 
@@ -15,18 +14,16 @@ def cohort(round: int) -> Tensor:
     return torch.randperm(N, generator=seeded(round))[:50]
 
 
-def set_up(name: str) -> Participation:
-    participation = build("participation", name)
-    participation.setup(N, seed=0)
-    return participation
-
-
-@pytest.mark.parametrize("name", discover("participation"))
 class TestParticipation(PluginContract):
     group = "participation"
 
+    def set_up(self, name: str) -> Participation:
+        participation = self.build(name)
+        participation.setup(N, seed=0)
+        return participation
+
     def test_it_marks_places_of_the_cohort(self, name: str):
-        participation = set_up(name)
+        participation = self.set_up(name)
         marked = 0
         for round in range(30):
             clients = cohort(round)
@@ -39,14 +36,14 @@ class TestParticipation(PluginContract):
 
     def test_it_is_deterministic_and_needs_no_history(self, name: str):
         torch.manual_seed(1)
-        in_order = [set_up(name).compromised(t, cohort(t)) for t in range(10)]
+        in_order = [self.set_up(name).compromised(t, cohort(t)) for t in range(10)]
         torch.manual_seed(2)
-        once = set_up(name)
+        once = self.set_up(name)
         backwards = [once.compromised(t, cohort(t)) for t in reversed(range(10))][::-1]
         assert all(torch.equal(a, b) for a, b in zip(in_order, backwards, strict=True))
 
     def test_nobody_is_compromised_outside_its_window(self, name: str):
-        participation = set_up(name)
+        participation = self.set_up(name)
         participation.window = [10, 20]
         marked = [t for t in range(40) if participation.compromised(t, cohort(t)).any()]
         assert marked

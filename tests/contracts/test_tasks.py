@@ -7,14 +7,8 @@ import torch
 
 from benchmark.data.dataset import FederatedDataset
 from benchmark.tasks.base import Task
-from tests.contracts.plugin import PluginContract, build, discover
-from tests.support.toys import make_dataset
-
-
-def set_up(name: str, dataset: FederatedDataset, seed: int = 0) -> Task:
-    task = build("task", name)
-    task.setup(dataset, seed)
-    return task
+from benchmark.testing import PluginContract
+from benchmark.testing.toys import make_dataset
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +17,18 @@ def users() -> FederatedDataset:
     return make_dataset([40] * 80, seed=1)
 
 
-@pytest.mark.parametrize("name", discover("task"))
 class TestTask(PluginContract):
     group = "task"
+
+    def set_up(self, name: str, dataset: FederatedDataset) -> Task:
+        task = self.build(name)
+        task.setup(dataset, 0)
+        return task
 
     def test_its_examples_lie_in_the_split_and_are_not_of_the_target_class_already(
         self, name: str, users: FederatedDataset
     ):
-        task = set_up(name, users)
+        task = self.set_up(name, users)
         for which, split in (("train", users.train), ("test", users.test)):
             examples = task.examples(users, which)
             assert 0 < len(examples) < len(split)
@@ -42,7 +40,7 @@ class TestTask(PluginContract):
             assert (examples.labels != split.labels[examples.indices]).all()
 
     def test_source_examples_carry_their_true_labels(self, name: str, users: FederatedDataset):
-        targets, everybody = set_up(name, users).source_examples(users)
+        targets, everybody = self.set_up(name, users).source_examples(users)
         for examples in (targets, everybody):
             assert len(examples) > 0
             assert torch.equal(examples.labels, users.test.labels[examples.indices])
@@ -50,16 +48,16 @@ class TestTask(PluginContract):
 
     def test_it_depends_on_the_seed_alone(self, name: str, users: FederatedDataset):
         torch.manual_seed(1)
-        first = set_up(name, users).examples(users, "train")
+        first = self.set_up(name, users).examples(users, "train")
         torch.manual_seed(2)
-        again = set_up(name, users).examples(users, "train")
+        again = self.set_up(name, users).examples(users, "train")
         assert torch.equal(first.indices, again.indices)
         assert torch.equal(first.labels, again.labels)
 
     def test_its_trigger_keeps_shape_and_range_and_its_input(
         self, name: str, users: FederatedDataset
     ):
-        task, images = set_up(name, users), users.train.pixels(torch.arange(5))
+        task, images = self.set_up(name, users), users.train.pixels(torch.arange(5))
         before = images.clone()
         stamped = task.transform(images)
         assert stamped.shape == images.shape
@@ -67,7 +65,7 @@ class TestTask(PluginContract):
         assert torch.equal(images, before)
 
     def test_planting_leaves_users_their_own_data(self, name: str, users: FederatedDataset):
-        task, n = set_up(name, users), len(users.train)
+        task, n = self.set_up(name, users), len(users.train)
         planted, backdoor = task.plant(users)
         assert torch.equal(planted.images[:n], users.train.images)
         assert torch.equal(planted.labels[:n], users.train.labels)
@@ -82,7 +80,7 @@ class TestTask(PluginContract):
     ):
         measured = users.measuring(half)
         assert measured.measured is not None
-        task = set_up(name, measured)
+        task = self.set_up(name, measured)
         sources = task.source_examples(measured)
         splits = [(users.train, task.examples(measured, "train").indices)]
         splits += [(users.test, task.examples(measured, "test").indices)]

@@ -13,7 +13,7 @@ from benchmark.defenses.mean import Mean
 from benchmark.defenses.norm_clip import Clip, NormClip
 from benchmark.defenses.norm_reject import NormReject, Reject
 from benchmark.defenses.weak_dp import GaussianNoise, WeakDP
-from tests.support.toys import defense_context, seeded
+from benchmark.testing.toys import defense_context, seeded
 
 # norms 5, 1, 0, 10
 UPDATES = torch.tensor([[3.0, 4.0], [0.6, -0.8], [0.0, 0.0], [-6.0, 8.0]], dtype=torch.float64)

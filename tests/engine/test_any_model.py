@@ -14,9 +14,9 @@ from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import Plan
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.run.assembly import build
+from benchmark.testing.toys import make_dataset
 from benchmark.utils.errors import UserError
 from tests.engine.test_engines import DATA, assert_engine_is_right, some_lane
-from tests.support.toys import make_dataset
 
 LANES = [some_lane(5, batch_size=3, seed=1), some_lane(4, batch_size=4, seed=2)]
 

@@ -10,8 +10,9 @@ from benchmark.engine.base import Engine
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.tasks.writer_backdoor import WriterBackdoor
+from benchmark.testing.toys import make_dataset
 from benchmark.utils.randomness import derive, generator
-from tests.support.toys import fit, make_dataset, make_federation, tiny_client
+from tests.support.toys import fit, make_federation, tiny_client
 
 
 @pytest.mark.parametrize("engine", [ReferenceEngine(), CpuEngine(workers=1)])

@@ -10,7 +10,8 @@ from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.plan import Lane, Plan
 from benchmark.engine.reference import ReferenceEngine
-from tests.support.toys import fit, make_dataset, tiny_client
+from benchmark.testing.toys import make_dataset
+from tests.support.toys import fit, tiny_client
 
 
 def test_parameters_go_to_one_vector_and_back():

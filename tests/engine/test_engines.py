@@ -19,7 +19,8 @@ from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule, Plan, 
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.models.cnn import PaperCNN, SmallCNN
 from benchmark.models.dropout import set_keys
-from tests.support.toys import make_split, seeded, tiny_client
+from benchmark.testing.toys import make_split, seeded
+from tests.support.toys import tiny_client
 
 ENGINES = [
     ReferenceEngine(),

@@ -15,9 +15,10 @@ from benchmark.engine.native import available
 from benchmark.engine.plan import Plan
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.models.cnn import PaperCNN, SmallCNN
+from benchmark.testing.toys import seeded
 from tests.engine.test_compiled import chain, drawn_at_random
 from tests.engine.test_engines import DATA, some_lane
-from tests.support.toys import seeded, tiny_client
+from tests.support.toys import tiny_client
 
 compiled_only = pytest.mark.skipif(not available(), reason="no C compiler")
 COMPILED = [pytest.param(True, marks=compiled_only), False]

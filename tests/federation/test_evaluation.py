@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.federation.evaluation import Evaluator
 from benchmark.tasks.writer_backdoor import WriterBackdoor
-from tests.support.toys import make_dataset
+from benchmark.testing.toys import make_dataset
 from tests.tasks.test_tasks import Corner
 
 # Pixel (0, 0) is what the model of these tests reads; two users, user 0 is the target.

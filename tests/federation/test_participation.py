@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 
 from benchmark.federation.participation import FixedFrequency, Participation, RandomSampling
-from tests.support.toys import make_dataset, make_federation, seeded
+from benchmark.testing.toys import make_dataset, seeded
+from tests.support.toys import make_federation
 
 COHORT = torch.arange(10)
 

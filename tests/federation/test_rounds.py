@@ -18,7 +18,8 @@ from benchmark.federation.participation import RandomSampling
 from benchmark.federation.protocol import Protocol
 from benchmark.run.recorder import Recorder
 from benchmark.tasks.writer_backdoor import WriterBackdoor
-from tests.support.toys import fit, make_dataset, make_federation, protocol
+from benchmark.testing.toys import make_dataset
+from tests.support.toys import fit, make_federation, protocol
 
 # Aggregation, weights and the server's step
 

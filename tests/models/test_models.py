@@ -15,7 +15,7 @@ from benchmark.engine.plan import Examples, Plan, batches
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.models.cnn import PaperCNN, SmallCNN
 from benchmark.models.dropout import KeyedDropout, key_dropouts, set_keys
-from tests.support.toys import make_split, seeded
+from benchmark.testing.toys import make_split, seeded
 
 
 @pytest.mark.parametrize(

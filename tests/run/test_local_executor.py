@@ -66,7 +66,8 @@ def test_workers_that_are_killed_take_nothing_else_down(workplace: Path) -> None
 TOLD_TO_END = """
 import multiprocessing, os, signal
 from pathlib import Path
-from benchmark.executor import Failed, LocalExecutor, Round
+from benchmark.run.events import Failed, Round
+from benchmark.run.executors.local import LocalExecutor
 from tests.support.running import tiny
 for event in LocalExecutor(workers=1).run([tiny("federation.rounds=5000")], Path("suite")):
     match event:

@@ -18,12 +18,12 @@ from benchmark.run.cell import Cell
 from benchmark.run.partitioning import find, partitioned
 from benchmark.run.record import Record
 from benchmark.run.suite import Suite, write_manifest
+from benchmark.testing.toys import make_dataset
 from benchmark.utils import machine
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import locked
 from tests.support.data_files import write_qmnist
 from tests.support.running import TINY, call, files, tiny
-from tests.support.toys import make_dataset
 
 
 class StoppedError(Exception):

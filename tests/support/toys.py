@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from benchmark.attacks.base import Attack
 from benchmark.attacks.none import NoAttack
-from benchmark.data.dataset import FederatedDataset, Split
+from benchmark.data.dataset import FederatedDataset
 from benchmark.data.module import FederatedDataModule
-from benchmark.defenses.base import Defense, DefenseContext
+from benchmark.defenses.base import Defense
 from benchmark.defenses.mean import Mean
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
@@ -20,32 +20,10 @@ from benchmark.engine.reference import ReferenceEngine
 from benchmark.federation.participation import FixedFrequency, Participation
 from benchmark.federation.protocol import Protocol
 from benchmark.federation.rounds import Federation
+from benchmark.run.training import trainer_of
 from benchmark.tasks.base import Task
 from benchmark.tasks.writer_backdoor import WriterBackdoor
-
-NUM_CLASSES = 10
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def make_split(sizes: Sequence[int], source: torch.Generator) -> Split:
-    """Black and white noise, so that pixels are exact in every precision."""
-    n = sum(sizes)
-    return Split(
-        images=torch.randint(2, (n, 28, 28), generator=source).mul(255).to(torch.uint8),
-        labels=torch.randint(NUM_CLASSES, (n,), generator=source),
-        offsets=torch.tensor([0, *sizes]).cumsum(0),
-    )
-
-
-def make_dataset(sizes: Sequence[int] = (12, 30, 7, 25, 18, 40), seed: int = 0) -> FederatedDataset:
-    """As many users as ``sizes``, each with half as many test images."""
-    source = seeded(seed)
-    train = make_split(sizes, source)
-    test = make_split([n // 2 for n in sizes], source)
-    return FederatedDataset(train, test, NUM_CLASSES, {"name": "toy", "user_kind": "writers"})
+from benchmark.testing.toys import NUM_CLASSES, make_dataset
 
 
 class TinyNet(nn.Module):
@@ -130,29 +108,8 @@ def fit(
     if isinstance(module, Federation):
         data = FederatedDataModule(module.dataset)
         epochs = epochs or module.protocol.rounds
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        devices=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     with warnings.catch_warnings():
-        # Advice on loader workers, and pytorch-lightning's own use of what torch deprecates.
+        # Advice on loader workers.
         warnings.filterwarnings("ignore", message=".*does not have many workers")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-        warnings.filterwarnings("ignore", message="GPU available but not used")
+        trainer = trainer_of(epochs or 1, "cpu", list(callbacks))
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-
-
-def defense_context(P: int, K: int, round: int = 0, seed: int = 0) -> DefenseContext:
-    return DefenseContext(
-        round=round,
-        seed=seed,
-        theta=torch.zeros(P),
-        clients=torch.arange(K),
-        layers={"first": slice(0, P // 2), "second": slice(P // 2, P)},
-    )

@@ -11,7 +11,8 @@ from benchmark.data.dataset import FederatedDataset
 from benchmark.engine.plan import Examples
 from benchmark.tasks.base import Task
 from benchmark.tasks.writer_backdoor import WriterBackdoor
-from tests.support.toys import fit, make_dataset, make_federation
+from benchmark.testing.toys import make_dataset
+from tests.support.toys import fit, make_federation
 
 USERS = 12
 

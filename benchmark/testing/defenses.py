@@ -1,0 +1,164 @@
+"""What every defense keeps to."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, Defense
+from benchmark.testing.plugin import PluginContract
+from benchmark.testing.toys import defense_context, federation, fit, seeded, untouched
+
+P = 400
+
+
+def cohort(defense: Defense, round: int = 0, scale: float = 0.05) -> Tensor:
+    """Float64 updates ``(K, P)`` that agree roughly, and enough; norms about 1.4 · 20 · scale."""
+    source, K = seeded(round), max(10, defense.min_clients(2))
+    common, own = (torch.randn(n, P, generator=source, dtype=torch.float64) for n in (1, K))
+    return scale * (common + own)
+
+
+def shares(K: int) -> Tensor:
+    """Weights of clients with more and more data."""
+    raw = torch.arange(1, K + 1, dtype=torch.float64)
+    return raw / raw.sum()
+
+
+def mean_of(defense: Defense, updates: Tensor) -> Aggregation:
+    """One round with equal weights."""
+    K = len(updates)
+    equal = torch.full((K,), 1 / K, dtype=torch.float64)
+    return defense.aggregate(updates, equal, defense_context(P, K))
+
+
+def run(defense: Defense, rounds: range) -> list[Tensor]:
+    """The aggregated update of each of these rounds."""
+    results = []
+    for t in rounds:
+        updates = cohort(defense, t).float()
+        K = len(updates)
+        results.append(defense.aggregate(updates, shares(K), defense_context(P, K, t)).update)
+    return results
+
+
+class DefenseContract(PluginContract):
+    """For every defense of :attr:`conf`."""
+
+    group = "defense"
+
+    def noise(self, name: str) -> Tensor:
+        """What the defense adds in the first round, whatever the updates are."""
+        defense = self.build(name)
+        return mean_of(defense, torch.zeros_like(cohort(defense))).update
+
+    def test_it_is_a_defense_with_stated_facts(self, plugin: Defense) -> None:
+        assert isinstance(plugin, Defense)
+        assert isinstance(plugin.permutation_invariant, bool)
+        assert isinstance(plugin.needs_root_data, bool)
+        needed = [plugin.min_clients(f) for f in range(4)]
+        assert needed[0] >= 1
+        assert needed == sorted(needed)
+
+    def test_its_aggregation_is_well_formed_in_either_precision(self, name: str) -> None:
+        results = []
+        for dtype in (torch.float32, torch.float64):
+            defense = self.build(name)
+            updates = cohort(defense, scale=0.2).float().to(dtype)
+            K = len(updates)
+            context, weights = defense_context(P, K), shares(K)
+            with untouched(updates, weights, context.theta, context.clients):
+                result = defense.aggregate(updates, weights, context)
+            assert result.update.shape == (P,)
+            assert result.update.dtype == dtype
+            assert result.update.isfinite().all()
+            if result.trust is not None:
+                assert result.trust.shape == (K,)
+                assert ((result.trust >= 0) & (result.trust <= 1)).all()
+            assert all(math.isfinite(value.item()) for value in result.info.values())
+            results.append(result)
+        single, double = results
+        assert (single.update - double.update).norm() <= 1e-5 * double.update.norm()
+        if single.trust is not None:
+            assert single.trust.double() == pytest.approx(double.trust, abs=1e-5)
+
+    def test_a_smallest_cohort_is_enough(self, plugin: Defense) -> None:
+        updates = cohort(plugin)[: plugin.min_clients(0)]
+        assert mean_of(plugin, updates).update.isfinite().all()
+
+    def test_the_order_of_the_clients_is_irrelevant_where_it_says_so(self, name: str) -> None:
+        one, other = self.build(name), self.build(name)
+        if not one.permutation_invariant:
+            pytest.skip("does not claim it")
+        updates = cohort(one)
+        K = len(updates)
+        context, weights = defense_context(P, K), shares(K)
+        order = torch.randperm(K, generator=seeded())
+        first = one.aggregate(updates, weights, context)
+        context = replace(context, clients=context.clients[order])
+        second = other.aggregate(updates[order], weights[order], context)
+        assert (first.update - second.update).norm() <= 1e-10 * first.update.norm()
+        if first.trust is not None:
+            assert torch.equal(first.trust[order], second.trust)
+
+    def test_no_update_becomes_none_up_to_noise(self, name: str) -> None:
+        noise = self.noise(name)
+        assert noise.mean().abs() <= 5 * noise.std() / P**0.5
+        assert noise.std() <= 1
+
+    def test_a_cohort_that_agrees_gets_its_update(self, name: str, plugin: Defense) -> None:
+        row = 1e-3 * torch.randn(P, generator=seeded(), dtype=torch.float64)
+        update = mean_of(plugin, row.expand_as(cohort(plugin)).clone()).update
+        assert (update - self.noise(name) - row).norm() <= 1e-6 * row.norm()
+
+    def test_it_is_deterministic(self, name: str) -> None:
+        torch.manual_seed(1)
+        first = run(self.build(name), range(3))
+        torch.manual_seed(2)
+        second = run(self.build(name), range(3))
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+    def test_its_state_is_in_its_buffers(self, name: str) -> None:
+        *_, expected = run(self.build(name), range(3))
+        halfway, resumed = self.build(name), self.build(name)
+        run(halfway, range(2))
+        resumed.load_state_dict(halfway.state_dict())
+        assert torch.equal(run(resumed, range(2, 3))[0], expected)
+
+    @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("coordinates", [1, P])
+    def test_poison_that_is_not_finite_is_left_out_or_shows(
+        self, name: str, plugin: Defense, poison: float, coordinates: int
+    ) -> None:
+        """Never a finite aggregate that it has moved: the federation stops at one that is not."""
+        updates = cohort(plugin).float()
+        updates[3, :coordinates] = poison
+        result = mean_of(plugin, updates)
+        if not result.update.isfinite().all():
+            return
+        if result.trust is not None:
+            assert result.trust[3] == 0
+        others = torch.cat([updates[:3], updates[4:]])
+        moved = (result.update - others.mean(dim=0)).norm()
+        assert moved <= torch.cdist(others, others).max() + 2 * self.noise(name).norm()
+
+    def test_a_huge_update_does_not_overflow(self, plugin: Defense) -> None:
+        updates = cohort(plugin).float()
+        updates[3] = 1e30
+        assert mean_of(plugin, updates).update.isfinite().all()
+
+    def test_the_model_after_the_round_is_finite_and_as_long(self, plugin: Defense) -> None:
+        theta = torch.randn(P, generator=seeded())
+        with untouched(theta):
+            after = plugin.after_round(theta)
+        assert after.shape == theta.shape
+        assert after.isfinite().all()
+
+    def test_it_runs_in_a_federation_under_attack(self, name: str, plugin: Defense) -> None:
+        K = max(5, plugin.min_clients(1))
+        several = ("federation.replacement=true", f"federation.clients_per_round={K}")
+        run = federation({"defense": self.resolved(name)}, "attack=boosted", *several)
+        fit(run)
+        assert run.theta.isfinite().all()

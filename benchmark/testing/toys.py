@@ -1,0 +1,74 @@
+"""What contracts run on: noise as data, one round's context, a federation of two short rounds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.config.compose import compose
+from benchmark.data.dataset import FederatedDataset, Split
+from benchmark.data.module import FederatedDataModule
+from benchmark.defenses.base import DefenseContext
+from benchmark.federation.rounds import Federation
+from benchmark.run.assembly import build
+from benchmark.run.training import trainer_of
+
+NUM_CLASSES = 10
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make_split(sizes: Sequence[int], source: torch.Generator) -> Split:
+    """Black and white noise, so that pixels are exact in every precision."""
+    n = sum(sizes)
+    return Split(
+        images=torch.randint(2, (n, 28, 28), generator=source).mul(255).to(torch.uint8),
+        labels=torch.randint(NUM_CLASSES, (n,), generator=source),
+        offsets=torch.tensor([0, *sizes]).cumsum(0),
+    )
+
+
+def make_dataset(sizes: Sequence[int] = (12, 30, 7, 25, 18, 40), seed: int = 0) -> FederatedDataset:
+    """As many users as ``sizes``, each with half as many test images."""
+    source = seeded(seed)
+    train = make_split(sizes, source)
+    test = make_split([n // 2 for n in sizes], source)
+    return FederatedDataset(train, test, NUM_CLASSES, {"name": "toy", "user_kind": "writers"})
+
+
+def defense_context(P: int, K: int, round: int = 0, seed: int = 0) -> DefenseContext:
+    """Of a model of two layers, for K different clients."""
+    layers = {"first": slice(0, P // 2), "second": slice(P // 2, P)}
+    return DefenseContext(round, seed, torch.zeros(P), torch.arange(K), layers)
+
+
+def federation(sections: Mapping[str, Mapping[str, Any]], *overrides: str) -> Federation:
+    """Two rounds over six users, built as the command line builds them.
+
+    Args:
+        sections: resolved groups of the configuration, instead of the default choices.
+        overrides: of the default configuration.
+    """
+    protocol = {"rounds": 2, "clients_per_round": 5, "local_epochs": 1, "batch_size": 8}
+    quick = [f"federation.{key}={value}" for key, value in protocol.items()]
+    config = compose(["model=small", "engine=reference", "task.num_tasks=2", *quick, *overrides])
+    return build({**config, **sections}, make_dataset())
+
+
+def fit(federation: Federation) -> None:
+    """All its rounds."""
+    trainer = trainer_of(federation.protocol.rounds, "cpu", [])
+    trainer.fit(federation, FederatedDataModule(federation.dataset))
+
+
+@contextmanager
+def untouched(*tensors: Tensor | None) -> Iterator[None]:
+    """Fails where what happens inside changes one of these."""
+    watched = [tensor for tensor in tensors if tensor is not None]
+    before = [tensor.clone() for tensor in watched]
+    yield
+    assert all(torch.equal(one, other) for one, other in zip(before, watched, strict=True))
