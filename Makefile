@@ -94,9 +94,10 @@ bench-peers: setup $(PEERS)/installed ## time pfl and flwr beside our engine, on
 	python -m bench.peers.compare
 
 .PHONY: lint
-lint: setup ## ruff: lint and format
+lint: setup ## ruff: lint and format; import-linter: the layers of the house
 	ruff check .
 	ruff format --check .
+	lint-imports
 
 .PHONY: typecheck
 typecheck: setup ## mypy
@@ -104,5 +105,5 @@ typecheck: setup ## mypy
 
 .PHONY: clean
 clean: ## remove caches; results, data and tracking stay
-	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -not -path '*/.venv/*' -prune -exec rm -rf {} +
