@@ -97,5 +97,10 @@ def backdoor_pass(
 
 
 def boosted(updates: Tensor, boosts: Tensor) -> Tensor:
-    """β_j · Δ_j for every row of ``(M, P)``."""
+    """β_j · Δ_j for every row of ``(M, P)``: alone among 30 with a uniform mean, β = 30.
+
+    >>> from torch import tensor
+    >>> boosted(tensor([[1.0, -2.0]]), tensor([30.0])) / 30
+    tensor([[ 1., -2.]])
+    """
     return updates * boosts.to(updates).unsqueeze(1)

@@ -97,6 +97,9 @@ class Space:
     def of(group: str, names: Sequence[str]) -> "Space":
         """The space of these choices of a group.
 
+        >>> print(Space.of("attack", ["norm_bounded"]).families["norm_bounded"]["rounds"])
+        1 to 10
+
         Raises:
             UserError: a ``search:`` that does not fit its constructor; names the file.
         """

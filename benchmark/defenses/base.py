@@ -158,6 +158,9 @@ def mean(updates: Tensor, weights: Tensor) -> Tensor:
 
     Rows of weight 0 are left out rather than multiplied: what a rejected client sent may be
     infinite, and 0 · inf is not 0.
+
+    >>> mean(torch.tensor([[1.0, 3.0], [torch.inf, 0.0]]), torch.tensor([1.0, 0.0]))
+    tensor([1., 3.])
     """
     update = torch.zeros_like(updates[0])
     for row, weight in zip(updates, weights.to(updates).tolist(), strict=True):

@@ -7,7 +7,14 @@ from benchmark.utils.checks import positive
 
 
 class Clip(Before):
-    """Δ_k · min(1, M/‖Δ_k‖₂)."""
+    """Δ_k · min(1, M/‖Δ_k‖₂).
+
+    >>> from torch import tensor
+    >>> updates, weights = tensor([[3.0, 4.0], [0.3, 0.4]]), tensor([0.5, 0.5])
+    >>> Clip(norm_bound=1.0)(Received(updates, weights), context=None).updates
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
 
     def __init__(self, norm_bound: float):
         super().__init__()

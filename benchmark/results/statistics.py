@@ -29,6 +29,10 @@ def estimate(by_seed: Mapping[int, float]) -> Estimate | None:
 
     ``mean ± t(0.975, n − 1) · s / √n`` with the sample standard deviation ``s`` (divisor
     ``n − 1``). Values are added in the order of seeds, so the result depends on no other order.
+
+    >>> found = estimate({0: 0.7, 1: 0.8, 2: 0.9})
+    >>> f"{found.mean:.3f} ± {found.half_width:.3f}, n = {found.n}"
+    '0.800 ± 0.248, n = 3'
     """
     values = [by_seed[seed] for seed in sorted(by_seed)]
     n = len(values)

@@ -1,0 +1,91 @@
+"""How far a value walks through the package: ``python bench/walk.py [FOLDER WITH benchmark/]``.
+
+Two walks, of the calls that lead from one module of the package into another one, each pair once:
+from the command line's configuration to the constructor of a defense, and from a suite's yaml to
+its ranked table (in the parent; what workers do inside a round is no part of it).
+
+- modules: how many take part;
+- climbs: calls into a module that lies above the caller's; a module lies one above the highest
+  that it imports at its top;
+- returns: calls into a module that was entered before.
+"""
+
+import ast
+import runpy
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+TINY = (
+    "data=digits5k task.num_tasks=2 federation.rounds=1 federation.clients_per_round=2 "
+    "federation.local_epochs=1 engine.workers=1 tracking=none"
+)
+PARAMS = "suite: {name: smoke, axes: {attack: [none], defense: [mean, norm_clip]}, seeds: [0]}\n"
+RUN = ["run", "attack=none", "defense=norm_clip", *TINY.split()]
+SUITE = ["suite", "smoke", *TINY.split(), "--params", "p.yaml", "--workers", "1"]
+
+
+def trace(root: Path, out: Path, start: str, end: str, arguments: list[str]) -> None:
+    """Run a command; write who calls whom between the first calls of two functions."""
+    package, pairs, on = f"{root / 'benchmark'}/", {}, not start
+
+    def ours(name):  # a template is no module
+        return name.startswith(package) and name.endswith(".py")
+
+    def profile(frame, event, _):
+        nonlocal on
+        code, caller = frame.f_code, frame.f_back
+        if event != "call" or not ours(code.co_filename):
+            return
+        on = on or code.co_qualname == start
+        while caller and not ours(caller.f_code.co_filename):
+            caller = caller.f_back
+        if on and caller and caller.f_code.co_name != "<module>":
+            pairs.setdefault((caller.f_code.co_filename, code.co_filename))
+        if code.co_qualname == end:
+            sys.setprofile(None)
+
+    sys.path.insert(0, str(root))
+    sys.argv = ["benchmark", *arguments]
+    sys.setprofile(profile)
+    try:
+        runpy.run_module("benchmark", run_name="__main__")
+    finally:
+        sys.setprofile(None)
+        with out.open("a") as file:
+            file.writelines(f"{a}\t{b}\n" for a, b in pairs if a != b)
+
+
+def walk(root: Path, start: str, end: str, *commands: list[str]) -> str:
+    """The three numbers of a walk over these commands."""
+
+    @cache
+    def height(path: Path) -> int:
+        found = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ImportFrom)]
+        names = [f"{n.module}.{a.name}" for n in found for a in n.names] + [n.module for n in found]
+        below = [root / (name.replace(".", "/") + ".py") for name in names if name]
+        return 1 + max((height(p) for p in below if p.exists()), default=0)
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "p.yaml").write_text(PARAMS)
+        out = Path(folder, "out")
+        for command in commands:
+            words = [sys.executable, __file__, str(root), str(out), start, end, *command]
+            subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        lines = dict.fromkeys(line for line in out.read_text().splitlines())
+    pairs = [tuple(map(Path, line.split("\t"))) for line in lines]
+    entered = [callee for _, callee in pairs]
+    climbs = sum(height(a) < height(b) for a, b in pairs)
+    modules = {*entered, *(caller for caller, _ in pairs)}
+    return f"{len(modules)} modules, {climbs} climbs, {len(entered) - len({*entered})} returns"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        trace(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:])
+    else:
+        root = Path(sys.argv[1] if len(sys.argv) == 2 else ".").resolve()
+        print("value → constructor:", walk(root, "compose", "NormClip.__init__", RUN))
+        print("suite → table:", walk(root, "", "", SUITE, ["leaderboard", "smoke"]))
