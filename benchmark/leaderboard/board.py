@@ -46,7 +46,7 @@ class Cell:
             defense, paired by seed.
         cost: what honest target users lose: source accuracy on their held-out images,
             unattacked and undefended, minus that of this cell, paired by seed.
-        seconds: median seconds a round.
+        seconds: median over runs of each one's median seconds a round.
         runs: by seed.
         missing: seeds that other cells of the setting have and this one has not.
     """

@@ -1,21 +1,26 @@
-"""Records to a leaderboard: pure, and independent of the order of the records."""
+"""The table of runs to a leaderboard: pure, and independent of the order of the records."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from benchmark.leaderboard.board import Cell, Leaderboard, Run, Section
 from benchmark.leaderboard.ranking import rank_attacks, rank_defenses
-from benchmark.results.gates import GATE
+from benchmark.results import gates
 from benchmark.results.searches import Search, Tuned, find
-from benchmark.results.settings import Setting, choice, split_by_setting, unique_choices
-from benchmark.results.statistics import difference, estimate
+from benchmark.results.settings import Setting, split_by_setting
+from benchmark.results.statistics import Estimate, difference, estimate
+from benchmark.results.table import by_seed, runs
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError
 
-Pair = tuple[str, str]
-Matrix = dict[Pair, dict[int, Record]]
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES = ("last_fifth", "final")
+PAIR = ["attack", "defense"]
+HONEST = "source_accuracy_targets"
 
 
 def build(
@@ -36,75 +41,71 @@ def build(
             f"{name}: no records to make a leaderboard of; "
             f"`python -m benchmark suite {name}` makes them"
         )
-    return Leaderboard(name, [_section(*part, searches) for part in split_by_setting(records)])
+    table = runs(records, measures=MEASURES)
+    sections = []
+    for setting, own in split_by_setting(records):
+        rows = table[table["cell"].isin([record.cell for record in own])]
+        by_defense = {str(d): set(same["cell"]) for d, same in rows.groupby("defense")}
+        tuned = {
+            defense: found
+            for defense, cells in by_defense.items()
+            if (found := find(searches, [r for r in own if r.cell in cells]))
+        }
+        sections.append(_section(setting, rows, tuned))
+    return Leaderboard(name, sections)
 
 
-def _section(setting: Setting, records: list[Record], searches: Sequence[Search]) -> Section:
-    records = sorted(records, key=lambda r: r.cell)
-    matrix, names = _matrix(records)
-    attacks = _first("none", sorted({attack for attack, _ in matrix}), names["attack"])
-    defenses = _first("mean", sorted({defense for _, defense in matrix}), names["defense"])
-    unattacked = attacks[0] if names["attack"][attacks[0]] == "none" else None
-    undefended = defenses[0] if names["defense"][defenses[0]] == "mean" else None
-    sound = matrix.get((unattacked or "", undefended or ""), {})
-    reference = estimate(_scores(sound, "main_accuracy"))
-    floor = None if reference is None else reference.mean - GATE
-    seeds = sorted({record.seed for record in records})
+def _section(setting: Setting, table: "pd.DataFrame", tuned: dict[str, Tuned]) -> Section:
+    _refuse_twins(table)
+    attacks, unattacked = _labels(table, "attack", "none")
+    defenses, undefended = _labels(table, "defense", "mean")
+    seeds = sorted({int(seed) for seed in table["seed"]})
+    met = {pair: rows.sort_values("seed") for pair, rows in table.groupby(PAIR)}
 
-    def cell(attack: str, defense: str) -> Cell:
-        runs = matrix.get((attack, defense), {})
-        plain = matrix.get((unattacked or "", defense), {})
-        return _cell((attack, defense), runs, plain, sound, seeds, floor)
+    def faced(attack: str | None, defense: str | None) -> "pd.DataFrame":
+        return met.get((attack, defense), table.iloc[:0])
 
-    cells = [cell(attack, defense) for defense in defenses for attack in attacks]
-    tuned = {d: found for d in defenses if (found := _tuned(searches, matrix, d))}
+    sound = faced(unattacked, undefended)
+    reference = estimate(by_seed(sound, "main_accuracy", "last_fifth"))
+    cells = [
+        _cell((a, d), faced(a, d), faced(unattacked, d), sound, seeds, reference)
+        for d in defenses
+        for a in attacks
+    ]
     return Section(
         setting=setting,
         unattacked=unattacked,
         undefended=undefended,
         reference=reference,
-        floor=floor,
+        floor=None if reference is None else gates.floor(reference.mean),
         seeds=seeds,
         attacks=attacks,
         defenses=defenses,
         defense_rows=rank_defenses(cells, unattacked, reference, tuned),
-        attack_rows=rank_attacks(cells, unattacked, undefended, floor),
+        attack_rows=rank_attacks(cells, unattacked, undefended, reference),
         cells=cells,
         environment={
-            fact: sorted({str(getattr(r.cost, fact)) for r in records})
-            for fact in ("engine", "device", "precision")
+            fact: sorted(set(table[fact].dropna())) for fact in ("engine", "device", "precision")
         },
-        notes=_notes(records),
+        notes=_notes(table),
     )
 
 
-def _tuned(searches: Sequence[Search], matrix: Matrix, defense: str) -> Tuned | None:
-    met = [runs for (_, defended), runs in matrix.items() if defended == defense]
-    return find(searches, [record for runs in met for record in runs.values()])
-
-
-def _matrix(records: list[Record]) -> tuple[Matrix, dict[str, dict[str, str]]]:
-    """Runs by (attack, defense) and seed; and for both groups, label → name."""
-    defenses = unique_choices(records, "defense", context=lambda r: choice(r, "attack"))
-    attacks = unique_choices(records, "attack", context=lambda r: choice(r, "defense"))
-    names: dict[str, dict[str, str]] = {"attack": {}, "defense": {}}
-    matrix: Matrix = {}
-    for record, attack, defense in zip(records, attacks, defenses, strict=True):
-        names["attack"][attack] = record.config["attack"]["name"]
-        names["defense"][defense] = record.config["defense"]["name"]
-        runs = matrix.setdefault((attack, defense), {})
-        if record.seed in runs:
+def _refuse_twins(table: "pd.DataFrame") -> None:
+    for (attack, defense, seed), rows in table.groupby([*PAIR, "seed"]):
+        if len(rows) > 1:
+            one, other = rows["record"][:2]
             raise UserError(
-                f"records/{runs[record.seed].cell}.json and records/{record.cell}.json are both "
-                f"{attack} against {defense} with seed {record.seed}: keep one of them"
+                f"{one} and {other} are both {attack} against {defense} with seed {seed}: "
+                "keep one of them"
             )
-        runs[record.seed] = record
-    return matrix, names
 
 
-def _first(name: str, labels: list[str], names: dict[str, str]) -> list[str]:
-    """``labels`` with those of the plug-in ``name`` in front, the plain one foremost."""
-    return sorted(labels, key=lambda x: (names[x] != name, names[x], _natural(x)))
+def _labels(table: "pd.DataFrame", group: str, plain: str) -> tuple[list[str], str | None]:
+    """All of a group, those of the plug-in ``plain`` in front; the foremost if it is one."""
+    names = dict(zip(table[group], table[f"{group}.name"], strict=True))
+    labels = sorted(names, key=lambda x: (names[x] != plain, names[x], _natural(x)))
+    return labels, labels[0] if names[labels[0]] == plain else None
 
 
 def _natural(label: str) -> list[tuple[float, str]]:
@@ -113,71 +114,63 @@ def _natural(label: str) -> list[tuple[float, str]]:
     return [(float(p), "") if i % 2 else (0.0, p) for i, p in enumerate(parts)]
 
 
-def _scores(runs: dict[int, Record], metric: str, window: str = "last_fifth") -> dict[int, float]:
-    found = {s: getattr(r.summary.get(metric), window, None) for s, r in runs.items()}
-    return {seed: value for seed, value in found.items() if value is not None}
-
-
 def _cell(
-    pair: Pair,
-    runs: dict[int, Record],
-    plain: dict[int, Record],
-    sound: dict[int, Record],
+    pair: tuple[str, str],
+    table: "pd.DataFrame",
+    plain: "pd.DataFrame",
+    sound: "pd.DataFrame",
     seeds: list[int],
-    floor: float | None,
+    reference: Estimate | None,
 ) -> Cell:
-    def gain(metric: str) -> dict[int, float]:
-        return difference(_scores(runs, metric), _scores(plain, metric))
+    def over_seeds(metric: str, measure: str = "last_fifth") -> Estimate | None:
+        return estimate(by_seed(table, metric, measure))
 
-    def final(metric: str) -> dict[int, float]:
-        return _scores(runs, metric, "final")
+    def more(one: "pd.DataFrame", other: "pd.DataFrame", metric: str) -> Estimate | None:
+        sides = (by_seed(rows, metric, "last_fifth") for rows in (one, other))
+        return estimate(difference(*sides))
 
-    honest = "source_accuracy_targets"
     return Cell(
         attack=pair[0],
         defense=pair[1],
-        main=estimate(_scores(runs, "main_accuracy")),
-        in_sample=estimate(_scores(runs, "backdoor_in_sample")),
-        held_out=estimate(_scores(runs, "backdoor_held_out")),
-        final_main=estimate(final("main_accuracy")),
-        final_in_sample=estimate(final("backdoor_in_sample")),
-        final_held_out=estimate(final("backdoor_held_out")),
-        lift=estimate(gain("backdoor_in_sample")),
-        lift_held_out=estimate(gain("backdoor_held_out")),
-        cost=estimate(difference(_scores(sound, honest), _scores(runs, honest))),
-        seconds=_seconds(list(runs.values())),
-        runs=[_run(runs[seed], floor) for seed in sorted(runs)],
-        missing=[seed for seed in seeds if seed not in runs],
+        main=over_seeds("main_accuracy"),
+        in_sample=over_seeds("backdoor_in_sample"),
+        held_out=over_seeds("backdoor_held_out"),
+        final_main=over_seeds("main_accuracy", "final"),
+        final_in_sample=over_seeds("backdoor_in_sample", "final"),
+        final_held_out=over_seeds("backdoor_held_out", "final"),
+        lift=more(table, plain, "backdoor_in_sample"),
+        lift_held_out=more(table, plain, "backdoor_held_out"),
+        cost=more(sound, table, HONEST),
+        seconds=_known(table["seconds_per_round"].median()),
+        runs=[_run(row, reference) for row in table.to_dict("records")],
+        missing=sorted(set(seeds) - set(table["seed"])),
     )
 
 
-def _run(record: Record, floor: float | None) -> Run:
-    def score(metric: str) -> float | None:
-        return _scores({record.seed: record}, metric).get(record.seed)
-
-    main = score("main_accuracy")
+def _run(row: dict[Any, Any], reference: Estimate | None) -> Run:
+    main = _known(row.get("main_accuracy.last_fifth"))
     return Run(
-        cell=record.cell,
-        seed=record.seed,
-        record=f"records/{record.cell}.json",
-        mlflow_run_id=record.mlflow_run_id,
-        command=record.command,
+        cell=row["cell"],
+        seed=row["seed"],
+        record=row["record"],
+        mlflow_run_id=_known(row["mlflow_run_id"]),
+        command=row["command"],
         main=main,
-        in_sample=score("backdoor_in_sample"),
-        held_out=score("backdoor_held_out"),
-        below_gate=main is not None and floor is not None and main < floor,
+        in_sample=_known(row.get("backdoor_in_sample.last_fifth")),
+        held_out=_known(row.get("backdoor_held_out.last_fifth")),
+        below_gate=reference is not None and gates.is_below_gate(main, reference.mean),
     )
 
 
-def _seconds(records: list[Record]) -> float | None:
-    rounds = [second for r in records for second in r.cost.round_seconds]
-    return median(rounds) if rounds else None
+def _known(value: Any) -> Any:
+    """A value of the table, None where it is missing."""
+    return None if value is None or value != value else value
 
 
-def _notes(records: list[Record]) -> list[str]:
-    counted = Counter(note for r in records for note in set(r.notes))
-    notes = [f"{note} ({counted[note]} of {len(records)} runs)" for note in sorted(counted)]
-    versions = sorted({str(r.code.get("version")) for r in records})
+def _notes(table: "pd.DataFrame") -> list[str]:
+    counted = Counter(note for told in table["notes"].dropna() for note in set(told.split("\n")))
+    notes = [f"{note} ({counted[note]} of {len(table)} runs)" for note in sorted(counted)]
+    versions = sorted(set(table["code_version"].dropna()))
     if len(versions) > 1:
         notes.append(f"Made by more than one version of the code: {', '.join(versions)}.")
     return notes

@@ -6,14 +6,14 @@ out), and one that lacks runs which others have (its worst case would be unearne
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import fsum
 from statistics import median
 from typing import Any
 
 from benchmark.leaderboard.board import AttackRow, Cell, DefenseRow, Status
-from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
+from benchmark.results.gates import has_collapsed, is_below_gate, succeeds
 from benchmark.results.searches import Tuned
 from benchmark.results.statistics import Estimate, difference, estimate
 
@@ -41,7 +41,10 @@ def rank_defenses(
 
 
 def rank_attacks(
-    cells: list[Cell], unattacked: str | None, undefended: str | None, floor: float | None
+    cells: list[Cell],
+    unattacked: str | None,
+    undefended: str | None,
+    reference: Estimate | None,
 ) -> list[AttackRow]:
     """Highest mean lift first, attacks that lack runs last.
 
@@ -51,7 +54,10 @@ def rank_attacks(
     sound = {
         c.defense: c
         for c in cells
-        if c.attack == unattacked and c.main and floor is not None and c.main.mean >= floor
+        if c.attack == unattacked
+        and c.main
+        and reference
+        and not is_below_gate(c.main.mean, reference.mean)
     }
     rows = [
         _attack_row(own, sound, undefended)
@@ -105,16 +111,16 @@ def _status(
 ) -> tuple[Status, str]:
     if reference is None:
         return "incomplete", "no unattacked run of the undefended server, so no gate"
-    floors: tuple[tuple[Status, float], ...] = (
-        ("collapsed", COLLAPSE * reference.mean),
-        ("below the gate", reference.mean - GATE),
+    gates: tuple[tuple[Status, Callable[[float, float], bool]], ...] = (
+        ("collapsed", has_collapsed),
+        ("below the gate", is_below_gate),
     )
-    for status, floor in floors:
+    for status, is_failed in gates:
         # the unattacked run first: a defense that fails by itself should say so
         failed = [
             (c.attack != unattacked, c.main.mean, c.attack)
             for c in cells
-            if c.main and c.main.mean < floor
+            if c.main and is_failed(c.main.mean, reference.mean)
         ]
         if failed:
             under_attack, lowest, attack = min(failed)
@@ -164,7 +170,7 @@ def _attack_row(cells: list[Cell], sound: dict[str, Cell], undefended: str | Non
         undefended=next((c for c in cells if c.defense == undefended and c.runs), None),
         best_defense=struck[0] if struck else None,
         worst_defense=struck[-1] if struck else None,
-        successes=sum(_success(c) > SUCCESS for c in struck),
+        successes=sum(succeeds(_success(c)) for c in struck),
         defenses=len(struck),
         missing=lacking,
     )

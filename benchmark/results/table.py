@@ -1,0 +1,205 @@
+"""All runs as one table, from which every number of a page can be computed again.
+
+Importing this imports no pandas, which takes a second that a wrong name should not.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmark.results.measures import MEASURES
+from benchmark.results.settings import choice, split_by_setting, unique_choices
+from benchmark.run.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FINISHED, DIVERGED, MISSING = "finished", "diverged", "missing"
+ALONE = "all"
+"""The label of a setting beside which there is no other."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A column that the table states.
+
+    Attributes:
+        name: of the column; with capitals, of a family of columns.
+        dtype: ``text``, ``integer``, ``number`` or ``any``. A missing one is NaN.
+        unit: empty where there is none.
+        meaning: one sentence.
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+
+
+COLUMNS = (
+    Stated("cell", "text", "", "id of the run: attack, defense, seed and a hash"),
+    Stated("seed", "integer", "", "of everything random"),
+    Stated("status", "text", "", "finished, diverged (the model did not stay finite) or missing"),
+    Stated("reason", "text", "", "why there is no record, where that is known"),
+    Stated("setting", "text", "", "what tells the run's setting from the others, or `all`"),
+    Stated("attack", "text", "", "the attack with its explicit parameters"),
+    Stated("defense", "text", "", "the defense with its explicit parameters"),
+    Stated("seconds_per_round", "number", "s", "median over rounds"),
+    Stated("peak_memory_mb", "number", "MiB", "of the hungriest round, on the device"),
+    Stated("device", "text", "", "what it ran on"),
+    Stated("engine", "text", "", "what trained its clients"),
+    Stated("precision", "text", "", "of its arithmetic"),
+    Stated("code_version", "text", "", "of the package"),
+    Stated("code_fingerprint", "text", "", "hash of the source files that it used"),
+    Stated("weights_sha256", "text", "", "hash of the final global model"),
+    Stated("mlflow_run_id", "text", "", "its run in MLflow"),
+    Stated("record", "text", "", "its file, beside the leaderboard"),
+    Stated("command", "text", "", "repeats the run"),
+    Stated("notes", "text", "", "what a reader must know, one a line"),
+)
+"""In every table, in this order."""
+
+FAMILIES = (
+    Stated("METRIC.MEASURE", "number", "the metric's", "a curve in one number"),
+    Stated("GROUP.KEY", "any", "", "the resolved configuration, as in conf/; lists are JSON"),
+    Stated("data.FACT", "any", "", "of the partitioned data: hash, users, train_images, ..."),
+)
+"""Behind them, one column for each that some run has."""
+
+_DTYPES: dict[str, Any] = {"text": "str", "integer": "int64", "number": "float64"}
+Row = dict[str, Any]
+
+
+def runs(
+    records: Iterable[Record],
+    absent: Iterable[Row] = (),
+    measures: Collection[str] = tuple(MEASURES),
+) -> "pd.DataFrame":
+    """One row a run, in the order of cells: the same table whatever the order of the records.
+
+    Args:
+        records: of runs that were finished; settings may be mixed.
+        absent: runs without a record, see :func:`no_record`.
+        measures: of :data:`MEASURES`, those to take of every metric.
+    """
+    import pandas as pd
+
+    rows = [row for part in split_by_setting(list(records)) for row in _rows(*part, measures)]
+    rows += absent
+    rows.sort(key=lambda row: row["cell"])
+    stated = {column.name: _DTYPES[column.dtype] for column in COLUMNS}
+    others = sorted({name for row in rows for name in row} - stated.keys(), key=_place)
+    columns = {n: pd.Series([row.get(n) for row in rows], dtype=t) for n, t in stated.items()}
+    columns |= {n: pd.Series(_alike([row.get(n) for row in rows])) for n in others}
+    return pd.DataFrame(columns)
+
+
+def no_record(
+    cell: str, seed: int, reason: str = "", config: Mapping[str, Any] | None = None
+) -> Row:
+    """The row of a run without a record.
+
+    Args:
+        cell, seed: of the run.
+        reason: why; empty where it was not run.
+        config: resolved, where it is known.
+    """
+    status = DIVERGED if reason.startswith(FloatingPointError.__name__) else MISSING
+    identity = {"cell": cell, "seed": seed, "status": status, "reason": reason or None}
+    return _flat(config or {}) | identity
+
+
+def fitting(table: "pd.DataFrame", wanted: Mapping[str, Any]) -> "pd.DataFrame":
+    """The rows of runs whose configuration is the one wanted.
+
+    Args:
+        table: see :func:`runs`.
+        wanted: ``group`` → name, or ``group.key`` → value, as in the resolved configuration.
+    """
+    for key, value in wanted.items():
+        column = table.get(key if "." in key or key == "seed" else f"{key}.name")
+        if column is None:
+            fits = [value is None] * len(table)
+        elif value is None:
+            fits = list(column.isna())
+        else:
+            is_text = isinstance(next(iter(column.dropna()), None), str)
+            fits = [found == (_text(value) if is_text else value) for found in column]
+        table = table.loc[fits]
+    return table
+
+
+def by_seed(table: "pd.DataFrame", metric: str, measure: str) -> dict[int, float]:
+    """One number for each seed that has it; of rows that differ in the seed alone."""
+    column = table.get(f"{metric}.{measure}")
+    if column is None:
+        return {}
+    pairs = zip(table["seed"], column, strict=True)
+    return {int(seed): float(value) for seed, value in pairs if not math.isnan(value)}
+
+
+def _rows(setting: Any, records: list[Record], measures: Collection[str]) -> Iterable[Row]:
+    attacks = unique_choices(records, "attack", context=lambda r: choice(r, "defense"))
+    defenses = unique_choices(records, "defense", context=lambda r: choice(r, "attack"))
+    for record, attack, defense in zip(records, attacks, defenses, strict=True):
+        labels = {"setting": setting.label or ALONE, "attack": attack, "defense": defense}
+        scores = {
+            f"{metric}.{name}": MEASURES[name](record, metric)
+            for metric in record.curves.keys() | record.summary.keys()
+            for name in measures
+        }
+        facts = {f"data.{fact}": value for fact, value in record.data.items()}
+        yield _flat(record.config) | facts | scores | _own(record) | labels
+
+
+def _own(record: Record) -> Row:
+    cost = record.cost
+    return {
+        "cell": record.cell,
+        "seed": record.seed,
+        "status": FINISHED,
+        "seconds_per_round": statistics.median(cost.round_seconds) if cost.round_seconds else None,
+        "peak_memory_mb": max(cost.round_peak_memory_mb, default=None),
+        "device": cost.device,
+        "engine": cost.engine,
+        "precision": cost.precision,
+        "code_version": record.code.get("version"),
+        "code_fingerprint": record.code.get("fingerprint"),
+        "weights_sha256": record.weights_sha256,
+        "mlflow_run_id": record.mlflow_run_id,
+        "record": f"records/{record.cell}.json",
+        "command": record.command,
+        "notes": "\n".join(record.notes) or None,
+    }
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Row:
+    """``group.key`` → value; keys that stand in no group, the seed aside, change no number."""
+    row: Row = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            row |= _flat(value, f"{prefix}{key}.")
+        elif prefix and key != "_target_":
+            row[prefix + key] = value
+    return row
+
+
+def _place(name: str) -> tuple[bool, str]:
+    """Scores stand before the configuration."""
+    return name.rpartition(".")[2] not in MEASURES, name
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """Values of one type: where they are of several, or no plain ones, all become text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {str, bool}):
+        missing = math.nan if kinds <= {int, float} else None
+        return [missing if value is None else value for value in values]
+    return [None if value is None else _text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
