@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark import __version__
 from benchmark.config.compose import GROUPS, compose
 from benchmark.utils import fingerprint
-
-if TYPE_CHECKING:
-    pass
 
 # What these say changes no number, so cells that differ in them alone are the same cell.
 NOT_IN_THE_RESULT = (
@@ -23,6 +20,14 @@ NOT_IN_THE_RESULT = (
     "engine.workers",
     "federation.checkpoint_every",
 )
+
+ALWAYS_USED = (
+    "benchmark.run.assembly.build",
+    "benchmark.run.recorder.Recorder",
+    "benchmark.run.recorder.summarize",
+    "benchmark.run.training.fit",
+)
+"""Code that the numbers of every cell depend on."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,13 @@ class Cell:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the source files that this cell uses."""
+        """Hash of the code that this cell's numbers depend on."""
         targets = [
             self.config[group]["_target_"]
             for group in GROUPS
             if group not in ("data", "partition", "tracking")
         ]
-        return fingerprint.fingerprint(
-            [
-                "benchmark.run.assembly",
-                "benchmark.run.recorder",
-                *(target.rpartition(".")[0] for target in targets),
-            ]
-        )
+        return fingerprint.fingerprint([*ALWAYS_USED, *targets])
 
     @cached_property
     def id(self) -> str:

@@ -63,10 +63,10 @@ def _asked(resolved: dict[str, Any]) -> dict[str, Any]:
 
 def _stamp(resolved: dict[str, Any]) -> dict[str, Any]:
     """What a partition depends on beside its configuration: code, and files at ``data.path``."""
-    modules = [section["_target_"].rpartition(".")[0] for section in _asked(resolved).values()]
+    targets = [section["_target_"] for section in _asked(resolved).values()]
     path = resolved["data"].get("path")
     return {
-        "code": fingerprint(["benchmark.data.store", *modules]),
+        "code": fingerprint(["benchmark.data.store.build", *targets]),
         "files": _files(Path(path)) if path else [],
     }
 

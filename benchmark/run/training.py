@@ -48,21 +48,27 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     recorder = Recorder(on_round)
     path = cell.work_path(folder) / CHECKPOINT
     checkpoint = Checkpoint(path, federation.protocol.checkpoint_every)
-    trainer = trainer_of(cell.rounds, device, [recorder, checkpoint])
-    # Sums split over threads round differently; the engine brings its own threads.
-    with one_thread():
-        _fit(trainer, federation, dataset, checkpoint.usable())
+    fit(federation, dataset, device, [recorder, checkpoint], checkpoint.usable())
     federation.client.load(federation.theta.detach())
     with atomic_file(cell.weights_path(folder)) as temporary:
         torch.save(federation.client.model.state_dict(), temporary)
     return _record(cell, dataset, federation, recorder, device)
 
 
-def _fit(
-    trainer: pl.Trainer, federation: Federation, dataset: FederatedDataset, resume: str | None
+def fit(
+    federation: Federation,
+    dataset: FederatedDataset,
+    device: str,
+    callbacks: list[pl.Callback],
+    resume: str | None = None,
 ) -> None:
+    """Run a federation's rounds, from a checkpoint on if there is one."""
+    trainer = trainer_of(federation.protocol.rounds, device, callbacks)
     try:
-        trainer.fit(federation, FederatedDataModule(dataset), ckpt_path=resume, weights_only=True)
+        # Sums split over threads round differently; the engine brings its own threads.
+        with one_thread():
+            data = FederatedDataModule(dataset)
+            trainer.fit(federation, data, ckpt_path=resume, weights_only=True)
     except SystemExit:
         # What Lightning makes of Ctrl-C.
         raise KeyboardInterrupt from None
