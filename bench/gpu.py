@@ -129,7 +129,7 @@ def whole_run(size: Size, device: str, checkpoints: bool) -> Run:
     callbacks: list[pl.Callback] = [recorder]
     with tempfile.TemporaryDirectory() as folder:
         if checkpoints:
-            callbacks.append(Checkpoint(Path(folder) / "last.ckpt", every=1))
+            callbacks.append(Checkpoint(Path(folder), "bench", every=1))
         trainer = trainer_of(size.rounds, device, callbacks)
         with one_thread():
             took = seconds(lambda: trainer.fit(federation, FederatedDataModule(dataset)), device)

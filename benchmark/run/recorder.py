@@ -1,5 +1,6 @@
 """Lightning callbacks of a run: one keeps the curves, one the checkpoint."""
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from benchmark.utils.machine import peak_memory_mb, reset_peak_memory
 
 log = logging.getLogger("benchmark")
 
-CHECKPOINT = "last.ckpt"
-"""Its name in a cell's work folder."""
+CHECKPOINTS = "round-*.ckpt"
+"""Their names in a cell's work folder: the round, then the SHA-256 of the bytes."""
 
 OnRound = Callable[[int, dict[str, float]], None]
 """Told of every finished round: its number from 0, and its metrics."""
@@ -66,36 +67,45 @@ class Recorder(pl.Callback):
 
 
 class Checkpoint(pl.Callback):
-    """Saves the run every few rounds: written beside ``path``, then renamed.
+    """Saves the run every few rounds: written beside, then renamed to a name with its digest.
 
     Lightning's ModelCheckpoint deletes the old file and writes the new one; a kill between the
-    two would lose both.
+    two would lose both. A file whose bytes are not those of its name, or that is of another cell,
+    is put aside: nothing goes on from it.
+
+    Args:
+        folder: for the checkpoint.
+        cell: id of the run.
+        every: rounds between checkpoints.
     """
 
-    def __init__(self, path: Path, every: int):
-        self.path, self.every = path, every
+    def __init__(self, folder: Path, cell: str, every: int):
+        self.folder, self.cell, self.every = folder, cell, every
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whose checkpoint it is."""
+        return {"cell": self.cell}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save after the Recorder has seen the round."""
         if (trainer.current_epoch + 1) % self.every == 0:
-            beside = self.path.with_suffix(".new")
+            beside = self.folder / "checkpoint.new"
             trainer.save_checkpoint(beside)
             sync(beside)
-            beside.replace(self.path)
+            saved = beside.replace(self.folder / _name(trainer.current_epoch, beside))
+            for earlier in set(self.folder.glob(CHECKPOINTS)) - {saved}:
+                earlier.unlink()
 
     def usable(self) -> str | None:
-        """The checkpoint to go on from; a damaged one is put aside and the run starts anew."""
-        if not self.path.exists():
-            return None
-        try:
-            torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises whatever the damage makes of the pickle
-            aside = self.path.with_suffix(".damaged")
-            self.path.replace(aside)
-            reason = str(error).partition("\n")[0]
-            log.warning("%s: damaged (%s); starting at round 0", aside, reason)
-            return None
-        return str(self.path)
+        """The checkpoint to go on from; what is damaged or another cell's is put aside."""
+        for path in sorted(self.folder.glob(CHECKPOINTS), reverse=True):
+            saved = _read(path)
+            if saved and _state(saved, Checkpoint).get("cell") == self.cell:
+                return str(path)
+            fault = "another cell's" if saved else "damaged"
+            aside = path.replace(path.with_suffix(".damaged"))
+            log.warning("%s: %s; starting at an earlier round", aside, fault)
+        return None
 
 
 def recorded(work: Path) -> dict[str, Curve]:
@@ -104,12 +114,32 @@ def recorded(work: Path) -> dict[str, Curve]:
     Args:
         work: folder of the checkpoint.
     """
+    for path in sorted(work.glob(CHECKPOINTS), reverse=True):
+        if saved := _read(path):
+            curves = _state(saved, Recorder)["curves"]
+            return {name: Curve(*curve) for name, curve in curves.items()}
+    return {}
+
+
+def _name(round: int, path: Path) -> str:
+    with path.open("rb") as file:
+        return f"round-{round:07}-{hashlib.file_digest(file, 'sha256').hexdigest()}.ckpt"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint whose bytes are those that were written."""
     try:
-        saved = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
-        curves = saved["callbacks"][Recorder.__qualname__]["curves"]
+        if path.name != _name(int(path.name.split("-")[1]), path):
+            return None
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return saved
     except Exception:  # torch.load raises whatever a damage makes of the pickle
-        return {}
-    return {name: Curve(*curve) for name, curve in curves.items()}
+        return None
+
+
+def _state(saved: dict[str, Any], callback: type[pl.Callback]) -> dict[str, Any]:
+    state: dict[str, Any] = saved["callbacks"].get(callback.__qualname__, {})
+    return state
 
 
 def summarize(curve: Curve, attacked: Curve, rounds: int) -> Summary:

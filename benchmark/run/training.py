@@ -16,7 +16,7 @@ from benchmark.federation.rounds import Federation
 from benchmark.run.assembly import build, choose_device
 from benchmark.run.cell import Cell
 from benchmark.run.record import Cost, Record
-from benchmark.run.recorder import CHECKPOINT, Checkpoint, OnRound, Recorder, summarize
+from benchmark.run.recorder import Checkpoint, OnRound, Recorder, summarize
 from benchmark.utils.files import atomic_file
 from benchmark.utils.machine import environment, one_thread
 
@@ -46,8 +46,8 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     federation = build(cell.config, dataset)
     device = choose_device(cell.config["device"], federation.engine)
     recorder = Recorder(on_round)
-    path = cell.work_path(folder) / CHECKPOINT
-    checkpoint = Checkpoint(path, federation.protocol.checkpoint_every)
+    every = federation.protocol.checkpoint_every
+    checkpoint = Checkpoint(cell.work_path(folder), cell.id, every)
     fit(federation, dataset, device, [recorder, checkpoint], checkpoint.usable())
     federation.client.load(federation.theta.detach())
     with atomic_file(cell.weights_path(folder)) as temporary:

@@ -93,7 +93,7 @@ class Place:
     def saved(self) -> dict[str, list[float]]:
         """The seconds of every round in the checkpoints that were left behind, by cell."""
         found = {}
-        for path in (self.folder / "results").glob("*/work/*/last.ckpt"):
+        for path in (self.folder / "results").glob("*/work/*/round-*.ckpt"):
             # One that goes while a suite runs is none.
             with suppress(FileNotFoundError):
                 state = torch.load(path, weights_only=True)["callbacks"]
@@ -207,7 +207,7 @@ def test_the_command_of_a_record_repeats_it_killed_or_not(place: Place, undistur
     assert words[:3] == ["python", "-m", "benchmark"]
     process = place.start(*words[3:])
     runs = place.folder / "results" / "runs"
-    halt_when(lambda: list(runs.glob("work/*/last.ckpt")), process)
+    halt_when(lambda: list(runs.glob("work/*/round-*.ckpt")), process)
     kill_group(process)
     ((name, done),) = place.saved().items()
     assert name == cell

@@ -100,16 +100,17 @@ def test_a_killed_run_resumes_bit_by_bit(
 
     rounds: list[int] = []
     expected, undisturbed = run()
-    path = tmp_path / "last.ckpt"
     with pytest.raises(Killed):
-        run(Checkpoint(path, every), KillAfter(killed_in))
+        run(Checkpoint(tmp_path, "mine", every), KillAfter(killed_in))
     rounds.clear()
-    theta, resumed = run(Checkpoint(path, every), resume=str(path))
+    checkpoint = Checkpoint(tmp_path, "mine", every)
+    theta, resumed = run(checkpoint, resume=checkpoint.usable())
     assert rounds == list(range(goes_on_from, 6))
     assert torch.equal(theta, expected)
     assert resumed.curves == undisturbed.curves
     assert len(resumed.round_seconds) == 6
-    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith("round-0000005-")
 
 
 def test_the_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path: Path):
@@ -123,7 +124,23 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_whole(tmp_path: Path):
             if self.saves == 2:
                 raise Killed
 
-    path = tmp_path / "last.ckpt"
+    checkpoint = Checkpoint(tmp_path, "mine", 1)
     with pytest.raises(Killed):
-        fit(make_federation(), callbacks=[Recorder(), Checkpoint(path, 1), Torn()])
-    assert torch.load(path, weights_only=True)["global_step"] == 1
+        fit(make_federation(), callbacks=[Recorder(), checkpoint, Torn()])
+    usable = checkpoint.usable()
+    assert usable
+    assert torch.load(usable, weights_only=True)["global_step"] == 1
+
+
+def test_of_two_checkpoints_the_later_counts_unless_it_is_damaged(tmp_path: Path):
+    kept, later = tmp_path / "kept", Checkpoint(tmp_path, "mine", 1)
+    fit(make_federation(rounds=1), callbacks=[Recorder(), later])
+    (first,) = tmp_path.iterdir()
+    kept.write_bytes(first.read_bytes())
+    fit(make_federation(rounds=2), callbacks=[Recorder(), later])
+    # A kill between both steps of a save leaves the earlier one beside the new one.
+    kept.rename(first)
+    second = max(tmp_path.iterdir())
+    assert later.usable() == str(second) != str(first)
+    second.write_bytes(second.read_bytes()[:-1])
+    assert later.usable() == str(first)

@@ -17,6 +17,7 @@ from benchmark.run.assembly import build
 from benchmark.run.cell import Cell
 from benchmark.run.partitioning import find, partitioned
 from benchmark.run.record import Record
+from benchmark.run.recorder import CHECKPOINTS
 from benchmark.run.suite import Suite, write_manifest
 from benchmark.testing.toys import make_dataset
 from benchmark.utils import machine
@@ -35,7 +36,12 @@ def stop_after(round: int, metrics: dict[str, float]) -> None:
         raise StoppedError
 
 
-@pytest.mark.parametrize("damage", [lambda old: b"", lambda old: old[: len(old) // 2]])
+def flipped(old: bytes) -> bytes:
+    """One bit of a weight."""
+    return old[: len(old) // 2] + bytes([old[len(old) // 2] ^ 1]) + old[len(old) // 2 + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda old: b"", lambda old: old[: len(old) // 2], flipped])
 def test_a_damaged_checkpoint_is_put_aside_and_the_run_starts_anew(
     workplace: Path, damage, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -43,13 +49,39 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_run_starts_anew(
     undisturbed = runner.run(cell, workplace / "undisturbed")
     with pytest.raises(StoppedError):
         runner.run(cell, workplace / "stopped", stop_after)
-    checkpoint = workplace / "stopped" / "work" / cell.id / "last.ckpt"
+    (checkpoint,) = (workplace / "stopped" / "work" / cell.id).glob(CHECKPOINTS)
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     seen: list[int] = []
     record = runner.run(cell, workplace / "stopped", lambda round, _: seen.append(round))
     assert seen == [0, 1, 2]
     assert record.result() == undisturbed.result()
     assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "seed=1",
+        "attack=none",
+        "defense=norm_clip",
+        "federation.client_lr=0.05",
+        "model=paper",
+        "federation.rounds=4",
+    ],
+)
+def test_another_cells_checkpoint_is_put_aside(
+    workplace: Path, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cell, strange = tiny("attack=boosted"), tiny("attack=boosted", other)
+    undisturbed = runner.run(cell, workplace / "undisturbed")
+    with pytest.raises(StoppedError):
+        runner.run(strange, workplace / "stopped", stop_after)
+    strange.work_path(workplace / "stopped").rename(cell.work_path(workplace / "stopped"))
+    seen: list[int] = []
+    record = runner.run(cell, workplace / "stopped", lambda round, _: seen.append(round))
+    assert seen == [0, 1, 2]
+    assert record.result() == undisturbed.result()
+    assert "another cell's" in caplog.text
 
 
 @pytest.mark.slow
@@ -194,7 +226,7 @@ def test_what_a_kill_leaves_beside_a_finished_cell_is_cleared_up(
     identity = record.stat()
     for left in (
         folder / "work" / f"{record.stem}.lock",
-        folder / "work" / record.stem / "last.ckpt",
+        folder / "work" / record.stem / "round-0000000-0.ckpt",
         folder / "weights" / f".{record.stem}.pt.abc",
         folder / "records" / f".{record.name}.abc",
     ):

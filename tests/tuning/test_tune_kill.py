@@ -58,7 +58,7 @@ class Tuner:
 
     def at_work(self) -> bool:
         """In the middle of a federation: a checkpoint is there and the record is not."""
-        return any((self.folder / FOLDER).glob("work/*/last.ckpt"))
+        return any((self.folder / FOLDER).glob("work/*/round-*.ckpt"))
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         url = f"sqlite:///{self.folder}/results/tuning.db"
