@@ -139,7 +139,8 @@ class AutoEngine(Engine):
         if len(names) == 1:
             return names[0]
         workers = [engine.workers for engine in self.candidates.values()]
-        name = remembered(["auto", described(self.client), names, workers, shape], measure)
+        question = ["auto", described(self.client), names, workers, shape]
+        name = remembered(question, names, measure)
         log.info("engine auto: chose %s", name)
         return name
 

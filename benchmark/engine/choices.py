@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,15 +26,19 @@ _WARM_UP_SECONDS = 0.1
 """A first call that takes longer is not slow because it is the first."""
 
 
-def remembered(question: Sequence[Any], decide: Callable[[], Any]) -> Any:
+def remembered(
+    question: Sequence[Any], possible: Collection[str], decide: Callable[[], str]
+) -> str:
     """The answer that ``decide`` gave when this question first came up on this machine.
 
     Several processes that ask at once get one answer. Other code of the engines, another torch
-    or another processor is another question.
+    or another processor is another question. A file that is damaged, or holds an answer that is
+    not possible, is as good as none.
 
     Args:
         question: values that JSON can hold.
-        decide: gives the answer, likewise.
+        possible: the answers that there are.
+        decide: gives one of them.
     """
     machine = [torch.__version__, _processor(), _code()]
     key = hashlib.sha256(json.dumps([*machine, *question]).encode()).hexdigest()[:16]
@@ -42,11 +46,13 @@ def remembered(question: Sequence[Any], decide: Callable[[], Any]) -> Any:
     try:
         with locked(path.with_suffix(".lock")):
             try:
-                return json.loads(path.read_text(encoding="utf-8"))["answer"]
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
+                answer = json.loads(path.read_text(encoding="utf-8"))["answer"]
+            except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+                answer = None
+            if answer not in possible:
                 answer = decide()
                 write_json(path, {"question": question, "answer": answer})
-                return answer
+            return str(answer)
     except OSError as error:
         log.warning("%s: %s; measuring again each time", path.parent, error.strerror)
         return decide()

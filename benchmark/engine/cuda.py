@@ -2,7 +2,7 @@
 
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -191,7 +191,7 @@ class CudaEngine(Engine):
 
         if self.form is None:
             question = ["convolution", device, described(self.client), self.precision, lanes, width]
-            self.form = remembered(question, measure)
+            self.form = cast(Form, remembered(question, FORMS, measure))
         log.info("engine cuda: %s", self.kind)
 
     def _fitting(self, width: int) -> int:

@@ -24,7 +24,7 @@ from benchmark.engine.client import ClientModule
 from benchmark.engine.layout import Layer, Layout, Shape, layers_of
 from benchmark.engine.plan import Lane, LocalRule
 from benchmark.models.dropout import layer_key
-from benchmark.utils.files import atomic_file, cache_folder
+from benchmark.utils.files import cache_folder, digest
 
 log = logging.getLogger("benchmark")
 
@@ -193,11 +193,18 @@ def _compiled() -> Path:
     known = b"\0".join(
         [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode(), target]
     )
-    path = cache_folder() / f"native-{hashlib.sha256(known).hexdigest()[:16]}.so"
-    if not path.exists():
-        with atomic_file(path) as library, tempfile.TemporaryDirectory() as folder:
-            objects = [f"{folder}/{real}.o" for real in _TYPES.values()]
-            for real, name in zip(_TYPES.values(), objects, strict=True):
-                run(*_FLAGS, f"-DREAL={real}", "-c", str(_SOURCE), "-o", name)
-            run("-shared", *objects, "-o", str(library), "-lm")
-    return path
+    name = f"native-{hashlib.sha256(known).hexdigest()[:16]}"
+    # The name holds what the bytes are: loading other bytes would end the process.
+    for path in cache_folder().glob(f"{name}-*.so"):
+        if path.stem == f"{name}-{digest(path)}":
+            return path
+        log.warning("%s: damaged, compiled again", path)
+        path.unlink(missing_ok=True)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        objects = [f"{folder}/{real}.o" for real in _TYPES.values()]
+        for real, compiled in zip(_TYPES.values(), objects, strict=True):
+            run(*_FLAGS, f"-DREAL={real}", "-c", str(_SOURCE), "-o", compiled)
+        library = Path(folder) / f"{name}.so"
+        run("-shared", *objects, "-o", str(library), "-lm")
+        return library.replace(cache_folder() / f"{name}-{digest(library)}.so")

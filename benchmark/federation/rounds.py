@@ -15,6 +15,7 @@ from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, LocalClient, Plan
 from benchmark.federation.cohort import Cohort, draw
+from benchmark.federation.contract import check_fit, checked_aggregation, checked_submission
 from benchmark.federation.evaluation import Evaluator
 from benchmark.federation.participation import Participation
 from benchmark.federation.protocol import Protocol
@@ -64,6 +65,7 @@ class Federation(pl.LightningModule):
             raise ValueError(f"clients_per_round must be 1 to {N}, the number of users; got {K}")
         if protocol.measured_on != "all":
             dataset = dataset.measuring(protocol.measured_on)
+        check_fit(defense, protocol)
         task.setup(dataset, seed)
         participation.setup(N, seed)
         self.theta = nn.Parameter(client.flat())
@@ -164,7 +166,8 @@ class Federation(pl.LightningModule):
             honest_updates=updates[~compromised] if knowledge >= Knowledge.UPDATES else None,
             defense=self.defense if knowledge >= Knowledge.DEFENSE else None,
         )
-        updates[compromised] = self.attack.craft(own, context)
+        crafted = self.attack.craft(own, context)
+        updates[compromised] = checked_submission(self.attack, crafted, M, P)
         return updates
 
     def aggregate(self, round: int, start: Tensor, cohort: Cohort, updates: Tensor) -> Aggregation:
@@ -176,7 +179,9 @@ class Federation(pl.LightningModule):
             clients=cohort.clients,
             layers=self.client.layers,
         )
-        aggregation = self.defense.aggregate(updates, cohort.weights.to(updates.device), context)
+        weights = cohort.weights.to(updates.device)
+        aggregation = self.defense.aggregate(updates, weights, context)
+        checked_aggregation(self.defense, aggregation, updates)
         if not aggregation.update.isfinite().all():
             broken = (~updates.isfinite().all(dim=1)).cpu()
             raise FloatingPointError(
@@ -196,6 +201,11 @@ class Federation(pl.LightningModule):
         optimizer.zero_grad()
         with torch.no_grad():
             self.theta.copy_(self.defense.after_round(self.theta.detach()))
+        if not self.theta.isfinite().all():
+            raise FloatingPointError(
+                f"round {self.current_epoch}: the global model is not finite after the server's "
+                "step; the aggregated update was"
+            )
 
     def observe(
         self, cohort: Cohort, losses: Tensor, updates: Tensor, aggregation: Aggregation

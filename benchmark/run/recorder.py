@@ -1,6 +1,5 @@
 """Lightning callbacks of a run: one keeps the curves, one the checkpoint."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from benchmark.run.curve import Curve, Summary
-from benchmark.utils.files import sync
+from benchmark.utils.files import digest, sync
 from benchmark.utils.machine import peak_memory_mb, reset_peak_memory
 
 log = logging.getLogger("benchmark")
@@ -122,8 +121,7 @@ def recorded(work: Path) -> dict[str, Curve]:
 
 
 def _name(round: int, path: Path) -> str:
-    with path.open("rb") as file:
-        return f"round-{round:07}-{hashlib.file_digest(file, 'sha256').hexdigest()}.ckpt"
+    return f"round-{round:07}-{digest(path)}.ckpt"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Writing so that a reader never meets half a file: beside the target, then renamed."""
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -36,6 +37,12 @@ def sync(path: Path) -> None:
     """Bring a file to the disk, so that a rename never outlives what it names."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -136,6 +136,9 @@ def test_the_fastest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called.count("c") == 1
 
 
+ANSWERS = ("yes", "no")
+
+
 def test_answers_are_kept_and_a_damaged_one_is_measured_again(
     fresh_choices: None,
 ) -> None:
@@ -146,14 +149,16 @@ def test_answers_are_kept_and_a_damaged_one_is_measured_again(
         return "yes"
 
     for _ in range(2):
-        assert choices.remembered(["question", 1], decide) == "yes"
+        assert choices.remembered(["question", 1], ANSWERS, decide) == "yes"
     assert len(counted) == 1
-    assert choices.remembered(["question", 2], decide) == "yes"
+    assert choices.remembered(["question", 2], ANSWERS, decide) == "yes"
     assert len(counted) == 2
-    for path in (choices.cache_folder() / "choices").glob("*.json"):
-        path.write_text("{")
-    assert choices.remembered(["question", 1], decide) == "yes"
-    assert len(counted) == 3
+    damages = ["{", "[]", '{"answer": "another"}', '{"answer": ["yes"]}', "[" * 100_000]
+    for count, damage in enumerate(damages, start=3):
+        for path in (choices.cache_folder() / "choices").glob("*.json"):
+            path.write_text(damage)
+        assert choices.remembered(["question", 1], ANSWERS, decide) == "yes"
+        assert len(counted) == count
 
 
 def test_without_a_place_for_answers_it_measures_each_time(
@@ -161,7 +166,7 @@ def test_without_a_place_for_answers_it_measures_each_time(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(choices, "cache_folder", lambda: tmp_path / "file")
-    assert choices.remembered(["question"], lambda: "yes") == "yes"
+    assert choices.remembered(["question"], ANSWERS, lambda: "yes") == "yes"
     assert "measuring again each time" in caplog.text
 
 

@@ -3,7 +3,7 @@
 import logging
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +84,21 @@ def test_a_damaged_library_is_named(
     (tmp_path / "native.so").write_bytes(b"\x7fELF, but no more")
     fresh.setattr(native, "_compiled", lambda: tmp_path / "native.so")
     assert_falls_back(caplog, str(tmp_path / "native.so"))
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("damage", [lambda old: old[:9000], lambda old: old[:-1] + b"x"])
+def test_a_library_that_was_cut_or_changed_is_compiled_again(
+    fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
+):
+    path = native._compiled()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    again = native._compiled()
+    assert "damaged, compiled again" in caplog.text
+    assert again.read_bytes() == whole or again != path
+    assert native.available()
+    assert [p.suffix for p in again.parent.iterdir()] == [".so"]
 
 
 @pytest.mark.slow

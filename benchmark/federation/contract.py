@@ -1,0 +1,83 @@
+"""What a federation asks of its plug-ins: to fit at the start, and sound answers in every round."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from benchmark.attacks.base import Attack
+from benchmark.defenses.base import Aggregation, Defense
+from benchmark.federation.protocol import Protocol
+from benchmark.utils.errors import UserError
+
+
+def check_fit(defense: Defense, protocol: Protocol) -> None:
+    """Refuse a defense that is not defined in this federation.
+
+    Raises:
+        ValueError: says what it needs.
+    """
+    name, K = type(defense).__name__, protocol.clients_per_round
+    least = defense.min_clients(getattr(defense, "assumed_compromised", 0))
+    if least > K:
+        raise ValueError(f"{name} needs {least} clients a round or more, clients_per_round is {K}")
+    if defense.needs_root_data:
+        raise ValueError(f"{name} needs clean data of the server's own, and there are none")
+
+
+def checked_submission(attack: Attack, crafted: Tensor, num_compromised: int, P: int) -> Tensor:
+    """What compromised clients submit, ``(M, P)``.
+
+    Raises:
+        UserError: it is something else; names the attack.
+    """
+    if _shape(crafted) != (num_compromised, P):
+        raise UserError(
+            f"attack {_named(attack)}: craft must return a tensor of shape "
+            f"({num_compromised}, {P}), got {_shown(crafted)}"
+        )
+    return crafted
+
+
+def checked_aggregation(defense: Defense, aggregation: Aggregation, updates: Tensor) -> Aggregation:
+    """What the server makes of ``updates`` ``(K, P)``.
+
+    Values of the aggregated update may be anything: a model that does not stay finite is a result.
+
+    Raises:
+        UserError: it is no aggregation of these updates; names the defense and what is wrong.
+    """
+    if fault := _fault(aggregation, updates):
+        raise UserError(f"defense {_named(defense)}: aggregate must return {fault}")
+    return aggregation
+
+
+def _fault(aggregation: Aggregation, updates: Tensor) -> str | None:
+    K, P = updates.shape
+    if not isinstance(aggregation, Aggregation):
+        return f"an Aggregation, got {_shown(aggregation)}"
+    if _shape(aggregation.update) != (P,):
+        return f"an update of shape ({P},), got {_shown(aggregation.update)}"
+    if aggregation.update.dtype != updates.dtype:
+        return f"an update in {updates.dtype} as the updates are, got {aggregation.update.dtype}"
+    trust = aggregation.trust
+    if trust is not None and _shape(trust) != (K,):
+        return f"trust of shape ({K},) or None, got {_shown(trust)}"
+    if trust is not None and not ((trust >= 0) & (trust <= 1)).all():
+        return f"trust in [0, 1], got {[round(t, 3) for t in trust.tolist()]}"
+    for name, value in aggregation.info.items():
+        if torch.as_tensor(value).numel() != 1 or not math.isfinite(value):
+            return f"finite numbers as info, got {name} = {value}"
+    return None
+
+
+def _shape(value: object) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def _shown(value: object) -> str:
+    return f"shape {_shape(value)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _named(plugin: object) -> str:
+    return f"{type(plugin).__name__} ({type(plugin).__module__})"
