@@ -16,7 +16,7 @@ from benchmark.data.samples import Partition, Samples, Source
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import atomic_folder, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 SPLITS = ("train", "test")
 ARRAYS = tuple(
     f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels", "offsets")
@@ -64,17 +64,16 @@ def load(folder: Path) -> FederatedDataset:
     """
     manifest = read_manifest(folder)
     arrays = {name: _read(folder / name, manifest["arrays"][name]) for name in ARRAYS}
-    if _content_hash(manifest["arrays"]) != manifest["hash"]:
-        raise UserError(f"{folder / 'manifest.json'}: its hash is not that of its arrays; {AGAIN}")
     return _dataset(manifest, arrays)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a partition folder.
 
-    Keys: ``schema``, ``hash``, ``num_classes``, ``source`` and ``partition`` (name, parameters and
-    more), ``train_images``, ``test_images``, ``classes`` and ``users`` (counts in both splits),
-    ``arrays`` (SHA-256, type and shape of every file).
+    Keys: ``schema``, ``hash`` (of arrays and number of classes: all that changes a number),
+    ``checksum`` (of all else that the manifest says), ``num_classes``, ``source`` and
+    ``partition`` (name, parameters and more), ``train_images``, ``test_images``, ``classes`` and
+    ``users`` (counts in both splits), ``arrays`` (SHA-256, type and shape of every file).
 
     Raises:
         UserError: the folder or the manifest is missing, corrupt or of another version.
@@ -86,16 +85,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: no such file; make the data with python -m benchmark partition"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: truncated, corrupt or not readable ({one_line(error)}); {AGAIN}"
         ) from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise UserError(f"{path}: not a manifest of schema {SCHEMA}; {AGAIN}")
-    expected = ("hash", "num_classes", "source", "partition", "classes", "users", "arrays")
-    missing = [key for key in expected if key not in manifest]
-    if missing or set(manifest["arrays"]) != set(ARRAYS):
-        raise UserError(f"{path}: incomplete: {', '.join(missing) or 'arrays'}; {AGAIN}")
+    if manifest.get("checksum") != _checksum(manifest):
+        raise UserError(f"{path}: it was changed; {AGAIN}")
     return manifest
 
 
@@ -127,9 +124,9 @@ def _manifest(
         np.bincount(arrays[f"{split}_labels.npy"], minlength=num_classes).tolist()
         for split in SPLITS
     ]
-    return {
+    manifest = {
         "schema": SCHEMA,
-        "hash": _content_hash(described),
+        "hash": _content_hash(described, num_classes),
         "source": {
             "name": source.name,
             "license": source.license,
@@ -154,6 +151,7 @@ def _manifest(
             for name, train, test in zip(division.names, *users, strict=True)
         ],
     }
+    return manifest | {"checksum": _checksum(manifest)}
 
 
 def _parameters(configured: Source | Partition) -> dict[str, Any]:
@@ -168,9 +166,15 @@ def _digest(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _content_hash(described: dict[str, Any]) -> str:
+def _content_hash(described: dict[str, Any], num_classes: int) -> str:
     lines = "".join(f"{name} {described[name]['sha256']}\n" for name in ARRAYS)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(f"{lines}{num_classes} classes\n".encode()).hexdigest()
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    """Of all that a manifest says."""
+    said = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path, described: dict[str, Any]) -> np.ndarray:

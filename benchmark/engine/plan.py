@@ -91,10 +91,10 @@ def _widen(matrix: Tensor, width: int) -> Tensor:
 
 
 def batches(examples: Examples, epochs: int, batch_size: int, generator: torch.Generator) -> Lane:
-    """Local data as the paper's code feeds it: ``repeat(epochs)``, then ``batch(batch_size)``.
+    """Local data in batches that run across epoch borders: ``repeat(epochs)``, then ``batch(B)``.
 
-    Every epoch is shuffled anew; batches run across epoch borders, so that only the last one
-    can be short: S = ⌈n · epochs / batch_size⌉.
+    So only the last one can be short: S = ⌈n · epochs / batch_size⌉. The paper's code batches in
+    this way too, but does not shuffle; here every epoch is shuffled anew.
 
     Args:
         examples: n examples, at least one.

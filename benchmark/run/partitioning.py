@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def _is_ours(folder: Path) -> bool:
 def find(data_hash: str) -> Path | None:
     """The folder that holds data of this content hash, if there is one."""
     for path in sorted(FOLDER.glob("*/manifest.json")):
-        if read_manifest(path.parent)["hash"] == data_hash:
-            return path.parent
+        with suppress(UserError):  # another version's, or damaged: not what is looked for
+            if read_manifest(path.parent)["hash"] == data_hash:
+                return path.parent
     return None
 
 

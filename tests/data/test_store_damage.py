@@ -62,10 +62,12 @@ def pickle(path: Path) -> None:
         ("manifest.json", Path.unlink, "python -m benchmark partition"),
         ("manifest.json", lambda path: path.write_text('{"schema": 1,'), "truncated, corrupt"),
         ("manifest.json", lambda path: path.write_text("[]"), "not a manifest"),
-        ("manifest.json", edit(lambda manifest: manifest.update(schema=99)), "schema 1"),
-        ("manifest.json", edit(lambda manifest: manifest.pop("users")), "incomplete: users"),
-        ("manifest.json", edit(lambda m: m["arrays"].popitem()), "incomplete: arrays"),
-        ("manifest.json", edit(lambda manifest: manifest.update(hash="0" * 64)), "its hash"),
+        ("manifest.json", edit(lambda manifest: manifest.update(schema=99)), "schema 2"),
+        ("manifest.json", edit(lambda manifest: manifest.pop("users")), "it was changed"),
+        ("manifest.json", edit(lambda m: m["arrays"].popitem()), "it was changed"),
+        ("manifest.json", edit(lambda manifest: manifest.update(hash="0" * 64)), "it was changed"),
+        ("manifest.json", edit(lambda m: m.update(num_classes=12)), "it was changed"),
+        ("manifest.json", lambda path: path.write_text("[" * 100_000), "truncated, corrupt"),
     ],
 )
 def test_damage_is_named(
