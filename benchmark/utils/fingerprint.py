@@ -74,9 +74,9 @@ def _split(target: str) -> Use:
 class _Source:
     """A module's definitions, by name."""
 
-    def __init__(self, module: str, path: Path):
-        self.module, self.path = module, path
-        tree = _Silent().visit(ast.parse(path.read_text(encoding="utf-8")))
+    def __init__(self, module: str, is_package: bool, text: str):
+        self.module, self.is_package = module, is_package
+        tree = _Silent().visit(ast.parse(text))
         self.definitions: dict[str, list[ast.stmt]] = {"": []}
         self.imports: dict[str, set[Use]] = defaultdict(set)
         for node in tree.body:
@@ -86,14 +86,14 @@ class _Source:
             else:
                 for name in _names(node) or [""]:
                     self.definitions.setdefault(name, []).append(node)
-        # The C sources of a compiled module stand beside it.
-        compiled = sorted(path.parent.glob(f"{path.stem}*.c"))
-        self.compiled = "".join(source.read_text(encoding="utf-8") for source in compiled)
+        self._read: dict[str, tuple[str, frozenset[Use]]] = {}
 
-    def text(self, name: str) -> str:
-        """The code of a definition."""
-        code = "\n".join(map(ast.unparse, self.definitions.get(name, [])))
-        return code if name else code + self.compiled
+    def read(self, name: str) -> tuple[str, frozenset[Use]]:
+        """The code of a definition, and all that it uses."""
+        if name not in self._read:
+            code = "\n".join(map(ast.unparse, self.definitions.get(name, [])))
+            self._read[name] = code, frozenset(self.uses(name))
+        return self._read[name]
 
     def uses(self, name: str) -> Iterator[Use]:
         """All that a definition uses."""
@@ -125,8 +125,8 @@ class _Source:
             return
         base = "." * node.level + (node.module or "")
         if node.level:
-            inside = self.path.name == "__init__.py"
-            base = resolve_name(base, self.module if inside else self.module.rpartition(".")[0])
+            package = self.module if self.is_package else self.module.rpartition(".")[0]
+            base = resolve_name(base, package)
         for alias in node.names:
             whole = f"{base}.{alias.name}"
             use = (whole, "*") if _path(whole) else (base, alias.name)
@@ -194,19 +194,24 @@ def _names(node: ast.stmt) -> list[str]:
 @cache
 def _read(module: str, name: str) -> tuple[str, frozenset[Use]]:
     """The code of a definition, and what it uses."""
-    source = _source(module)
-    return (source.text(name), frozenset(source.uses(name))) if source else ("", frozenset())
+    path = _path(module)
+    if path is None:
+        return "", frozenset()
+    text = path.read_text(encoding="utf-8")
+    code, used = _parsed(module, path.name == "__init__.py", text).read(name)
+    # The C sources of a compiled module stand beside it.
+    compiled = () if name else sorted(path.parent.glob(f"{path.stem}*.c"))
+    return code + "".join(source.read_text(encoding="utf-8") for source in compiled), used
 
 
 @cache
-def _source(module: str) -> _Source | None:
-    path = _path(module)
-    return _Source(module, path) if path else None
+def _parsed(module: str, is_package: bool, text: str) -> _Source:
+    return _Source(module, is_package, text)
 
 
 def forget() -> None:
     """Read all files anew."""
-    for known in (_read, _source, _path, _is_own):
+    for known in (_read, _path, _is_own):
         known.cache_clear()
 
 
