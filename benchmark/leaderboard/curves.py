@@ -1,14 +1,15 @@
 """Accuracies by round: for each defense, every attack on it."""
 
-from collections import defaultdict
 from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.leaderboard.board import Cell, Section
+from benchmark.leaderboard.board import Section
+from benchmark.report.curves import Look, band, means
 from benchmark.report.theme import percent_axis, series
+from benchmark.results.curves import over_seeds, so_far
 from benchmark.run.record import Record
 
 COLUMNS = 3
@@ -79,11 +80,13 @@ def _draw(
     top: Axes, bottom: Axes, section: Section, defense: str, records: dict[str, Record]
 ) -> None:
     for attack in section.attacks:
-        index, cell = section.position(attack), section.cell(attack, defense)
-        backdoor = _over_seeds(cell, "backdoor_in_sample", records)
-        _line(top, index, backdoor)
-        _cumulative(top, index, backdoor)
-        _line(bottom, index, _over_seeds(cell, "main_accuracy", records))
+        look = Look(*series(section.position(attack)))
+        runs = [records[run.cell] for run in section.cell(attack, defense).runs]
+        backdoor = over_seeds(runs, "backdoor_in_sample")
+        mean = so_far(means(backdoor))
+        band(top, backdoor, look)
+        top.plot(list(mean), list(mean.values()), color=look.color, linewidth=0.7)
+        band(bottom, over_seeds(runs, "main_accuracy"), look)
     top.set_ylabel("backdoor\nin-sample")
     bottom.set_ylabel("main")
     bottom.set_xlabel("round")
@@ -93,35 +96,3 @@ def _draw(
         percent_axis(axes, "y")
     if section.floor is not None:
         bottom.axhline(section.floor, color=series(0)[0], linewidth=0.8, linestyle=(0, (2, 3)))
-
-
-def _over_seeds(cell: Cell, metric: str, records: dict[str, Record]) -> dict[int, list[float]]:
-    """Round → one value a seed."""
-    values: dict[int, list[float]] = defaultdict(list)
-    for run in cell.runs:
-        curve = records[run.cell].curves.get(metric)
-        if curve is not None:
-            for at, value in curve.points().items():
-                values[at].append(value)
-    return dict(sorted(values.items()))
-
-
-def _line(axes: Axes, index: int, values: dict[int, list[float]]) -> None:
-    color, dashes = series(index)
-    rounds = list(values)
-    low, high = [min(v) for v in values.values()], [max(v) for v in values.values()]
-    axes.fill_between(rounds, low, high, color=color, alpha=0.18, linewidth=0)
-    axes.plot(rounds, _means(values), color=color, linestyle=dashes, linewidth=1.6)
-
-
-def _cumulative(axes: Axes, index: int, values: dict[int, list[float]]) -> None:
-    """The mean of all rounds so far, as the paper's figures draw it."""
-    total, means = 0.0, []
-    for count, mean in enumerate(_means(values), start=1):
-        total += mean
-        means.append(total / count)
-    axes.plot(list(values), means, color=series(index)[0], linewidth=0.7)
-
-
-def _means(values: dict[int, list[float]]) -> list[float]:
-    return [sum(v) / len(v) for v in values.values()]

@@ -1,13 +1,16 @@
-"""A cell's curves as a picture: matplotlib's object interface on Agg, safe in any thread."""
+"""Curves by round, drawn: a band over seeds for reports, all of a cell for its tracked run."""
 
-import math
-from itertools import accumulate
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.run.record import Curve, Record
+from benchmark.report.theme import DASHES, Dash
+from benchmark.results.curves import attacked, points, so_far
+from benchmark.run.record import Record
 
 # Blue, vermilion and orange of Okabe and Ito's palette: told apart with any color vision.
 LINES = {
@@ -15,8 +18,38 @@ LINES = {
     "backdoor_in_sample": ("backdoor accuracy, in-sample", "#D55E00", "-"),
     "backdoor_held_out": ("backdoor accuracy, held-out", "#E69F00", "--"),
 }
-COMPROMISED = "num_compromised"
-MAX_MARKERS = 40
+MANY, SEVERAL = 40, 12
+"""Points beyond which those of a cell, or those of a band, are not marked."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line is drawn."""
+
+    color: str
+    dash: Dash = DASHES[0]
+
+
+def means(values: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    """Round → the mean over seeds."""
+    return {at: statistics.fmean(found) for at, found in values.items()}
+
+
+def band(axes: Axes, values: Mapping[int, Sequence[float]], look: Look, label: str = "") -> None:
+    """Draw a line: the mean over seeds, and from the lowest to the highest seed around it."""
+    rounds = list(values)
+    low, high = [min(v) for v in values.values()], [max(v) for v in values.values()]
+    axes.fill_between(rounds, low, high, color=look.color, alpha=0.16, linewidth=0)
+    axes.plot(
+        rounds,
+        list(means(values).values()),
+        color=look.color,
+        linestyle=look.dash,
+        linewidth=1.5,
+        label=label,
+        marker="o" if 0 < len(rounds) <= SEVERAL else "",
+        markersize=3,
+    )
 
 
 def curves(record: Record) -> Figure:
@@ -29,39 +62,22 @@ def curves(record: Record) -> Figure:
     axes = figure.add_subplot()
     for name, (label, color, style) in LINES.items():
         if name in record.curves:
-            rounds, values = _measured(record.curves[name])
-            marker = "o" if len(rounds) <= MAX_MARKERS else ""
+            found = points(record, name)
+            marker = "o" if len(found) <= MANY else ""
+            rounds, values = list(found), list(found.values())
             axes.plot(rounds, values, style, color=color, label=label, marker=marker, markersize=3)
     if "backdoor_in_sample" in record.curves:
-        rounds, values = _measured(record.curves["backdoor_in_sample"])
-        means = [total / count for count, total in enumerate(accumulate(values), start=1)]
-        axes.plot(
-            rounds,
-            means,
-            color=LINES["backdoor_in_sample"][1],
-            lw=0.8,
-            label="in-sample, mean so far",
-        )
-    _mark_attacks(axes, record.curves.get(COMPROMISED, Curve()))
+        mean = so_far(points(record, "backdoor_in_sample"))
+        color = LINES["backdoor_in_sample"][1]
+        label = "in-sample, mean so far"
+        axes.plot(list(mean), list(mean.values()), color=color, lw=0.8, label=label)
+    if rounds := attacked(record):
+        label = "round with a compromised client"
+        floor = [-0.02] * len(rounds)
+        axes.plot(rounds, floor, "^", color="0.25", markersize=3.5, label=label)
     axes.set(xlabel="round", ylabel="accuracy", ylim=(-0.04, 1.02), title=record.cell)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
-
-
-def _measured(curve: Curve) -> tuple[list[int], list[float]]:
-    """The finite points: a collapsed model may have measured NaN, which a record keeps as null."""
-    points = zip(curve.rounds, curve.values, strict=True)
-    kept = [(r, v) for r, v in points if v is not None and math.isfinite(v)]
-    return [r for r, _ in kept], [v for _, v in kept]
-
-
-def _mark_attacks(axes: Axes, compromised: Curve) -> None:
-    rounds, counts = _measured(compromised)
-    attacked = [r for r, count in zip(rounds, counts, strict=True) if count > 0]
-    if attacked:
-        floor = [-0.02] * len(attacked)
-        label = "round with a compromised client"
-        axes.plot(attacked, floor, "^", color="0.25", markersize=3.5, label=label)

@@ -33,7 +33,7 @@ from benchmark.report.document import (
 from benchmark.report.numbers import NOTHING
 from benchmark.report.theme import Draw
 
-LONG, SOME = 60, 20
+LONG, SOME = 60, 12
 """Characters that make a column of words a wide one, or one that is not narrow."""
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from benchmark.leaderboard.words import USER_KINDS
 from benchmark.report.document import Block, Code, Facts, Mark, Paragraph, Text
+from benchmark.report.vocabulary import USER_KINDS
 from benchmark.reproduction import naming
 from benchmark.reproduction.evidence import Evidence
 from benchmark.run.record import Record

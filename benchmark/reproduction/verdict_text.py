@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from benchmark.leaderboard.words import MINUS, interval, number
 from benchmark.report.document import Mark, Text
+from benchmark.report.numbers import MINUS, interval, number
 from benchmark.reproduction import naming
 from benchmark.reproduction.claim import OWN, Claim, Runs
 from benchmark.reproduction.verdict import Comparison, Verdict, Word

@@ -106,7 +106,7 @@ def test_click_sorts_both_ways_and_says_so(page):
 def test_keyboard_alone_reaches_and_sorts(page):
     body = page.find_element(By.TAG_NAME, "body")
     body.send_keys(Keys.TAB)
-    assert page.switch_to.active_element.text == "Skip to the leaderboard"
+    assert page.switch_to.active_element.text == "Skip to the report"
     for _ in range(40):
         page.switch_to.active_element.send_keys(Keys.TAB)
         if page.switch_to.active_element.text.split()[:3] == ["Main", "accuracy", "attacked"]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmark.config.compose import available
-from benchmark.leaderboard.words import NOTHING
+from benchmark.report.numbers import NOTHING
 from benchmark.reproduction import figures, noise, output, page, verdict_text
 from benchmark.reproduction.claim import Claim, Failure
 from benchmark.reproduction.lines import labeled

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmark import leaderboard
-from benchmark.leaderboard import words
+from benchmark.leaderboard import tuned as tunings
 from benchmark.leaderboard.board import Leaderboard
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError
@@ -87,20 +87,20 @@ def test_of_several_searches_the_strongest_counts(tmp_path: Path) -> None:
     assert tuned.study == "strong"
     # What it took to find it is not that one search.
     (row,) = (row for row in section.defense_rows if row.tuned)
-    assert words.budget(row).endswith("; the most of 3 searches with 90 trials")
+    assert tunings.budget(row.tuned).endswith("; the most of 3 searches with 90 trials")
 
 
 def test_a_search_of_other_code_is_marked(tmp_path: Path) -> None:
     records = runs()
     search(tmp_path, of(records, 1.0))
-    assert not any(words.STALE in text for text in texts(records, tmp_path).values())
+    assert not any(tunings.STALE in text for text in texts(records, tmp_path).values())
     search(tmp_path, of(records, 1.0), code={"attack=boosted": "0" * 64})
     told = texts(records, tmp_path)
-    assert words.STALE in told["md"]
-    assert words.STALE in told["html"]
+    assert tunings.STALE in told["md"]
+    assert tunings.STALE in told["html"]
     # Of an attack that was no part of it nothing is known.
     search(tmp_path, of(records, 1.0), code={"attack=sign_flip": "0" * 64})
-    assert not any(words.STALE in text for text in texts(records, tmp_path).values())
+    assert not any(tunings.STALE in text for text in texts(records, tmp_path).values())
 
 
 def test_a_search_without_a_trial_is_none(tmp_path: Path) -> None:
@@ -230,4 +230,4 @@ def test_the_budget_counts_pruned_trials_and_says_how_many(tmp_path: Path) -> No
     search(tmp_path, of(records, 0.5), pruned=12)
     (section,) = board(records, tmp_path).sections
     row = next(row for row in section.defense_rows if row.tuned)
-    assert words.budget(row) == "30 trials (12 pruned) of 2 federations, tpe"
+    assert tunings.budget(row.tuned) == "30 trials (12 pruned) of 2 federations, tpe"
