@@ -6,22 +6,27 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from benchmark.cli.watch import Watch, own_console, say
 from benchmark.config.compose import compose
 from benchmark.config.instantiate import make
-from benchmark.run.events import Event
+from benchmark.results import trials
+from benchmark.results.trials import Trials
 from benchmark.tuning.problem import Direction, FinishedTrial, Problem
 from benchmark.tuning.study import SAMPLERS, Study
 from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.urls import shown
+
+if TYPE_CHECKING:
+    from benchmark.tuning.attack_sections import AttackReport
+    from benchmark.tuning.federated_problem import FederatedProblem
+    from benchmark.tuning.sections import TuningReport
 
 LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0, "workers": 1}
 
@@ -53,7 +58,7 @@ class Session:
 
     def __init__(self, arguments: argparse.Namespace, name: str, overrides: Sequence[str]):
         resolved = compose(overrides)
-        self.arguments, self.name = arguments, name
+        self.arguments, self.name, self.overrides = arguments, name, tuple(overrides)
         self.folder = arguments.results / f"tuning-{name}"
         self.url = arguments.storage or f"sqlite:///{arguments.results / 'tuning.db'}"
         self.console = own_console()
@@ -104,12 +109,9 @@ class Session:
 
     def run(self, study: Study) -> list[FinishedTrial]:
         """Go on with an opened study until its trials are finished; those that are complete."""
-        from benchmark.tuning import workers
-        from benchmark.tuning.federations import told_to
-
         self.opened[study.name] = study
-        trials, minutes = self.arguments.trials, self.arguments.minutes
-        progress = Progress(self.console, trials, study.finished(), study.problem.directions)
+        count, minutes = self.arguments.trials, self.arguments.minutes
+        progress = Progress(self.console, count, study.finished(), study.problem.directions)
         self.tell(f"study {study.name} in {shown(self.url)}: {progress} are finished")
         if study.warm_start:
             names = ", ".join(study.warm_start)
@@ -124,37 +126,66 @@ class Session:
         # The time of a race is that of its moves.
         limited = minutes is not None and self.arguments.what != "race"
         until = self.started + 60 * minutes if limited else math.inf
-        if self.workers == 1:
-            tried = study.run(trials, progress, until)
-        else:
-            make = partial(told_to, told_to(study.problem, nobody))
-            tried = workers.run(study, make, self.workers, trials, progress, self.watch, until)
+        tried = study.run(count, progress, until, self.workers, self.watch)
         # Not those of progress: of what another command finished it is not told.
-        if (finished := len(study.finished())) < trials:
-            self.tell(f"{minutes:g} minutes are over: {finished} of {trials} trials are finished")
+        if (finished := len(study.finished())) < count:
+            self.tell(f"{minutes:g} minutes are over: {finished} of {count} trials are finished")
         return tried
 
-    def show(self) -> Path:
-        """Write the page of the report, of all trials and of pictures; its path."""
-        from benchmark.tuning.reports import figures, page
+    def judge(
+        self,
+        study: Study,
+        problem: "FederatedProblem",
+        report: "type[AttackReport]",
+        choose: Callable[[list[FinishedTrial]], list[FinishedTrial]],
+    ) -> int:
+        """A study's command: its trials, the best of them on fresh seeds, its report; the status.
 
-        self._keep()
+        Args:
+            study: not opened yet.
+            problem: of it.
+            report: what is told of it.
+            choose: the best trials.
+        """
+        from benchmark.tuning.reevaluation import reevaluate
+
+        description = study.open()
+
+        def found() -> "AttackReport":
+            tried = self.run(study)
+            best, group = choose(tried), problem.space.group
+            self.tell(f"the best {len(best)} and the fixed {group}s on {len(self.fresh)} new seeds")
+            again = reevaluate(problem, tried, best, self.fresh, self.workers)
+            given = (study.name, shown(self.url), self.overrides, description)
+            return report(*given, study.finished(), again)
+
+        return self.report(found)
+
+    def report(self, find: Callable[[], "TuningReport"]) -> int:
+        """All is checked: find something, write of it and say so; the exit status."""
+        with self.begun():
+            report = find()
+            paths = self._write(report)
+        self.tell(report.verdict())
+        print(*paths, *filter(None, [report.command]), sep="\n")
+        return 0
+
+    def _write(self, report: "TuningReport") -> list[Path]:
+        from benchmark.tuning.figures import draw
+
+        studies, drawn = self._keep(), list[Path]()
         for study in self.opened.values() if len(self.opened) == 1 else ():
-            figures.write(study.kept, self.folder)
-        return page.write(self.folder)
+            drawn = draw(study.kept, self.folder)
+        return report.write(self.folder, studies, drawn)
 
-    def _keep(self) -> None:
-        from benchmark.results import trials
-
-        trials.write([study.trials() for study in self.opened.values()], self.folder)
+    def _keep(self) -> list[Trials]:
+        studies = [study.trials() for study in self.opened.values()]
+        trials.write(studies, self.folder)
+        return studies
 
     def tell(self, text: str) -> None:
         """A line for people."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def nobody(event: Event) -> None:
-    """Tell nobody."""
 
 
 class Progress:

@@ -11,7 +11,6 @@ from benchmark.config.compose import compose
 from benchmark.run import params
 from benchmark.tuning.settings import digest, study_name
 from benchmark.utils.errors import UserError, unknown
-from benchmark.utils.urls import shown
 
 OWN = {
     "against": ("defense", "race"),
@@ -70,9 +69,9 @@ def _attack(arguments: argparse.Namespace) -> int:
     overrides = tuple(arguments.overrides)
     session = Session(arguments, arguments.name or study_name(overrides), overrides)
     # Imported late: what compromises anybody is known to classes, which import torch.
+    from benchmark.tuning.attack_sections import AttackReport
     from benchmark.tuning.attacker import Attacker
-    from benchmark.tuning.reevaluation import best, reevaluate
-    from benchmark.tuning.reports.report import AttackReport
+    from benchmark.tuning.reevaluation import best
 
     problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
     problem.check()
@@ -80,19 +79,4 @@ def _attack(arguments: argparse.Namespace) -> int:
     if arguments.params is not None:
         # What a pipeline finds changed is run anew, and what it finds changed back is there still.
         study.name = f"{session.name}-{digest(study.describe())}"
-    description = study.open()
-    with session.begun():
-        tried = session.run(study)
-        fresh = session.fresh
-        session.tell(f"the best {arguments.best} and the fixed attacks on {len(fresh)} new seeds")
-        reevaluation = reevaluate(
-            problem, tried, best(tried, arguments.best), fresh, session.workers
-        )
-        report = AttackReport(
-            study.name, shown(session.url), overrides, description, study.finished(), reevaluation
-        )
-        paths = report.write(session.folder)
-        paths.append(session.show())
-    session.tell(report.verdict())
-    print(*paths, *filter(None, [report.command]), sep="\n")
-    return 0
+    return session.judge(study, problem, AttackReport, lambda tried: best(tried, arguments.best))

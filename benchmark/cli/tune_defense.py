@@ -2,9 +2,12 @@
 
 import argparse
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from benchmark.cli.session import Session
-from benchmark.utils.urls import shown
+
+if TYPE_CHECKING:
+    from benchmark.tuning.problem import FinishedTrial
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -12,8 +15,8 @@ def main(arguments: argparse.Namespace) -> int:
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.tuning.attacker import fixed_attacks, read_attack
     from benchmark.tuning.defender import Defender, divide
-    from benchmark.tuning.reevaluation import best, front, reevaluate, spread
-    from benchmark.tuning.reports.defense_report import DefenseReport
+    from benchmark.tuning.defense_sections import DefenseReport
+    from benchmark.tuning.reevaluation import best, front, spread
 
     _, overrides = divide(arguments.overrides)
     name = arguments.name or f"defense{'-pareto' * arguments.pareto}"
@@ -25,23 +28,10 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.pareto:
         problem = replace(problem, directions=("minimize", "maximize"))
     problem.check()
-    study = session.study(session.name, problem)
-    description = study.open()
-    with session.begun():
-        tried = session.run(study)
+
+    def choose(tried: "list[FinishedTrial]") -> "list[FinishedTrial]":
         if arguments.pareto:
-            candidates = spread(front(tried, problem.directions), arguments.best)
-        else:
-            candidates = best(tried, arguments.best, "minimize")
-        session.tell(
-            f"the best {len(candidates)} and the fixed defenses on {len(session.fresh)} new seeds"
-        )
-        reevaluation = reevaluate(problem, tried, candidates, session.fresh, session.workers)
-        report = DefenseReport(
-            study.name, shown(session.url), overrides, description, tried, reevaluation
-        )
-        paths = report.write(session.folder)
-        paths.append(session.show())
-    session.tell(report.verdict())
-    print(*paths, *filter(None, [report.command]), sep="\n")
-    return 0
+            return spread(front(tried, problem.directions), arguments.best)
+        return best(tried, arguments.best, "minimize")
+
+    return session.judge(session.study(name, problem), problem, DefenseReport, choose)

@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     from benchmark.tuning.federated_game import FederatedGame
     from benchmark.tuning.federations import Federations
     from benchmark.tuning.race import exploit, race
-    from benchmark.tuning.reports.race_report import RaceReport
+    from benchmark.tuning.race_sections import RaceReport
 
     attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
 
@@ -66,26 +66,22 @@ def main(arguments: argparse.Namespace) -> int:
     session.study(f"{name}-1-attack", first, part_of=part_of).open()
     minutes = math.inf if arguments.minutes is None else arguments.minutes
     deadline = session.started + 60 * minutes
-    with session.begun():
+
+    def find() -> RaceReport:
         went = race(game, attacks, defense, moves, tell, lambda: time.time() >= deadline)
         session.tell("a fresh attacker and a fresh defender against the final pair")
         left = exploit(game, went.final, len(went.moves))
         given = answer.describe()
+        options = ("trials", "sampler", "pruner", "sampler_seed")
         description = {
             "problem": "race",
-            "trials": arguments.trials,
-            "sampler": arguments.sampler,
-            "pruner": arguments.pruner,
-            "sampler_seed": arguments.sampler_seed,
+            **{key: getattr(arguments, key) for key in options},
             "tolerance": TOLERANCE,
             **{key: given[key] for key in ("configuration", "data", "seeds", "attacks")},
         }
-        report = RaceReport(name, shown(session.url), overrides, description, fresh, went, left)
-        paths = report.write(session.folder)
-        paths.append(session.show())
-    session.tell(report.verdict())
-    print(*paths, report.command, sep="\n")
-    return 0
+        return RaceReport(name, shown(session.url), overrides, description, fresh, went, left)
+
+    return session.report(find)
 
 
 def _divide(overrides: Sequence[str]) -> "tuple[Strategy, tuple[str, ...]]":

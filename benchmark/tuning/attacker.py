@@ -1,8 +1,8 @@
 """The attacker's problem: the strongest backdoor against one defense that nobody notices."""
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +11,25 @@ from benchmark.config.search_space import Space
 from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import difference, mean
 from benchmark.run.suite import Watch
-from benchmark.tuning.federations import UNATTACKED, Federations, given
+from benchmark.tuning.federated_problem import FederatedProblem, Judged
+from benchmark.tuning.federations import UNATTACKED, Federations
 from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
-from benchmark.tuning.reevaluation import Judged
 from benchmark.tuning.rounds import SoFar
 from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Attacker:
+class Attacker(FederatedProblem):
     """Chooses an attack and its parameters; all else is given.
 
     Maximizes the mean over seeds of in-sample backdoor accuracy, subject to a mean main accuracy
     within :data:`TOLERANCE` of the same federations without attack.
 
-    Attributes:
-        federations: of the defense, and of all else that is not the attacker's to choose.
-        seeds: to tune on.
-        space: over every attack that compromises anybody.
-        earlier: attacks found before, tried first.
+    Its federations are of the defense, and of all else that is not the attacker's to choose; its
+    space is over every attack that compromises anybody.
     """
 
-    federations: Federations
-    seeds: tuple[int, ...]
-    space: Space
-    directions: tuple[Direction, ...] = ("maximize",)
-    earlier: tuple[tuple[str, ...], ...] = ()
+    directions: tuple[Direction, ...] = field(default=("maximize",), kw_only=True)
 
     @staticmethod
     def against(
@@ -57,58 +50,25 @@ class Attacker:
         space = Space.of("attack", families())
         return Attacker(Federations(tuple(overrides), folder, watch), tuple(seeds), space)
 
-    def check(self) -> None:
-        """Refuse what would refuse in a trial: parts that do not fit each other or the data.
+    @property
+    def honest(self) -> Strategy:
+        """No attack."""
+        return UNATTACKED
 
-        Raises:
-            UserError: says which part.
-        """
-        # Imported late: Lightning takes seconds, and a wrong name needs none of it.
-        from benchmark.run.training import check
-
-        for attack in [UNATTACKED, *self.fixed()]:
-            for federations in (self.federations, self.federations.on_test()):
-                check(federations.cell(attack, self.seeds[0]))
+    @property
+    def others(self) -> Sequence[Strategy]:
+        """Nothing: the defense is given."""
+        return [()]
 
     def describe(self) -> dict[str, Any]:
         """What makes a study this one: other values make another study."""
-        unattacked = self.federations.cell(UNATTACKED, self.seeds[0])
-        code = {
-            a[0]: self.federations.cell(a, self.seeds[0]).fingerprint
-            for a in [UNATTACKED, *self.fixed()]
-        }
-        return {
-            "problem": "attacker",
-            "space": self.space.describe(),
-            "configuration": given(unattacked, "attack"),
-            "data": unattacked.data_hash,
-            "code": code,
-            "seeds": list(self.seeds),
-            "tolerance": TOLERANCE,
-        }
-
-    def fixed(self) -> list[list[str]]:
-        """Every attack as its yaml has it."""
-        return [[f"attack={family}"] for family in self.space.families]
-
-    def known(self) -> dict[str, dict[str, Any]]:
-        """The fixed attacks that lie in the space and earlier finds, as trials' parameters."""
-        return known(self.point, self.fixed(), self.earlier)
-
-    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
-        """A choice as a trial's parameters; None outside of the space."""
-        whole = compose([*self.federations.common, *chosen])
-        return self.space.point(whole[self.space.group])
+        code = {chosen[0]: chosen for chosen in [UNATTACKED, *self.fixed()]}
+        return self._described("attacker", code) | {"tolerance": TOLERANCE}
 
     @property
     def steps(self) -> int:
         """One for each round of a trial's federations."""
         return len(self.seeds) * self.federations.cell(UNATTACKED, self.seeds[0]).rounds
-
-    def prepare(self, workers: int) -> None:
-        """Run the federations without attack that trials are held against."""
-        self.federations.run_ahead([UNATTACKED], self.seeds, workers)
-        self.federations.honest(UNATTACKED, self.seeds)
 
     def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         """Run an attack on the seeds."""
@@ -119,12 +79,6 @@ class Attacker:
         facts = {"main_accuracy": mean(score.main), "diverged": score.diverged}
         return Evaluation((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
 
-    def judge_ahead(
-        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
-    ) -> None:
-        """Run what judging these attacks needs over as many processes."""
-        self.federations.on_test().run_ahead([UNATTACKED, *settings], seeds, workers)
-
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
         """Run an attack on fresh seeds and the test half of the users."""
         federations = self.federations.on_test()
@@ -132,24 +86,6 @@ class Attacker:
         honest = federations.honest(UNATTACKED, seeds)
         cost = difference(honest.main, score.main)
         return Judged(score.backdoor, cost, held_out=score.held_out)
-
-
-def known(
-    point: Callable[[Sequence[str]], dict[str, Any] | None],
-    fixed: Sequence[Sequence[str]],
-    earlier: Sequence[Sequence[str]],
-) -> dict[str, dict[str, Any]]:
-    """Settings that lie in a space, as trials' parameters.
-
-    Args:
-        point: see :meth:`benchmark.tuning.problem.Problem.point`.
-        fixed: choices as their yamls have them, known by their names.
-        earlier: finds, known as ``earlier 1`` and so on.
-    """
-    named = {chosen[0].partition("=")[2]: chosen for chosen in fixed}
-    named |= {f"earlier {i}": chosen for i, chosen in enumerate(earlier, start=1)}
-    points = {name: point(chosen) for name, chosen in named.items()}
-    return {name: found for name, found in points.items() if found is not None}
 
 
 def families() -> list[str]:

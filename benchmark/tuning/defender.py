@@ -2,24 +2,23 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from benchmark.config.compose import available, compose, parse_overrides
+from benchmark.config.compose import available, parse_overrides
 from benchmark.config.search_space import Space
 from benchmark.results.gates import GATE
 from benchmark.results.statistics import difference, mean
 from benchmark.run.suite import Watch
-from benchmark.tuning.attacker import known
-from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, Score, given
+from benchmark.tuning.federated_problem import FederatedProblem, Judged
+from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, Score
 from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
-from benchmark.tuning.reevaluation import Judged
 from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Defender:
+class Defender(FederatedProblem):
     """Chooses a defense and its parameters; all else is given, the attacks too.
 
     Minimizes the worst case, max over attacks of the mean over seeds of in-sample backdoor
@@ -32,20 +31,12 @@ class Defender:
     adversary knows the defense.
 
     Attributes:
-        federations: of all that is neither attack nor defense.
-        seeds: to tune on.
-        space: over defenses.
         attacks: those to withstand.
         directions: (minimize,), or (minimize, maximize) for a Pareto front.
-        earlier: defenses found before, tried first.
     """
 
-    federations: Federations
-    seeds: tuple[int, ...]
-    space: Space
     attacks: tuple[Strategy, ...]
-    directions: tuple[Direction, ...] = ("minimize",)
-    earlier: tuple[Strategy, ...] = ()
+    directions: tuple[Direction, ...] = field(default=("minimize",), kw_only=True)
 
     @classmethod
     def against(
@@ -65,62 +56,27 @@ class Defender:
         space = Space.of("defense", names)
         return cls(Federations(others, folder, watch), tuple(seeds), space, tuple(attacks))
 
-    def check(self) -> None:
-        """Refuse what would refuse in a trial: parts that do not fit each other or the data.
+    @property
+    def honest(self) -> Strategy:
+        """Neither defense nor attack."""
+        return (*UNDEFENDED, *UNATTACKED)
 
-        Raises:
-            UserError: says which part.
-        """
-        # Imported late: Lightning takes seconds, and a wrong name needs none of it.
-        from benchmark.run.training import check
-
-        for chosen in self._chosen():
-            for federations in (self.federations, self.federations.on_test()):
-                check(federations.cell(chosen, self.seeds[0]))
+    @property
+    def others(self) -> Sequence[Strategy]:
+        """No attack, and every one of them."""
+        return [UNATTACKED, *self.attacks]
 
     def describe(self) -> dict[str, Any]:
         """What makes a study this one: other values make another study."""
-        seed = self.seeds[0]
-        honest = self.federations.cell([*UNDEFENDED, *UNATTACKED], seed)
-        attacked = {
-            shlex.join(attack): self.federations.cell([*UNDEFENDED, *attack], seed)
-            for attack in self.attacks
-        }
-        defended = {d[0]: self.federations.cell([*d, *UNATTACKED], seed) for d in self.fixed()}
-        return {
-            "problem": type(self).__name__.lower(),
-            "space": self.space.describe(),
-            "attacks": {name: cell.config["attack"] for name, cell in attacked.items()},
-            "configuration": given(honest, "defense"),
-            "data": honest.data_hash,
-            "code": {name: cell.fingerprint for name, cell in (attacked | defended).items()},
-            "seeds": list(self.seeds),
-            "tolerance": GATE,
-            "directions": list(self.directions),
-        }
-
-    def fixed(self) -> list[list[str]]:
-        """Every defense as its yaml has it."""
-        return [[f"defense={family}"] for family in self.space.families]
-
-    def known(self) -> dict[str, dict[str, Any]]:
-        """The fixed defenses that lie in the space and earlier finds, as trials' parameters."""
-        return known(self.point, self.fixed(), self.earlier)
-
-    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
-        """A choice as a trial's parameters; None outside of the space."""
-        whole = compose([*self.federations.common, *chosen])
-        return self.space.point(whole[self.space.group])
-
-    @property
-    def steps(self) -> int:
-        """None: see :meth:`evaluate`."""
-        return 0
-
-    def prepare(self, workers: int) -> None:
-        """Run the undefended federations without attack that trials are held against."""
-        self.federations.run_ahead([[*UNDEFENDED, *UNATTACKED]], self.seeds, workers)
-        _honest(self.federations, self.seeds)
+        attacked = {shlex.join(attack): (*UNDEFENDED, *attack) for attack in self.attacks}
+        defended = {defense[0]: (*defense, *UNATTACKED) for defense in self.fixed()}
+        cells = {name: self.federations.cell(c, self.seeds[0]) for name, c in attacked.items()}
+        told = self._described(
+            type(self).__name__.lower(),
+            attacked | defended,
+            attacks={name: cell.config["attack"] for name, cell in cells.items()},
+        )
+        return told | {"tolerance": GATE, "directions": list(self.directions)}
 
     def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         """Run a defense without attack and under every attack on the seeds.
@@ -137,17 +93,8 @@ class Defender:
         constraints = {"diverged": float(len(diverged))}
         if len(self.directions) > 1:
             return Evaluation((backdoor, main), constraints, facts)
-        cost = mean(_honest(self.federations, self.seeds).main) - main
+        cost = mean(self.federations.honest(self.honest, self.seeds).main) - main
         return Evaluation((backdoor,), constraints | {"main_accuracy": cost - GATE}, facts)
-
-    def judge_ahead(
-        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
-    ) -> None:
-        """Run what judging these defenses needs over as many processes."""
-        attacks = [UNATTACKED, *self.attacks]
-        against = [[*chosen, *attack] for chosen in settings for attack in attacks]
-        honest = [*UNDEFENDED, *UNATTACKED]
-        self.federations.on_test().run_ahead([honest, *against], seeds, workers)
 
     def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
         """Run a defense on fresh seeds and the test half of the users.
@@ -156,7 +103,7 @@ class Defender:
         """
         federations = self.federations.on_test()
         scores = self._scores(federations, chosen, seeds)
-        honest = _honest(federations, seeds)
+        honest = federations.honest(self.honest, seeds)
         worst, _ = self._worst(scores)
         costs = [difference(honest.main, score.main) for score in self.kept(scores)]
         through = self.through(scores, worst)
@@ -176,29 +123,15 @@ class Defender:
 
     def _worst(self, scores: Mapping[Strategy, Score]) -> tuple[Strategy, float]:
         """The attack that gets most through, and how much; of equal ones the first."""
-        got = {a: mean(self.through(scores, a)) for a in scores if a != tuple(UNATTACKED)}
+        got = {a: mean(self.through(scores, a)) for a in scores if a != UNATTACKED}
         worst = max(got, key=lambda attack: got[attack])
         return worst, got[worst]
-
-    def _chosen(self) -> list[list[str]]:
-        """Every defense, and none, with every attack, and none."""
-        attacks = [UNATTACKED, *map(list, self.attacks)]
-        defended = [[*defense, *attack] for defense in self.fixed() for attack in attacks]
-        honest = [*UNDEFENDED, *UNATTACKED]
-        return defended if honest in defended else [honest, *defended]
 
     def _scores(
         self, federations: Federations, chosen: Sequence[str], seeds: Sequence[int]
     ) -> dict[Strategy, Score]:
         """By attack, without any first."""
-        return {
-            tuple(attack): federations.score([*chosen, *attack], seeds)
-            for attack in [UNATTACKED, *self.attacks]
-        }
-
-
-def _honest(federations: Federations, seeds: Sequence[int]) -> Score:
-    return federations.honest([*UNDEFENDED, *UNATTACKED], seeds)
+        return {attack: federations.score([*chosen, *attack], seeds) for attack in self.others}
 
 
 def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:

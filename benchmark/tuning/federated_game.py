@@ -8,10 +8,11 @@ from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import difference, mean
 from benchmark.tuning.attacker import Attacker, families
 from benchmark.tuning.defender import Defender
+from benchmark.tuning.federated_problem import Judged
 from benchmark.tuning.federations import UNATTACKED, Federations, Score
 from benchmark.tuning.problem import FinishedTrial, Strategy
 from benchmark.tuning.race import Response, ResponseSearch
-from benchmark.tuning.reevaluation import Judged, best
+from benchmark.tuning.reevaluation import best
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Answer(Defender):
 
     def kept(self, scores: Mapping[Strategy, Score]) -> list[Score]:
         """That without attack alone."""
-        return [scores[tuple(UNATTACKED)]]
+        return [scores[UNATTACKED]]
 
     def through(self, scores: Mapping[Strategy, Score], attack: Strategy) -> dict[int, float]:
         """What an attack gets through: nothing where it is noticed."""
-        cost = difference(scores[tuple(UNATTACKED)].main, scores[attack].main)
+        cost = difference(scores[UNATTACKED].main, scores[attack].main)
         backdoor = scores[attack].backdoor
         return dict.fromkeys(backdoor, 0.0) if mean(cost) > TOLERANCE else backdoor
 

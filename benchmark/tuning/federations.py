@@ -14,14 +14,15 @@ from benchmark.run.record import Record
 from benchmark.run.recorder import recorded
 from benchmark.run.runner import StoppedError, is_done, run
 from benchmark.run.suite import Watch, failure_path
+from benchmark.tuning.problem import Strategy
 from benchmark.tuning.rounds import OnRound, Told, untold
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import atomic_file
 
 MEASURED_ON = "federation.measured_on"
 DIVERGED = FloatingPointError.__name__
-UNATTACKED = ["attack=none"]
-UNDEFENDED = ["defense=mean"]
+UNATTACKED: Strategy = ("attack=none",)
+UNDEFENDED: Strategy = ("defense=mean",)
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,6 @@ class Federations:
         # The same bits diverge again.
         path = failure_path(cell, self.folder)
         return path.exists() and path.read_text(encoding="utf-8").startswith(DIVERGED)
-
-
-def told_to(problem: Any, watch: Watch) -> Any:
-    """The same problem, whose federations somebody else is told of."""
-    return replace(problem, federations=replace(problem.federations, watch=watch))
 
 
 def given(cell: Cell, searched: str) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from benchmark.config.search_space import Space
+from benchmark.run.suite import Watch
 
 OnStep = Callable[[int, float], None]
 """Told of a trial's value so far at a step, from 0; raises StoppedError if it is hopeless."""
@@ -56,6 +57,9 @@ class Problem(Protocol):
 
     def prepare(self, workers: int) -> None:
         """Do what all trials need, over as many processes."""
+
+    def telling(self, watch: Watch) -> Self:
+        """The same, whose federations somebody else is told of."""
 
     def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         """Try a point of the space, given as overrides."""

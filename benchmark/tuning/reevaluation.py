@@ -1,63 +1,14 @@
 """The best trials of a study on seeds and users that it never saw, beside untuned settings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
-from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import Estimate, difference, estimate, mean
+from benchmark.tuning.federated_problem import FederatedProblem, Judged
 from benchmark.tuning.problem import Direction, FinishedTrial
 
 FRESH_FROM = 1000
 """The first seed of the re-evaluation; tuning counts from 0."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A setting on fresh seeds and the test half of the users.
-
-    Attributes:
-        backdoor: in-sample, by seed; of a defense under the attack that is the worst case.
-        cost: by seed, what it costs main accuracy: an attack beside no attack, a defense, where
-            it costs most, beside the undefended, unattacked model.
-        against: of a defense, the attack that is the worst case.
-        held_out: held-out backdoor accuracy, by seed; without seeds that have none.
-        allowed: what it may cost.
-    """
-
-    backdoor: dict[int, float]
-    cost: dict[int, float]
-    against: tuple[str, ...] = ()
-    held_out: dict[int, float] = field(default_factory=dict)
-    allowed: float = TOLERANCE
-
-    @property
-    def feasible(self) -> bool:
-        """Whether it keeps main accuracy."""
-        return mean(self.cost) <= self.allowed
-
-
-class Judges(Protocol):
-    """A problem whose settings can be judged on fresh seeds."""
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Those of tuning."""
-
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """What is better; first of backdoor accuracy."""
-
-    def fixed(self) -> list[list[str]]:
-        """Every choice as its yaml has it."""
-
-    def judge_ahead(
-        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
-    ) -> None:
-        """Run what judging these settings needs over as many processes."""
-
-    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
-        """Run a setting on fresh seeds and the test half of the users."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +114,7 @@ def spread(found: Sequence[FinishedTrial], count: int) -> list[FinishedTrial]:
 
 
 def reevaluate(
-    problem: Judges,
+    problem: FederatedProblem,
     tried: Sequence[FinishedTrial],
     candidates: Sequence[FinishedTrial],
     seeds: Sequence[int],

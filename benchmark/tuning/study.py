@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmark.run.runner import StoppedError
+from benchmark.run.suite import Watch
 from benchmark.tuning import trial as stored
+from benchmark.tuning import workers as pool
 from benchmark.tuning.problem import FinishedTrial, Problem
 from benchmark.tuning.trial import DESCRIPTION, KNOWN, OVERRIDES, OWNER, STEPS, difference
+from benchmark.tuning.workers import POLL_SECONDS, nobody
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import shown
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "hyperband", "none")
-POLL_SECONDS = 1.0
 REPORTS = 20
 """Of a trial, at most: each is written to the storage."""
 
@@ -121,14 +123,21 @@ class Study:
         return described
 
     def run(
-        self, trials: int, tell: Callable[[FinishedTrial], None], until: float = math.inf
+        self,
+        trials: int,
+        tell: Callable[[FinishedTrial], None],
+        until: float = math.inf,
+        workers: int = 1,
+        watch: Watch = nobody,
     ) -> list[FinishedTrial]:
         """Go on until ``trials`` are finished in total, by whatever process.
 
         Args:
             trials: of this study, those of earlier runs and pruned ones included.
-            tell: told of every trial that this process finishes or prunes.
+            tell: told of every trial that this process, or a worker, finishes or prunes.
             until: seconds since the epoch, after which no trial begins.
+            workers: processes that run trials; with one, this process does.
+            watch: told of the federations of workers.
 
         Returns:
             All that are complete, by number.
@@ -140,6 +149,9 @@ class Study:
 
         from benchmark.tuning.storage import faults, quiet
 
+        if workers > 1:
+            pool.run(self, workers, trials, tell, until, watch)
+            return self.tried()
         with faults(self.url), quiet():
             while (finished := len(self.finished())) < trials and time.time() < until:
                 self._stopped.take_up()

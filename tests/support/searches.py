@@ -1,13 +1,15 @@
 """Searches for attackers that nobody made: ``tuning.json`` as the program writes it."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.run.record import Record
+from benchmark.tuning.attack_sections import AttackReport
 from benchmark.tuning.problem import Evaluation, FinishedTrial
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation
-from benchmark.tuning.reports.report import AttackReport
+from benchmark.tuning.sections import TuningReport
 
 FRESH = (1000, 1001, 1002)
 ATTACKS = ("none", "boosted", "norm_bounded")
@@ -76,3 +78,10 @@ def _judged(
         trial=trial,
         found=0.9,
     )
+
+
+def markdown(report: TuningReport) -> str:
+    """What a report says to people."""
+    with tempfile.TemporaryDirectory() as folder:
+        report.write(Path(folder))
+        return (Path(folder) / "tuning.md").read_text()

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 import yaml
 from optuna.trial import TrialState
 
 from benchmark.config.search_space import Choices, Range, Space
+from benchmark.run.suite import Watch
 from benchmark.tuning.problem import Direction, Evaluation, FinishedTrial, OnStep
 from benchmark.tuning.stopped import SURPLUS
 from benchmark.tuning.storage import connect
@@ -62,6 +63,9 @@ class Toy:
         return self.space.point(section | {"name": section["attack"]})
 
     def prepare(self, workers: int) -> None: ...
+
+    def telling(self, watch: Watch) -> Self:
+        return self
 
     def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
         self.asked.append(tuple(chosen))

@@ -4,13 +4,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from benchmark.report.numbers import MINUS, NOTHING
 from benchmark.results.statistics import Estimate
+from benchmark.tuning.attack_sections import UNTRIED, AttackReport
+from benchmark.tuning.defense_sections import DefenseReport
 from benchmark.tuning.problem import Evaluation, FinishedTrial
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret, Response
+from benchmark.tuning.race_sections import RaceReport
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best
-from benchmark.tuning.reports.defense_report import DefenseReport
-from benchmark.tuning.reports.race_report import RaceReport
-from benchmark.tuning.reports.report import UNTRIED, AttackReport
+from tests.support.searches import markdown
 
 SEEDS = (1000, 1001, 1002)
 FREE, DEAR = [0.0, 0.01, -0.01], [0.1, 0.04, 0.02]
@@ -60,12 +62,13 @@ def test_the_winner_lets_least_through_and_is_feasible_on_fresh_seeds() -> None:
     assert made.reevaluation.strongest_fixed is fixed[1]
     assert made.verdict() == (
         "The tuned defense `defense=good` lets 20.0 ± 24.8 % through in the worst case "
-        "(`attack=a`), -40.0 ± 24.8 points beside the best fixed one (`defense=best`)."
+        f"(`attack=a`), {MINUS}40.0 ± 24.8 points beside the best fixed one (`defense=best`)."
     )
-    text = made.markdown()
+    text = markdown(made)
     assert "4 trials (tpe) of 6 federations each over d, e" in text
     assert "under `attack=a`, `attack=b`" in text
-    row = "| **trial 1**: `defense=good` | 10.0 | 20.0 ± 24.8 | - | `attack=a` | +0.0 ± 2.5 | yes |"
+    found = "| **trial 1**: `defense=good` | 10.0 | 20.0 ± 24.8"
+    row = f"{found} | {NOTHING} | `attack=a` | +0.0 ± 2.5 | yes |"
     assert row in text
     assert made.command == (
         "python -m benchmark run data=x federation.measured_on=test defense=good attack=a seed=1000"
@@ -91,12 +94,9 @@ def test_a_front_says_what_of_it_stays(tmp_path: Path) -> None:
     assert made.verdict().startswith(
         "The front has 2 points; of the 2 that were run again 1 stay undominated on fresh seeds."
     )
-    assert "| trial 2: `defense=d2` | 10.0, main 80.0 | 20.0 ± 0.0 |" in made.markdown()
-    assert [path.name for path in made.write(tmp_path)] == [
-        "tuning.json",
-        "tuning.md",
-        "pareto.png",
-    ]
+    assert "| trial 2: `defense=d2` | 10.0, main 80.0 | 20.0 ± 0.0 |" in markdown(made)
+    files = ["pareto.png", "tuning.html", "tuning.json", "tuning.md"]
+    assert sorted(path.name for path in made.write(tmp_path)) == files
     plain = json.loads((tmp_path / "tuning.json").read_text())
     budget = {"trials": 3, "pruned": 0, "federations": 18, "rounds": 54}
     assert made.budget() == budget
@@ -128,16 +128,17 @@ def test_a_race_is_told_move_by_move(tmp_path: Path) -> None:
         "The race settled after 2 moves: `attack=b attack.x=1` gets 90.0 ± 24.8 % through "
         "`defense=mean`. Fresh searches against the pair still gain 60.0 ± 24.8 points."
     )
-    text = made.markdown()
+    text = markdown(made)
     after = "`attack=b attack.x=1` on `defense=mean`: 90.0 ± 24.8"
     assert (
         f"| 1, attack | `attack=b attack.x=1` | 97.0 | {after} | +2.0 ± 2.5 | +70.0 ± 24.8 | yes |"
         in text
     )
-    assert f"| 2, defense | `nothing` | - | {after} | +2.0 ± 2.5 | - | no |" in text
-    assert "| start | | | `attack=a` on `defense=mean`: 20.0 ± 0.0 | +1.0 ± 0.0 | | |" in text
-    assert "A fresh attacker gains -3.3 ± 28.7 points with `attack=c`." in text
-    assert [path.name for path in made.write(tmp_path)] == ["tuning.json", "tuning.md", "race.png"]
+    assert f"| 2, defense | `nothing` | {NOTHING} | {after} | +2.0 ± 2.5 | {NOTHING} | no |" in text
+    assert "| start |  |  | `attack=a` on `defense=mean`: 20.0 ± 0.0 | +1.0 ± 0.0 |  |  |" in text
+    assert f"A fresh attacker gains {MINUS}3.3 ± 28.7 points with `attack=c`." in text
+    files = ["race.png", "tuning.html", "tuning.json", "tuning.md"]
+    assert sorted(path.name for path in made.write(tmp_path)) == files
     plain = json.loads((tmp_path / "tuning.json").read_text())
     assert [move["study"] for move in plain["moves"]] == ["r-1-attack", "r-2-defense"]
     assert plain["moves"][0]["gains"] is True

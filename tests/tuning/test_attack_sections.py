@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from benchmark.results.statistics import Estimate
+from benchmark.tuning.attack_sections import AttackReport
 from benchmark.tuning.problem import Evaluation, FinishedTrial
 from benchmark.tuning.reevaluation import Reevaluated, Reevaluation, best
-from benchmark.tuning.reports.report import AttackReport
+from tests.support.searches import markdown
 
 
 def tried(
@@ -92,7 +93,7 @@ def test_a_report_never_gives_the_maximum_as_the_result() -> None:
         "The tuned attack reaches 60.0 ± 24.8 %, "
         "+30.0 ± 24.8 points beside the strongest fixed attack."
     )
-    text = made.markdown()
+    text = markdown(made)
     assert "5 trials (tpe) of 2 federations each" in text
     assert "1 were pruned, so it took 10 federations and 47 rounds; 4 kept main accuracy" in text
     assert (
@@ -113,9 +114,9 @@ def test_a_report_never_gives_the_maximum_as_the_result() -> None:
 
 def test_a_report_says_that_nothing_was_found() -> None:
     fixed = [again("fixed", [0.2, 0.5, 0.2], DEAR)]
-    assert "No trial kept main accuracy" in report([], fixed).markdown()
+    assert "No trial kept main accuracy" in markdown(report([], fixed))
     dear = report([again("tuned", [1, 1, 1], DEAR, 1)], fixed)
-    assert "None of the best 1 trials kept main accuracy on fresh seeds" in dear.markdown()
+    assert "None of the best 1 trials kept main accuracy on fresh seeds" in markdown(dear)
     assert dear.command is None
     alone = report([again("tuned", [1, 1, 1], FREE, 1)], fixed)
-    assert "no fixed attack keeps main accuracy" in alone.markdown()
+    assert "no fixed attack keeps main accuracy" in markdown(alone)

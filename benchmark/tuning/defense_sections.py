@@ -1,17 +1,20 @@
-"""What a study of defenses found, as ``tuning.json``, ``tuning.md`` and, of a front, a picture."""
+"""What a study of defenses found, and of a front, a picture."""
 
 import shlex
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from benchmark.report.document import Block, Column, Mark, Paragraph, Picture
+from benchmark.report.numbers import interval, number
 from benchmark.results.gates import GATE
 from benchmark.results.statistics import estimate, mean
+from benchmark.tuning.attack_sections import UNTRIED, AttackReport
+from benchmark.tuning.figures import front_figure
 from benchmark.tuning.problem import FinishedTrial
 from benchmark.tuning.reevaluation import Reevaluated, front, undominated
-from benchmark.tuning.reports.drawing import PARETO, save_front
-from benchmark.tuning.reports.report import UNTRIED, AttackReport, percent
-from benchmark.utils.files import atomic_file
+from benchmark.tuning.sections import coded
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,6 @@ class DefenseReport(AttackReport):
             "rounds": rounds,
         }
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write the files; their paths."""
-        paths = super().write(folder)
-        if self.is_pareto:
-            with atomic_file(folder / PARETO) as path:
-                save_front(self.tried, self.front, self.reevaluation, path)
-            paths.append(folder / PARETO)
-        return paths
-
     def plain(self) -> dict[str, Any]:
         """As plain values."""
         plain = super().plain()
@@ -64,22 +58,33 @@ class DefenseReport(AttackReport):
         flags = undominated([(mean(r.backdoor), mean(r.cost)) for r in rows], ("minimize",) * 2)
         return [c for c, flag in zip(again.candidates, flags, strict=False) if flag]
 
-    def markdown(self) -> str:
-        """For people."""
-        parts = [
-            f"# Tuned defense: {self.study}",
-            self._budget(),
-            self.verdict(),
-            "\n".join(self._rows()),
+    @property
+    def title(self) -> str:
+        """Of the document."""
+        return f"Tuned defense: {self.study}"
+
+    def blocks(self) -> list[Block]:
+        """Budget, verdict, the best and the fixed defenses, how they were measured."""
+        measure = (
             "The worst case over the attacks, in-sample backdoor accuracy and beside it held-out, "
             "over the last fifth of the rounds, in %, mean and 95 % interval over seeds; main "
             "accuracy lost is that of the undefended, unattacked model less the lowest of all "
             "attacks and none. The found value is the best of many and only says where to look; "
-            "which attack is the worst case is decided anew on the fresh seeds.",
+            "which attack is the worst case is decided anew on the fresh seeds."
+        )
+        shown = "Finished trials by both values; the front is what nothing beats in both."
+        return [
+            Paragraph(coded(self._budget())),
+            Paragraph(coded(self.verdict())),
+            *([Picture("pareto", "Pareto front", shown)] if self.is_pareto else []),
+            self.table(),
+            Paragraph(measure),
+            *self.run_it("Run the tuned defense under its worst case"),
         ]
-        if self.is_pareto:
-            parts.insert(3, f"![Pareto front]({PARETO})")
-        return "\n\n".join([*parts, *self._how()])
+
+    def draw(self) -> Figure:
+        """The front."""
+        return front_figure(self.tried, self.front, self.reevaluation)
 
     def verdict(self) -> str:
         """The result in a sentence or two."""
@@ -94,13 +99,15 @@ class DefenseReport(AttackReport):
         winner = again.winner
         result = (
             f"{told}The tuned defense `{shlex.join(winner.overrides)}` lets "
-            f"{percent(estimate(winner.backdoor))} % through in the worst case "
+            f"{interval(estimate(winner.backdoor))} % through in the worst case "
             f"(`{shlex.join(winner.against)}`)"
         )
         if gain is None or again.strongest_fixed is None:
             return f"{result}; no defense as its yaml has it keeps {within}."
         best = shlex.join(again.strongest_fixed.overrides)
-        return f"{result}, {percent(gain, sign=True)} points beside the best fixed one (`{best}`)."
+        return (
+            f"{result}, {interval(gain, signed=True)} points beside the best fixed one (`{best}`)."
+        )
 
     def _front_verdict(self) -> str:
         candidates = self.reevaluation.candidates
@@ -127,50 +134,25 @@ class DefenseReport(AttackReport):
             "defenses as their yamls have them."
         )
 
-    def _rows(self) -> list[str]:
-        again = self.reevaluation
-        heads = [
-            "defense",
-            "found (optimistic)",
-            "re-evaluated",
-            "held-out",
-            "worst case",
-            "main accuracy lost",
-            "undominated" if self.is_pareto else "feasible",
-        ]
+    def columns(self) -> list[Column[Reevaluated]]:
+        """Of the table."""
         kept = self.candidates_undominated()
 
+        def good(row: Reevaluated) -> str:
+            if self.is_pareto and row.trial is None:
+                return ""
+            return "yes" if (row in kept if self.is_pareto else row.feasible) else "no"
+
+        def worst(row: Reevaluated) -> tuple[Mark]:
+            return (Mark(shlex.join(row.against), "code"),)
+
+        *columns, cost, last = super().columns()
+        last = replace(last, head="undominated" if self.is_pareto else last.head, content=good)
+        return [*columns, Column("worst case", worst, is_number=False), cost, last]
+
+    def found(self, row: Reevaluated) -> str:
+        """What it reached on the tuning seeds, and of a front its main accuracy."""
         values = {trial.number: trial.outcome.values for trial in self.tried}
-
-        def found(r: Reevaluated) -> str:
-            if r.found is None:
-                return "-"
-            main = (
-                f", main {100 * values[r.trial][1]:.1f}"
-                if self.is_pareto and r.trial is not None
-                else ""
-            )
-            return f"{100 * r.found:.1f}{main}"
-
-        def row(r: Reevaluated) -> str:
-            origin = "fixed" if r.trial is None else f"trial {r.trial}"
-            mark = "**" if r is again.winner else ""
-            good = r in kept if self.is_pareto else r.feasible
-            cells = [
-                f"{mark}{origin}{mark}: `{shlex.join(r.overrides)}`",
-                found(r),
-                percent(estimate(r.backdoor)),
-                percent(estimate(r.held_out)),
-                f"`{shlex.join(r.against)}`",
-                percent(estimate(r.cost), sign=True),
-                "" if self.is_pareto and r.trial is None else "yes" if good else "no",
-            ]
-            return f"| {' | '.join(cells)} |"
-
-        rows = map(row, [*again.candidates, *again.fixed])
-        return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows]
-
-    def _how(self) -> list[str]:
-        if self.command is None:
-            return [""]
-        return [f"Run the tuned defense under its worst case:\n\n```sh\n{self.command}\n```\n"]
+        if row.found is None or row.trial is None or not self.is_pareto:
+            return number(row.found)
+        return f"{number(row.found)}, main {number(values[row.trial][1])}"

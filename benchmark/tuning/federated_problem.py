@@ -1,0 +1,151 @@
+"""What the attacker's and the defender's problem share: trials are federations, one side of them
+is searched, and what is best is judged on seeds and users that no trial saw."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from benchmark.config.compose import compose
+from benchmark.config.search_space import Space
+from benchmark.results.gates import TOLERANCE
+from benchmark.results.statistics import mean
+from benchmark.run.suite import Watch
+from benchmark.tuning.federations import Federations, given
+from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A setting on fresh seeds and the test half of the users.
+
+    Attributes:
+        backdoor: in-sample, by seed; of a defense under the attack that is the worst case.
+        cost: by seed, what it costs main accuracy: an attack beside no attack, a defense, where
+            it costs most, beside the undefended, unattacked model.
+        against: of a defense, the attack that is the worst case.
+        held_out: held-out backdoor accuracy, by seed; without seeds that have none.
+        allowed: what it may cost.
+    """
+
+    backdoor: dict[int, float]
+    cost: dict[int, float]
+    against: Strategy = ()
+    held_out: dict[int, float] = field(default_factory=dict)
+    allowed: float = TOLERANCE
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps main accuracy."""
+        return mean(self.cost) <= self.allowed
+
+
+@dataclass(frozen=True)
+class FederatedProblem(ABC):
+    """A :class:`benchmark.tuning.problem.Problem` of federations.
+
+    Attributes:
+        federations: of all that is not searched.
+        seeds: to tune on.
+        space: over the choices of a group.
+        directions: what is better; first of backdoor accuracy.
+        earlier: settings found before, tried first.
+    """
+
+    federations: Federations
+    seeds: tuple[int, ...]
+    space: Space
+    directions: tuple[Direction, ...] = field(default=(), kw_only=True)
+    earlier: tuple[Strategy, ...] = field(default=(), kw_only=True)
+
+    @property
+    @abstractmethod
+    def honest(self) -> Strategy:
+        """What completes the federations that trials are held against."""
+
+    @property
+    @abstractmethod
+    def others(self) -> Sequence[Strategy]:
+        """What each setting is run with."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What makes a study this one: other values make another study."""
+
+    @abstractmethod
+    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
+        """Run a setting on the seeds."""
+
+    @abstractmethod
+    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
+        """Run a setting on fresh seeds and the test half of the users."""
+
+    @property
+    def steps(self) -> int:
+        """None, where nobody is told of rounds."""
+        return 0
+
+    def fixed(self) -> list[Strategy]:
+        """Every choice as its yaml has it."""
+        return [(f"{self.space.group}={family}",) for family in self.space.families]
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """The fixed choices that lie in the space, and earlier finds, as trials' parameters.
+
+        Finds are known as ``earlier 1`` and so on.
+        """
+        named = dict(zip(self.space.families, self.fixed(), strict=True))
+        named |= {f"earlier {i}": chosen for i, chosen in enumerate(self.earlier, start=1)}
+        points = {name: self.point(chosen) for name, chosen in named.items()}
+        return {name: found for name, found in points.items() if found is not None}
+
+    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
+        """A choice as a trial's parameters; None outside of the space."""
+        whole = compose([*self.federations.common, *chosen])
+        return self.space.point(whole[self.space.group])
+
+    def check(self) -> None:
+        """Refuse what would refuse in a trial: parts that do not fit each other or the data.
+
+        Raises:
+            UserError: says which part.
+        """
+        # Imported late: Lightning takes seconds, and a wrong name needs none of it.
+        from benchmark.run.training import check
+
+        for chosen in dict.fromkeys([self.honest, *self._completed(self.fixed())]):
+            for federations in (self.federations, self.federations.on_test()):
+                check(federations.cell(chosen, self.seeds[0]))
+
+    def prepare(self, workers: int) -> None:
+        """Run the federations that trials are held against."""
+        self.federations.run_ahead([self.honest], self.seeds, workers)
+        self.federations.honest(self.honest, self.seeds)
+
+    def judge_ahead(
+        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
+    ) -> None:
+        """Run what judging these settings needs over as many processes."""
+        choices = [self.honest, *self._completed(settings)]
+        self.federations.on_test().run_ahead(choices, seeds, workers)
+
+    def telling(self, watch: Watch) -> Self:
+        """The same problem, whose federations somebody else is told of."""
+        return replace(self, federations=replace(self.federations, watch=watch))
+
+    def _completed(self, settings: Sequence[Sequence[str]]) -> list[Strategy]:
+        return [(*chosen, *other) for chosen in settings for other in self.others]
+
+    def _described(self, problem: str, code: dict[str, Strategy], **further: Any) -> dict[str, Any]:
+        """What all descriptions have; ``code``: name → federations whose code counts."""
+        honest = self.federations.cell(self.honest, self.seeds[0])
+        cells = {name: self.federations.cell(c, self.seeds[0]) for name, c in code.items()}
+        return {
+            "problem": problem,
+            "space": self.space.describe(),
+            **further,
+            "configuration": given(honest, self.space.group),
+            "data": honest.data_hash,
+            "code": {name: cell.fingerprint for name, cell in cells.items()},
+            "seeds": list(self.seeds),
+        }

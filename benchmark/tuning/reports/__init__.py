@@ -1,1 +1,0 @@
-"""What a search found, for people and for programs."""
