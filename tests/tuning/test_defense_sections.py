@@ -67,8 +67,8 @@ def test_the_winner_lets_least_through_and_is_feasible_on_fresh_seeds() -> None:
     text = markdown(made)
     assert "4 trials (tpe) of 6 federations each over d, e" in text
     assert "under `attack=a`, `attack=b`" in text
-    found = "| **trial 1**: `defense=good` | 10.0 | 20.0 ± 24.8"
-    row = f"{found} | {NOTHING} | `attack=a` | +0.0 ± 2.5 | yes |"
+    start = "| **trial 1**: `defense=good` | 10.0 | 20.0 ± 24.8"
+    row = f"{start} | {NOTHING} | `attack=a` | +0.0 ± 2.5 | yes |"
     assert row in text
     assert made.command == (
         "python -m benchmark run data=x federation.measured_on=test defense=good attack=a seed=1000"
