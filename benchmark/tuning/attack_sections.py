@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.report.document import Block, Column, Mark, Paragraph, Table, Text
 from benchmark.report.numbers import interval, number
@@ -25,6 +25,7 @@ class AttackReport(TuningReport):
         reevaluation: of the best.
     """
 
+    group: ClassVar = "attack"
     tried: Sequence[FinishedTrial]
     reevaluation: Reevaluation
 
@@ -98,7 +99,7 @@ class AttackReport(TuningReport):
     def columns(self) -> list[Column[Reevaluated]]:
         """Of the table."""
         return [
-            Column("setting", self._setting, is_number=False),
+            Column(self.group, self._setting, is_number=False),
             Column("found (optimistic)", self.found),
             Column("re-evaluated", lambda row: interval(estimate(row.backdoor))),
             Column("held-out", lambda row: interval(estimate(row.held_out))),

@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from matplotlib.figure import Figure
 
@@ -20,6 +20,8 @@ from benchmark.tuning.sections import coded
 @dataclass(frozen=True)
 class DefenseReport(AttackReport):
     """A result of a study of defenses; the candidates of a Pareto study are points of its front."""
+
+    group: ClassVar = "defense"
 
     @property
     def is_pareto(self) -> bool:
