@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,32 +18,13 @@ from benchmark.config.instantiate import make
 from benchmark.results import trials
 from benchmark.results.trials import Trials
 from benchmark.tuning.problem import Direction, FinishedTrial, Problem
-from benchmark.tuning.study import SAMPLERS, Study
-from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
     from benchmark.tuning.attack_sections import AttackReport
     from benchmark.tuning.federated_problem import FederatedProblem
     from benchmark.tuning.sections import TuningReport
-
-LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0, "workers": 1}
-
-
-def check(arguments: argparse.Namespace) -> None:
-    """Refuse a budget or a name that is none."""
-    for option, least in LEAST.items():
-        value = getattr(arguments, option)
-        if value is not None and value < least:
-            raise UserError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
-    if arguments.minutes is not None and not arguments.minutes > 0:
-        raise UserError(f"--minutes must be above 0, got {arguments.minutes:g}")
-    if arguments.sampler not in SAMPLERS:
-        raise unknown("sampler", arguments.sampler, SAMPLERS)
-    if arguments.name is not None and not re.fullmatch(r"\w[\w.-]*", arguments.name):
-        raise UserError(
-            f"--name: letters, digits, '.', '_' and '-' make a name, got {arguments.name!r}"
-        )
+    from benchmark.tuning.study import Study
 
 
 class Session:
@@ -84,8 +64,11 @@ class Session:
         problem: Problem,
         sampler_seed: int | None = None,
         part_of: Mapping[str, Any] | None = None,
-    ) -> Study:
+    ) -> "Study":
         """A study in this command's storage, not opened yet."""
+        # Imported late, as Optuna takes a second: what is refused before needs none of it.
+        from benchmark.tuning.study import Study
+
         seed = self.arguments.sampler_seed if sampler_seed is None else sampler_seed
         sampler, pruner = self.arguments.sampler, self.arguments.pruner
         earlier = self.arguments.warm_start
@@ -107,7 +90,7 @@ class Session:
                 # Where the storage is gone too, runs still end.
                 say(self.console, self.tracker.close())
 
-    def run(self, study: Study) -> list[FinishedTrial]:
+    def run(self, study: "Study") -> list[FinishedTrial]:
         """Go on with an opened study until its trials are finished; those that are complete."""
         self.opened[study.name] = study
         count, minutes = self.arguments.trials, self.arguments.minutes
@@ -134,7 +117,7 @@ class Session:
 
     def judge(
         self,
-        study: Study,
+        study: "Study",
         problem: "FederatedProblem",
         report: "type[AttackReport]",
         choose: Callable[[list[FinishedTrial]], list[FinishedTrial]],

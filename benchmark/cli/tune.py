@@ -1,16 +1,21 @@
 """``tune``: the strongest attacker against a defense, the best defense, or a race of both."""
 
 import argparse
+import re
 from collections.abc import Iterator
-from dataclasses import asdict
-from importlib import import_module
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.session import Session, check
+from benchmark.cli import tune_race
+from benchmark.cli.session import Session
 from benchmark.config.compose import compose
 from benchmark.run import params
+from benchmark.tuning.problem import SAMPLERS
 from benchmark.tuning.settings import digest, study_name
 from benchmark.utils.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from benchmark.tuning.problem import FinishedTrial
 
 OWN = {
     "against": ("defense", "race"),
@@ -23,6 +28,7 @@ OWN = {
 """Options that not everything that is tuned has."""
 BUDGET = {"trials": 50, "seeds": 2, "fresh": 3, "best": 3, "sampler": "tpe"}
 """Where neither the command line nor a parameter file says otherwise."""
+LEAST = {"trials": 1, "seeds": 2, "fresh": 3, "best": 1, "sampler_seed": 0, "workers": 1}
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -36,13 +42,29 @@ def main(arguments: argparse.Namespace) -> int:
     asked = {k: v for k in BUDGET if (v := getattr(arguments, k)) is not None}
     vars(arguments).update(BUDGET | asked)
     if arguments.what != "attack":
-        check(arguments)
-        return int(import_module(f"benchmark.cli.tune_{arguments.what}").main(arguments))
+        _check(arguments)
+        return _defense(arguments) if arguments.what == "defense" else tune_race.main(arguments)
     studies = [arguments] if arguments.params is None else list(_of_params(arguments, asked))
     for study in studies:
-        check(study)
+        _check(study)
         compose(study.overrides)
     return max(_attack(study) for study in studies)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse a budget or a name that is none."""
+    for option, least in LEAST.items():
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            raise UserError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
+    if arguments.minutes is not None and not arguments.minutes > 0:
+        raise UserError(f"--minutes must be above 0, got {arguments.minutes:g}")
+    if arguments.sampler not in SAMPLERS:
+        raise unknown("sampler", arguments.sampler, SAMPLERS)
+    if arguments.name is not None and not re.fullmatch(r"\w[\w.-]*", arguments.name):
+        raise UserError(
+            f"--name: letters, digits, '.', '_' and '-' make a name, got {arguments.name!r}"
+        )
 
 
 def _of_params(
@@ -80,3 +102,29 @@ def _attack(arguments: argparse.Namespace) -> int:
         # What a pipeline finds changed is run anew, and what it finds changed back is there still.
         study.name = f"{session.name}-{digest(study.describe())}"
     return session.judge(study, problem, AttackReport, lambda tried: best(tried, arguments.best))
+
+
+def _defense(arguments: argparse.Namespace) -> int:
+    # Imported late: what compromises anybody is known to classes, which import torch.
+    from benchmark.tuning.attacker import fixed_attacks, read_attack
+    from benchmark.tuning.defender import Defender, divide
+    from benchmark.tuning.defense_sections import DefenseReport
+    from benchmark.tuning.reevaluation import best, front, spread
+
+    _, overrides = divide(arguments.overrides)
+    name = arguments.name or f"defense{'-pareto' * arguments.pareto}"
+    session = Session(arguments, name, overrides)
+    attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
+    problem = Defender.against(
+        attacks, arguments.overrides, session.seeds, session.folder, session.watch
+    )
+    if arguments.pareto:
+        problem = replace(problem, directions=("minimize", "maximize"))
+    problem.check()
+
+    def choose(tried: "list[FinishedTrial]") -> "list[FinishedTrial]":
+        if arguments.pareto:
+            return spread(front(tried, problem.directions), arguments.best)
+        return best(tried, arguments.best, "minimize")
+
+    return session.judge(session.study(name, problem), problem, DefenseReport, choose)

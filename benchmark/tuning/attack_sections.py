@@ -25,6 +25,8 @@ class AttackReport(TuningReport):
         reevaluation: of the best.
     """
 
+    heading: ClassVar = "Tuned attacker"
+    run_it: ClassVar = "Run the tuned attack"
     group: ClassVar = "attack"
     tried: Sequence[FinishedTrial]
     reevaluation: Reevaluation
@@ -60,11 +62,6 @@ class AttackReport(TuningReport):
             "rounds": sum(trial.steps for trial in self.tried),
         }
 
-    @property
-    def title(self) -> str:
-        """Of the document."""
-        return f"Tuned attacker: {self.study}"
-
     def blocks(self) -> list[Block]:
         """Budget, verdict, the best and the fixed attacks, how they were measured."""
         again, told, spent = self.reevaluation, self.description, self.budget()
@@ -88,7 +85,6 @@ class AttackReport(TuningReport):
             Paragraph(coded(self.verdict())),
             self.table(),
             Paragraph(measure),
-            *self.run_it("Run the tuned attack"),
         ]
 
     def table(self) -> Table[Reevaluated]:

@@ -21,6 +21,8 @@ from benchmark.tuning.sections import coded
 class DefenseReport(AttackReport):
     """A result of a study of defenses; the candidates of a Pareto study are points of its front."""
 
+    heading: ClassVar = "Tuned defense"
+    run_it: ClassVar = "Run the tuned defense under its worst case"
     group: ClassVar = "defense"
 
     @property
@@ -60,11 +62,6 @@ class DefenseReport(AttackReport):
         flags = undominated([(mean(r.backdoor), mean(r.cost)) for r in rows], ("minimize",) * 2)
         return [c for c, flag in zip(again.candidates, flags, strict=False) if flag]
 
-    @property
-    def title(self) -> str:
-        """Of the document."""
-        return f"Tuned defense: {self.study}"
-
     def blocks(self) -> list[Block]:
         """Budget, verdict, the best and the fixed defenses, how they were measured."""
         measure = (
@@ -81,7 +78,6 @@ class DefenseReport(AttackReport):
             *([Picture("pareto", "Pareto front", shown)] if self.is_pareto else []),
             self.table(),
             Paragraph(measure),
-            *self.run_it("Run the tuned defense under its worst case"),
         ]
 
     def draw(self) -> Figure:

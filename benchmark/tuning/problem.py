@@ -10,6 +10,8 @@ from benchmark.run.suite import Watch
 OnStep = Callable[[int, float], None]
 """Told of a trial's value so far at a step, from 0; raises StoppedError if it is hopeless."""
 
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("median", "hyperband", "none")
 Direction = Literal["maximize", "minimize"]
 
 Strategy = tuple[str, ...]

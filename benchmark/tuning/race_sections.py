@@ -1,18 +1,15 @@
 """How an arms race went, with a picture."""
 
 import shlex
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from matplotlib.figure import Figure
 
 from benchmark.report.document import (
     Block,
     Bullets,
-    Column,
     Heading,
-    Mark,
     Paragraph,
     Picture,
     Table,
@@ -22,7 +19,6 @@ from benchmark.report.numbers import interval, number
 from benchmark.results.gates import GATE, TOLERANCE
 from benchmark.results.statistics import estimate
 from benchmark.tuning.figures import race_figure
-from benchmark.tuning.problem import Strategy
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
 from benchmark.tuning.sections import TuningReport, coded
 
@@ -44,6 +40,8 @@ class RaceReport(TuningReport):
         left: what is still to gain.
     """
 
+    heading: ClassVar = "Arms race"
+    run_it: ClassVar = "Run the final pair"
     fresh: tuple[int, ...]
     race: Race
     left: Exploitability
@@ -74,11 +72,6 @@ class RaceReport(TuningReport):
         """The moves."""
         return race_figure(self.race)
 
-    @property
-    def title(self) -> str:
-        """Of the document."""
-        return f"Arms race: {self.study}"
-
     def blocks(self) -> list[Block]:
         """Budget, verdict, all moves, how they were measured, and what is left to gain."""
         told = self.description
@@ -99,14 +92,14 @@ class RaceReport(TuningReport):
             "the intervals of payoffs and gains know nothing of that. A defense may cost "
             f"{100 * GATE:g} points without an attack. A gain is that of who moved, paired by seed."
         )
+        start = ["start", "", "", *_pair(self.race.start), "", ""]
         return [
             Paragraph(budget),
             Paragraph(coded(self.verdict())),
             Picture("race", "The race", "What each move of the race reached."),
-            Table(COLUMNS, [self.race.start, *self.race.moves]),
+            Table.of(HEAD, [start, *map(_row, self.race.moves)], len(HEAD)),
             Paragraph(measure),
             *self._exploitability(),
-            *self.run_it("Run the final pair"),
         ]
 
     def verdict(self) -> str:
@@ -155,48 +148,33 @@ def _regret(who: str, regret: Regret) -> Text:
     return coded(f"A fresh {who} gains {interval(gain, signed=True)} points with `{chosen}`.")
 
 
-Row = Pair | Move
-"""The start, and every move."""
+HEAD = (
+    "move",
+    "found",
+    "its value (optimistic)",
+    "the pair after it",
+    "its attack costs",
+    "gain",
+    "beyond noise",
+)
 
 
-def _of_move(told: Callable[[Move], Text]) -> Callable[[Row], Text]:
-    """What is told of moves alone."""
-    return lambda row: told(row) if isinstance(row, Move) else ""
+def _row(move: Move) -> list[Text]:
+    found = move.response.strategy
+    return [
+        f"{move.number}, {move.side}",
+        coded(f"`{'nothing' if found is None else shlex.join(found)}`"),
+        number(move.response.found),
+        *_pair(move.pair),
+        interval(estimate(move.gain or {}), signed=True),
+        "yes" if move.gains else "no",
+    ]
 
 
-def _of_pair(told: Callable[[Pair], Text]) -> Callable[[Row], Text]:
-    """What is told of the start, and of the pair after a move."""
-    return lambda row: told(row.pair if isinstance(row, Move) else row)
-
-
-def _strategy(strategy: Strategy | None) -> Mark:
-    return Mark("nothing" if strategy is None else shlex.join(strategy), "code")
-
-
-COLUMNS: list[Column[Row]] = [
-    Column(
-        "move",
-        lambda row: f"{row.number}, {row.side}" if isinstance(row, Move) else "start",
-        is_number=False,
-    ),
-    Column("found", _of_move(lambda move: (_strategy(move.response.strategy),)), is_number=False),
-    Column("its value (optimistic)", _of_move(lambda move: number(move.response.found))),
-    Column(
-        "the pair after it",
-        _of_pair(
-            lambda pair: (
-                _strategy(pair.attack),
-                " on ",
-                _strategy(pair.defense),
-                f": {interval(estimate(pair.payoff))}",
-            )
-        ),
-        is_number=False,
-    ),
-    Column("its attack costs", _of_pair(lambda pair: interval(estimate(pair.cost), signed=True))),
-    Column("gain", _of_move(lambda move: interval(estimate(move.gain or {}), signed=True))),
-    Column("beyond noise", _of_move(lambda move: "yes" if move.gains else "no"), is_number=False),
-]
+def _pair(pair: Pair) -> list[Text]:
+    value = interval(estimate(pair.payoff))
+    played = f"`{shlex.join(pair.attack)}` on `{shlex.join(pair.defense)}`: {value}"
+    return [coded(played), interval(estimate(pair.cost), signed=True)]
 
 
 def _plain_pair(pair: Pair) -> dict[str, Any]:

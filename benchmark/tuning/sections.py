@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from matplotlib.figure import Figure
 
@@ -54,12 +54,15 @@ class TuningReport(ABC):
     """What a study, or all studies of a race, found.
 
     Attributes:
+        heading, run_it: of the document, and above the command that runs what was found.
         study: its name.
         storage: its URL, without a password.
         overrides: what the study was given: the defense, the protocol.
         description: all that makes the study this one.
     """
 
+    heading: ClassVar[str]
+    run_it: ClassVar[str]
     study: str
     storage: str
     overrides: tuple[str, ...]
@@ -82,18 +85,9 @@ class TuningReport(ABC):
     def verdict(self) -> str:
         """The result in a sentence or two; settings stand between backquotes."""
 
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """Of the document."""
-
     @abstractmethod
     def blocks(self) -> list[Block]:
         """The content of the document, but for how to run what was found."""
-
-    def run_it(self, what: str) -> list[Block]:
-        """How to run what was found."""
-        return [] if self.command is None else [Paragraph(f"{what}:"), Code(self.command)]
 
     def draw(self) -> Figure:
         """The document's own picture, where it has one."""
@@ -120,8 +114,12 @@ class TuningReport(ABC):
         """
         write_json(folder / f"{NAME}.json", self.plain())
         pngs = {path.stem: path for path in drawn}
-        whole = [*self.blocks(), Only("page", [*_pictures(sorted(pngs)), *_trials(studies)])]
-        document = Document(self.title, whole, footer=FOOTER)
+        run: list[Block] = []
+        if self.command is not None:
+            run = [Paragraph(f"{self.run_it}:"), Code(self.command)]
+        all_trials = Only("page", [*_pictures(sorted(pngs)), *_trials(studies)])
+        title = f"{self.heading}: {self.study}"
+        document = Document(title, [*self.blocks(), *run, all_trials], footer=FOOTER)
         paths = write(
             document,
             folder,

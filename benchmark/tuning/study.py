@@ -2,7 +2,7 @@
 
 It can be stopped at any moment, by ``kill -9`` too, and started again; several processes may run
 the same study at once. A trial that was stopped is run again with the same parameters, and goes
-on from its federations' records and checkpoints. Importing this module imports no Optuna.
+on from its federations' records and checkpoints. Importing this module imports Optuna.
 """
 
 import json
@@ -10,28 +10,28 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
+from optuna.exceptions import TrialPruned
+from optuna.trial import FrozenTrial, TrialState
+
+from benchmark.results.trials import Trials
 from benchmark.run.runner import StoppedError
 from benchmark.run.suite import Watch
+from benchmark.tuning import pruning
 from benchmark.tuning import trial as stored
 from benchmark.tuning import workers as pool
 from benchmark.tuning.problem import FinishedTrial, Problem
+from benchmark.tuning.sampling import Seeded
+from benchmark.tuning.stopped import SURPLUS, StoppedTrials, owner
+from benchmark.tuning.storage import Storage, connect, faults, quiet
 from benchmark.tuning.trial import DESCRIPTION, KNOWN, OVERRIDES, OWNER, STEPS, difference
+from benchmark.tuning.warm_start import points
 from benchmark.tuning.workers import POLL_SECONDS, nobody
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import shown
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-    from benchmark.results.trials import Trials
-    from benchmark.tuning.stopped import StoppedTrials
-    from benchmark.tuning.storage import Storage
-
-SAMPLERS = ("tpe", "random")
-PRUNERS = ("median", "hyperband", "none")
 REPORTS = 20
 """Of a trial, at most: each is written to the storage."""
 
@@ -66,9 +66,9 @@ class Study:
     part_of: Mapping[str, Any] = field(default_factory=dict)
     warm_start: Sequence[str] = ()
     earlier: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
-    _storage: "Storage" = field(init=False, repr=False)
-    _study: "optuna.Study" = field(init=False, repr=False)
-    _stopped: "StoppedTrials" = field(init=False, repr=False)
+    _storage: Storage = field(init=False, repr=False)
+    _study: optuna.Study = field(init=False, repr=False)
+    _stopped: StoppedTrials = field(init=False, repr=False)
 
     def open(self) -> dict[str, Any]:
         """Make the study or find it again.
@@ -80,14 +80,6 @@ class Study:
             UserError: the storage cannot be reached, or holds another study under this name,
                 which is left as it is; or a study to start from is none, or of another problem.
         """
-        import optuna
-
-        from benchmark.tuning.pruning import MAKERS
-        from benchmark.tuning.sampling import Seeded
-        from benchmark.tuning.stopped import StoppedTrials
-        from benchmark.tuning.storage import connect, faults, quiet
-        from benchmark.tuning.warm_start import points
-
         wanted = self.describe()
         self._storage = connect(self.url)
         with faults(self.url), quiet():
@@ -97,7 +89,7 @@ class Study:
                 study_name=self.name,
                 directions=self.problem.directions,
                 sampler=Seeded(self.sampler, self.seed, self.problem.space),
-                pruner=MAKERS[self.pruner](self.problem.steps),
+                pruner=pruning.MAKERS[self.pruner](self.problem.steps),
                 load_if_exists=True,
             )
             self._stopped = StoppedTrials(self._study, self._storage)
@@ -145,10 +137,6 @@ class Study:
         Raises:
             UserError: the storage fails; what is finished stays.
         """
-        from optuna.trial import TrialState
-
-        from benchmark.tuning.storage import faults, quiet
-
         if workers > 1:
             pool.run(self, workers, trials, tell, until, watch)
             return self.tried()
@@ -164,17 +152,13 @@ class Study:
                     time.sleep(POLL_SECONDS)
         return self.tried()
 
-    def trials(self) -> "Trials":
+    def trials(self) -> Trials:
         """All trials that are over, in whatever state."""
-        from benchmark.results.trials import Trials
-        from benchmark.tuning.storage import faults
-        from benchmark.tuning.trial import of
-
         with faults(self.url):
-            return Trials(self.name, self.describe(), of(self._study))
+            return Trials(self.name, self.describe(), stored.of(self._study))
 
     @property
-    def kept(self) -> "optuna.Study":
+    def kept(self) -> optuna.Study:
         """As Optuna has it, once it is open."""
         return self._study
 
@@ -188,21 +172,16 @@ class Study:
         Raises:
             UserError: the storage fails.
         """
-        from benchmark.tuning.storage import faults
-
         with faults(self.url):
             return stored.finished(self._study)
 
-    def _in(self, *states: Any) -> "list[FrozenTrial]":
+    def _in(self, *states: Any) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _one(self, trials: int, tell: Callable[[FinishedTrial], None]) -> None:
         """One trial; whatever stops it, its parameters are tried again."""
-        from optuna.exceptions import TrialPruned
 
-        from benchmark.tuning.stopped import SURPLUS, owner
-
-        def objective(trial: "optuna.Trial") -> tuple[float, ...]:
+        def objective(trial: optuna.Trial) -> tuple[float, ...]:
             trial.set_user_attr(OWNER, owner())
             if self._stopped.is_surplus(trial, trials):
                 trial.set_user_attr(SURPLUS, True)
@@ -212,7 +191,7 @@ class Study:
             except StoppedError as stop:
                 raise TrialPruned from stop
 
-        def finished(study: "optuna.Study", trial: "FrozenTrial") -> None:
+        def finished(study: optuna.Study, trial: FrozenTrial) -> None:
             if OVERRIDES in trial.user_attrs and trial.values is not None:
                 tell(stored.tried(trial))
 
@@ -223,7 +202,7 @@ class Study:
             if "Cannot tell a" not in str(error):
                 raise
 
-    def _evaluate(self, trial: "optuna.Trial") -> tuple[float, ...]:
+    def _evaluate(self, trial: optuna.Trial) -> tuple[float, ...]:
         chosen = self.problem.space.suggest(trial)
         trial.set_user_attr(OVERRIDES, chosen)
         prunes = self.pruner != "none" and len(self.problem.directions) == 1

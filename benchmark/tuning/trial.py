@@ -1,17 +1,13 @@
-"""How a study and its trials are kept: names of attributes, and a stored trial read back.
-
-Importing this module imports no Optuna.
-"""
+"""How a study and its trials are kept: names of attributes, and a stored trial read back."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from benchmark.results.trials import Trial
 from benchmark.tuning.problem import Evaluation, FinishedTrial
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
 
 DESCRIPTION = "description"
 """User attribute of a study: all that makes it this one."""
@@ -20,10 +16,8 @@ OVERRIDES, KNOWN, STEPS, OWNER = "overrides", "known", "steps", "owner"
 which process runs it."""
 
 
-def finished(study: "optuna.Study") -> list[FinishedTrial]:
+def finished(study: optuna.Study) -> list[FinishedTrial]:
     """The complete trials and the pruned ones, by number."""
-    from optuna.trial import TrialState
-
     states = (TrialState.COMPLETE, TrialState.PRUNED)
     return [tried(trial) for trial in study.get_trials(deepcopy=False, states=states)]
 
@@ -33,10 +27,8 @@ def complete(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
     return [trial for trial in trials if not trial.pruned]
 
 
-def tried(trial: "FrozenTrial") -> FinishedTrial:
+def tried(trial: FrozenTrial) -> FinishedTrial:
     """A finished trial."""
-    from optuna.trial import TrialState
-
     ours = (OVERRIDES, KNOWN, OWNER, STEPS)
     # Not every database gives them back in the order in which they were told.
     facts = {k: v for k, v in sorted(trial.user_attrs.items()) if k not in ours}
@@ -51,7 +43,7 @@ def tried(trial: "FrozenTrial") -> FinishedTrial:
     )
 
 
-def of(study: "optuna.Study") -> list[Trial]:
+def of(study: optuna.Study) -> list[Trial]:
     """Those of a study, by number; what was refused before it ran is none."""
     return [
         Trial(

@@ -24,15 +24,13 @@ class Bare(TuningReport):
 
     chosen = None
 
-    @property
-    def title(self) -> str:
-        return self.study
+    heading, run_it = "Bare", "Run it"
 
     def verdict(self) -> str:
         return ""
 
     def blocks(self) -> list[Block]:
-        return [Paragraph(coded(self.storage)), *self.run_it("Run it")]
+        return [Paragraph(coded(self.storage))]
 
 
 def bare(study: str = "Title", words: str = "Text.") -> Bare:
@@ -135,7 +133,7 @@ def test_the_page_is_safe_whole_and_alone(tmp_path: Path) -> None:
     class Found(Bare):
         chosen = (f"x={HOSTILE}",)
 
-    told = Found(f"Tuned: {HOSTILE}", f"{HOSTILE} and `{HOSTILE}`.", (), {})
+    told = Found(HOSTILE, f"{HOSTILE} and `{HOSTILE}`.", (), {})
     odd = trials.Trial(3, "complete", [0.123456], {"c": 0.1}, {HOSTILE: HOSTILE}, [], {})
     told.write(tmp_path, [Trials("one", {}, [odd]), Trials("two", {}, [])])
     found = (tmp_path / "tuning.html").read_text()
@@ -145,7 +143,7 @@ def test_the_page_is_safe_whole_and_alone(tmp_path: Path) -> None:
     assert parsed.tags.count("table") == 2
     assert all(link.startswith(("#", "data:")) for link in parsed.links)
     assert '<div class="command"><pre>python -m benchmark run' in found
-    assert "<title>Tuned: &lt;script&gt;" in found
+    assert "<title>Bare: &lt;script&gt;" in found
     assert "0.1235" in found
     assert "complete, constraint missed" in found
     assert '<h3 id="two">two</h3>' in found

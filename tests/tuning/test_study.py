@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.config.search_space import Choices, Range, Searched, Space
 from benchmark.tuning import study
-from benchmark.tuning.problem import Evaluation, FinishedTrial, OnStep
+from benchmark.tuning.problem import PRUNERS, SAMPLERS, Evaluation, FinishedTrial, OnStep
 from benchmark.tuning.pruning import STARTUP_TRIALS
 from tests.support.tuning_toy import Place, Toy, place_in
 
@@ -52,7 +52,7 @@ def test_the_number_is_of_finished_trials_in_total(place: Place) -> None:
     place.is_sound(5)
 
 
-@pytest.mark.parametrize("sampler", study.SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_draws_follow_from_seed_and_number(place: Place, sampler: str) -> None:
     one = fields(place.run(6, name="one", sampler=sampler))
     assert fields(place.run(6, name="again", sampler=sampler)) == one
@@ -62,7 +62,7 @@ def test_draws_follow_from_seed_and_number(place: Place, sampler: str) -> None:
     assert len(set(one)) == 6
 
 
-@pytest.mark.parametrize("sampler", study.SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("families", [("one",), ("one", "other")])
 def test_no_setting_is_tried_twice_while_others_are_left(
     place: Place, sampler: str, families: tuple[str, ...]
@@ -79,7 +79,7 @@ def test_no_setting_is_tried_twice_while_others_are_left(
 
 @pytest.mark.slow  # 80 trials
 def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -> None:
-    tpe, random = (place.run(40, name=s, sampler=s)[20:] for s in study.SAMPLERS)
+    tpe, random = (place.run(40, name=s, sampler=s)[20:] for s in SAMPLERS)
 
     def good(trials: Sequence[FinishedTrial]) -> int:
         return sum(trial.feasible and trial.value > 2 for trial in trials)
@@ -90,7 +90,7 @@ def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -
 
 @pytest.mark.parametrize(
     "pruner",
-    [p if p == "median" else pytest.param(p, marks=pytest.mark.slow) for p in study.PRUNERS],
+    [p if p == "median" else pytest.param(p, marks=pytest.mark.slow) for p in PRUNERS],
 )
 def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: str) -> None:
     problem, told = Toy(steps=8), list[FinishedTrial]()
