@@ -86,4 +86,6 @@ def read(folder: Path) -> list[Trials]:
     """
     path = folder / FILE
     mend = "the same `tune` command writes them again"
-    return Schema(TrialsFile, "no trials of a study", mend).read(path).studies if path.exists() else []
+    return (
+        Schema(TrialsFile, "no trials of a study", mend).read(path).studies if path.exists() else []
+    )
