@@ -9,7 +9,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import optuna
@@ -138,7 +139,10 @@ class Study:
             UserError: the storage fails; what is finished stays.
         """
         if workers > 1:
-            pool.run(self, workers, trials, tell, until, watch)
+            # What holds connections, and who watches, stays here.
+            copy = replace(self, problem=self.problem.telling(nobody), warm_start=())
+            job = partial(_go_on, copy, trials, until)
+            pool.run(job, workers, trials, self.finished, tell, watch)
             return self.tried()
         with faults(self.url), quiet():
             while (finished := len(self.finished())) < trials and time.time() < until:
@@ -227,3 +231,10 @@ class Study:
         for name, fact in outcome.facts.items():
             trial.set_user_attr(name, fact)
         return outcome.values
+
+
+def _go_on(study: Study, trials: int, until: float, watch: Watch) -> None:
+    """In a worker."""
+    study = replace(study, problem=study.problem.telling(watch))
+    study.open()
+    study.run(trials, nobody, until)

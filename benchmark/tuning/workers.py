@@ -9,19 +9,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.run.events import Event
 from benchmark.run.executors.local import ending, spawn
 from benchmark.run.suite import Watch
 from benchmark.tuning.problem import FinishedTrial
 from benchmark.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from benchmark.tuning.study import Study
 
 POLL_SECONDS = 1.0
 DEATHS = 2
@@ -32,12 +28,16 @@ def nobody(told: Any) -> None:
     """Tell nobody."""
 
 
+Job = Callable[[Watch], None]
+"""Goes on with a study in a worker, whose federations somebody is told of; can be pickled."""
+
+
 def run(
-    study: "Study",
+    job: Job,
     workers: int,
     trials: int,
+    finished: Callable[[], list[FinishedTrial]],
     tell: Callable[[FinishedTrial], None],
-    until: float,
     watch: Watch,
 ) -> None:
     """Have worker processes go on with a study until enough trials are finished.
@@ -46,21 +46,20 @@ def run(
     workers end with this process.
 
     Args:
-        study: opened.
+        job: of each of them.
         workers: processes.
-        trials, until: see :meth:`Study.run`.
+        trials: in total.
+        finished: those that anybody has finished.
         tell: told of every trial that anybody finishes meanwhile.
         watch: told of the workers' federations.
 
     Raises:
         UserError: the storage fails, or workers die time and again.
     """
-    # What opens connections or watches stays here.
-    job = (replace(study, problem=study.problem.telling(nobody), warm_start=()), trials, until)
-    told = {trial.number for trial in study.finished()}
+    told = {trial.number for trial in finished()}
     if len(told) >= trials:
         return
-    alive = [_TrialWorker(*job) for _ in range(workers)]
+    alive = [_TrialWorker(job) for _ in range(workers)]
     deaths, looked = 0, time.monotonic()
     try:
         while alive:
@@ -75,10 +74,10 @@ def run(
                     deaths += 1
                     if deaths > DEATHS * workers:
                         raise UserError(f"--workers {workers}: {ending(worker.process)}")
-                    alive.append(_TrialWorker(*job))
+                    alive.append(_TrialWorker(job))
             if not alive or time.monotonic() > looked + POLL_SECONDS:
                 looked = time.monotonic()
-                for trial in study.finished():
+                for trial in finished():
                     if trial.number not in told:
                         told.add(trial.number)
                         deaths = 0
@@ -91,8 +90,8 @@ def run(
 class _TrialWorker:
     """The parent's side of a process."""
 
-    def __init__(self, *job: Any):
-        self.process, self.connection = spawn(_serve, *job)
+    def __init__(self, job: Job):
+        self.process, self.connection = spawn(_serve, job)
 
     def receive(self) -> Event | None:
         """An event; None at its end."""
@@ -112,7 +111,7 @@ class _TrialWorker:
         self.process.join()
 
 
-def _serve(connection: Connection, study: "Study", trials: int, until: float) -> None:
+def _serve(connection: Connection, job: Job) -> None:
     # Ctrl-C is the parent's business; it then stops its workers, which put their trials back.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -121,9 +120,7 @@ def _serve(connection: Connection, study: "Study", trials: int, until: float) ->
 
     torch.set_num_threads(1)
     try:
-        study = replace(study, problem=study.problem.telling(connection.send))
-        study.open()
-        study.run(trials, nobody, until)
+        job(connection.send)
     except KeyboardInterrupt:
         # Not by itself: where the parent did not ask for it, it starts another.
         raise SystemExit(1) from None

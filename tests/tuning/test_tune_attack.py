@@ -242,7 +242,7 @@ def test_the_studies_of_a_parameter_file(
     [
         ({}, ["--name", "bound"], ["no study 'bound'", "valid: bound-0.1, bound-0.2"]),
         ({"trials": 0}, [], ["--trials must be at least 1, got 0"]),
-        ({"trials": "many"}, [], ["tuning: trials: expected a whole number, got 'many'"]),
+        ({"trials": "many"}, [], ["tuning: trials must be a whole number, got 'many'"]),
         ({"sampler": "grid"}, [], ["no sampler 'grid'", "random"]),
         ({"trails": 3}, [], ["no key 'trails'", "did you mean 'trials'?"]),
         ({"studies": {}}, [], ["studies must map names to lists of overrides"]),
