@@ -10,8 +10,8 @@ from benchmark.cli import tune_race
 from benchmark.cli.session import Session
 from benchmark.config.compose import compose
 from benchmark.run import params
+from benchmark.run.studies import digest, study_name
 from benchmark.tuning.problem import SAMPLERS
-from benchmark.tuning.settings import digest, study_name
 from benchmark.utils.errors import UserError, unknown
 
 if TYPE_CHECKING:

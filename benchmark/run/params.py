@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from benchmark.config.compose import GROUPS, compose, literal
+from benchmark.run.studies import StudySettings
 from benchmark.run.suite import Suite
-from benchmark.tuning.settings import Settings
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import atomic_file
 
@@ -32,7 +32,7 @@ def of(suite: str) -> dict[str, Any]:
     for section in resolved.values():
         if isinstance(section, dict):
             section.pop("_target_")
-    return {"suite": shape, "tuning": asdict(Settings.read(suite)), **resolved}
+    return {"suite": shape, "tuning": asdict(StudySettings.read(suite)), **resolved}
 
 
 def write(suite: str, path: Path) -> None:
@@ -70,14 +70,14 @@ def read(path: Path) -> tuple[Suite, list[str]]:
     return Suite.of(shape), choices + values
 
 
-def read_tuning(path: Path) -> tuple[Settings, list[str]]:
+def read_tuning(path: Path) -> tuple[StudySettings, list[str]]:
     """The studies that a parameter file describes, and what their federations share.
 
     Raises:
         UserError: as :func:`read`, or the studies are not valid.
     """
     suite, edits = read(path)
-    settings = Settings.of(_content(path).get("tuning"), f"{path}: tuning")
+    settings = StudySettings.of(_content(path).get("tuning"), f"{path}: tuning")
     return settings, [*suite.overrides, *edits]
 
 

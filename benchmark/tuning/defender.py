@@ -12,7 +12,7 @@ from benchmark.results.gates import GATE
 from benchmark.results.statistics import difference, mean
 from benchmark.run.suite import Watch
 from benchmark.tuning.federated_problem import FederatedProblem, Judged
-from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, Score
+from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, SeedScores
 from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
 from benchmark.utils.errors import UserError
 
@@ -109,7 +109,7 @@ class Defender(FederatedProblem):
         through = self.through(scores, worst)
         return Judged(through, max(costs, key=mean), worst, scores[worst].held_out, GATE)
 
-    def kept(self, scores: Mapping[Strategy, Score]) -> list[Score]:
+    def kept(self, scores: Mapping[Strategy, SeedScores]) -> list[SeedScores]:
         """Those whose main accuracy a defense has to keep: all of them.
 
         Args:
@@ -117,11 +117,11 @@ class Defender(FederatedProblem):
         """
         return list(scores.values())
 
-    def through(self, scores: Mapping[Strategy, Score], attack: Strategy) -> dict[int, float]:
+    def through(self, scores: Mapping[Strategy, SeedScores], attack: Strategy) -> dict[int, float]:
         """What counts as what an attack gets through, by seed: its backdoor accuracy."""
         return scores[attack].backdoor
 
-    def _worst(self, scores: Mapping[Strategy, Score]) -> tuple[Strategy, float]:
+    def _worst(self, scores: Mapping[Strategy, SeedScores]) -> tuple[Strategy, float]:
         """The attack that gets most through, and how much; of equal ones the first."""
         got = {a: mean(self.through(scores, a)) for a in scores if a != UNATTACKED}
         worst = max(got, key=lambda attack: got[attack])
@@ -129,7 +129,7 @@ class Defender(FederatedProblem):
 
     def _scores(
         self, federations: Federations, chosen: Sequence[str], seeds: Sequence[int]
-    ) -> dict[Strategy, Score]:
+    ) -> dict[Strategy, SeedScores]:
         """By attack, without any first."""
         return {attack: federations.score([*chosen, *attack], seeds) for attack in self.others}
 

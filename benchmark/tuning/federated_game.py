@@ -9,7 +9,7 @@ from benchmark.results.statistics import difference, mean
 from benchmark.tuning.attacker import Attacker, families
 from benchmark.tuning.defender import Defender
 from benchmark.tuning.federated_problem import Judged
-from benchmark.tuning.federations import UNATTACKED, Federations, Score
+from benchmark.tuning.federations import UNATTACKED, Federations, SeedScores
 from benchmark.tuning.problem import FinishedTrial, Strategy
 from benchmark.tuning.race import Response, ResponseSearch
 from benchmark.tuning.reevaluation import best
@@ -28,11 +28,11 @@ class Answer(Defender):
     full, and has to be withstood.
     """
 
-    def kept(self, scores: Mapping[Strategy, Score]) -> list[Score]:
+    def kept(self, scores: Mapping[Strategy, SeedScores]) -> list[SeedScores]:
         """That without attack alone."""
         return [scores[UNATTACKED]]
 
-    def through(self, scores: Mapping[Strategy, Score], attack: Strategy) -> dict[int, float]:
+    def through(self, scores: Mapping[Strategy, SeedScores], attack: Strategy) -> dict[int, float]:
         """What an attack gets through: nothing where it is noticed."""
         cost = difference(scores[UNATTACKED].main, scores[attack].main)
         backdoor = scores[attack].backdoor

@@ -26,7 +26,7 @@ UNDEFENDED: Strategy = ("defense=mean",)
 
 
 @dataclass(frozen=True)
-class Score:
+class SeedScores:
     """What an attack did to a defense, seed by seed; a federation that diverged has 0 of each.
 
     Attributes:
@@ -102,7 +102,7 @@ class Federations:
 
     def score(
         self, chosen: Sequence[str], seeds: Sequence[int], on_round: OnRound = untold
-    ) -> Score:
+    ) -> SeedScores:
         """Run a choice of attack and defense on some seeds, where that is not done yet.
 
         Args:
@@ -114,14 +114,14 @@ class Federations:
             seed: self._run(self.cell(chosen, seed), i, on_round) for i, seed in enumerate(seeds)
         }
         held_out = {seed: _last_fifth(r, "backdoor_held_out") for seed, r in records.items()}
-        return Score(
+        return SeedScores(
             {seed: _last_fifth(r, "backdoor_in_sample") or 0.0 for seed, r in records.items()},
             {seed: value for seed, value in held_out.items() if value is not None},
             {seed: _last_fifth(r, "main_accuracy") or 0.0 for seed, r in records.items()},
             [seed for seed, record in records.items() if record is None],
         )
 
-    def honest(self, chosen: Sequence[str], seeds: Sequence[int]) -> Score:
+    def honest(self, chosen: Sequence[str], seeds: Sequence[int]) -> SeedScores:
         """The score of federations that others are held against.
 
         Raises:

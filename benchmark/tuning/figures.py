@@ -32,7 +32,7 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
 
     Returns:
         The files: ``history``, ``importances``, ``parallel`` and ``slices``; none of studies with
-        several directions, whose Pareto front :mod:`benchmark.tuning.reports.drawing` draws.
+        several directions, whose front :func:`front_figure` draws.
     """
     plots = _plots(study)
     for name in {"history", "importances", "parallel", "slices"} - plots.keys():

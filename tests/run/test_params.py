@@ -8,8 +8,8 @@ import yaml
 
 from benchmark.config.compose import GROUPS, available, compose
 from benchmark.run import params
+from benchmark.run.studies import StudySettings
 from benchmark.run.suite import Suite
-from benchmark.tuning.settings import Settings
 from benchmark.utils.errors import UserError
 from tests.support.running import ROOT, Answer, call
 
@@ -169,7 +169,7 @@ def test_what_is_wrong_in_it_is_refused_by_the_suite(
 
 def test_the_tuning_that_completes_a_suite(file: Path) -> None:
     settings, shared = params.read_tuning(file)
-    assert settings == Settings.read("smoke")
+    assert settings == StudySettings.read("smoke")
     assert shared == Suite.read("smoke").overrides
     edit(file, tuning__trials=7, federation__rounds=9)
     settings, shared = params.read_tuning(file)
@@ -181,7 +181,11 @@ def test_the_tuning_that_completes_a_suite(file: Path) -> None:
 
 
 def test_a_suite_without_a_tuning_of_its_own_has_the_default() -> None:
-    assert Settings.read("smoke") != Settings.read("default") == Settings.read("another")
+    assert (
+        StudySettings.read("smoke")
+        != StudySettings.read("default")
+        == StudySettings.read("another")
+    )
 
 
 def test_the_verb_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from benchmark.run.record import Record
 from benchmark.run.runner import StoppedError
 from benchmark.tuning import federations
 from benchmark.tuning.attacker import Attacker
-from benchmark.tuning.federations import UNATTACKED, Federations, Score
+from benchmark.tuning.federations import UNATTACKED, Federations, SeedScores
 from benchmark.tuning.reevaluation import reevaluate
 from benchmark.tuning.rounds import OnRound
 from benchmark.utils.errors import UserError
@@ -64,7 +64,7 @@ def test_an_attack_that_breaks_the_model_is_worth_nothing(workplace: Path) -> No
         watch=lambda event: failed.append(getattr(event, "reason", "")),
     )
     score = problem.federations.score(["attack=boosted"], [0])
-    assert score == Score({0: 0.0}, {0: 0.0}, {0: 0.0}, [0])
+    assert score == SeedScores({0: 0.0}, {0: 0.0}, {0: 0.0}, [0])
     assert "not finite" in failed[-1]
     # Beside a model that breaks by itself nothing would cost anything.
     with pytest.raises(UserError, match="attack=none, seed 0: the model diverges"):

@@ -11,7 +11,7 @@ from benchmark.results.statistics import mean
 from benchmark.tuning.attacker import Attacker
 from benchmark.tuning.defender import Defender
 from benchmark.tuning.federated_game import Answer, FederatedGame
-from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, Score
+from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, SeedScores
 from benchmark.tuning.problem import Evaluation, FinishedTrial, Strategy
 from benchmark.tuning.race import Response, ResponseSearch
 from tests.support.running import TINY
@@ -23,17 +23,19 @@ WORSE: Strategy = ("attack=norm_bounded", "attack.norm_bound=0.1")
 DEFENSE = ("defense=norm_clip", "defense.norm_bound=0.5")
 
 
-def score(main: Sequence[float], backdoor: Sequence[float], *diverged: int) -> Score:
-    return Score(dict(enumerate(backdoor)), {}, dict(enumerate(main)), list(diverged))
+def score(main: Sequence[float], backdoor: Sequence[float], *diverged: int) -> SeedScores:
+    return SeedScores(dict(enumerate(backdoor)), {}, dict(enumerate(main)), list(diverged))
 
 
 @dataclass(frozen=True)
 class Told(Federations):
     """Federations whose outcomes are told, by their overrides."""
 
-    outcomes: dict[Strategy, Score] = field(default_factory=dict)
+    outcomes: dict[Strategy, SeedScores] = field(default_factory=dict)
 
-    def score(self, chosen: Sequence[str], seeds: Sequence[int], on_round: object = None) -> Score:
+    def score(
+        self, chosen: Sequence[str], seeds: Sequence[int], on_round: object = None
+    ) -> SeedScores:
         return self.outcomes[tuple(chosen)]
 
 
@@ -48,7 +50,7 @@ OUTCOMES = {
 }
 
 
-def answer(outcomes: dict[Strategy, Score], *attacks: Strategy) -> Answer:
+def answer(outcomes: dict[Strategy, SeedScores], *attacks: Strategy) -> Answer:
     federations = Told((), Path(), lambda event: None, outcomes=outcomes)
     problem = Answer.against(attacks, ["defense=norm_clip"], [0, 1], Path(), print)
     return replace(problem, federations=federations)

@@ -12,7 +12,7 @@ from benchmark.cli.parser import main
 from benchmark.config.compose import available, compose
 from benchmark.run import params
 from benchmark.run.record import Record
-from benchmark.tuning.settings import Settings, study_name
+from benchmark.run.studies import StudySettings, study_name
 from tests.support.running import TINY, call, files
 
 # Nobody learns enough in three rounds for an attack to cost main accuracy.
@@ -274,6 +274,6 @@ def test_a_study_is_named_after_what_differs() -> None:
 
 @pytest.mark.parametrize("name", available("tuning"))
 def test_the_studies_in_conf_are_named_as_if_nobody_had(name: str) -> None:
-    settings = Settings.read(name)
+    settings = StudySettings.read(name)
     for study, defense in settings.studies.items():
         assert study == study_name(defense)

@@ -13,7 +13,7 @@ DEFAULT = "default"
 
 
 @dataclass(frozen=True)
-class Settings:
+class StudySettings:
     """Studies of attackers with one budget.
 
     Attributes:
@@ -29,7 +29,7 @@ class Settings:
     sampler: str
 
     @staticmethod
-    def read(suite: str) -> "Settings":
+    def read(suite: str) -> "StudySettings":
         """Those of ``conf/tuning/SUITE.yaml``, and of ``default.yaml`` where there is none.
 
         Raises:
@@ -37,16 +37,16 @@ class Settings:
         """
         name = suite if suite in available("tuning") else DEFAULT
         content = {k: v for k, v in read_yaml("tuning", name).items() if k != "description"}
-        return Settings.of(content, f"tuning {name}")
+        return StudySettings.of(content, f"tuning {name}")
 
     @staticmethod
-    def of(raw: Any, where: str) -> "Settings":
+    def of(raw: Any, where: str) -> "StudySettings":
         """Check the parts.
 
         Raises:
             UserError: a part is missing, not of its type, or another.
         """
-        return Schema(Settings).check(raw, where)
+        return Schema(StudySettings).check(raw, where)
 
     def __post_init__(self) -> None:
         if not self.studies or not all(self.studies.values()):
