@@ -48,8 +48,8 @@ class SoFar:
     """Reports, round by round, the mean over federations of backdoor accuracy over the last fifth.
 
     Of the federation that runs that is the last fifth of its rounds so far; at a trial's end it
-    is the mean of :attr:`SeedScores.backdoor`. In a federation's first quarter nothing is reported: a
-    model that has learned nothing may well take every seven for a one.
+    is the mean of :attr:`SeedScores.backdoor`. In a federation's first quarter nothing is
+    reported: a model that has learned nothing may well take every seven for a one.
 
     Args:
         rounds: of each federation.
