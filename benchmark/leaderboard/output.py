@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import RenderableType
 
 from benchmark.leaderboard import curves
 from benchmark.leaderboard.board import Cell, Leaderboard
@@ -47,7 +46,7 @@ def write(
     return board
 
 
-def to_terminal(board: Leaderboard) -> RenderableType:
+def to_terminal(board: Leaderboard) -> terminal.Shown:
     """Both tables of every section, with more columns where the terminal has room for them."""
     return terminal.to_terminal(summary(board))
 

@@ -39,11 +39,14 @@ STYLES: dict[Kind, str] = {
     "quiet": "dim",
     "plain": "",
 }
+Shown = RenderableType
+"""What a console prints."""
+
 HEAD = 11
 """Characters of a number's heading, after which it goes on below."""
 
 
-def to_terminal(blocks: Sequence[Block]) -> RenderableType:
+def to_terminal(blocks: Sequence[Block]) -> Shown:
     """The blocks below each other; tables have more columns where there is room for them."""
     return Group(*map(_block, visible(blocks, "text")))
 
