@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from benchmark import __version__
+from benchmark.results.columns import COLUMNS, FAMILIES
 from benchmark.utils.errors import UserError
 
 OVERRIDES = """\
@@ -43,6 +44,11 @@ in the setting of the file's suite and with its budget, where the command line h
 then, by itself."""
 
 
+TABLE = "one row a run; columns (docs/table.md says more):\n" + "\n".join(
+    f"  {c.name:<17} {c.meaning}" + (f", {c.unit}" if c.unit else "") for c in (*COLUMNS, *FAMILIES)
+)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -67,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=OVERRIDES if overrides else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name in ("suite", "leaderboard"):
+        if name in ("suite", "leaderboard", "export"):
             sub.add_argument("name", help="a suite of conf/suite, such as default or smoke")
         if name == "reproduce":
             sub.add_argument(
@@ -97,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, help="cells at a time; by default one for each core")
     results(sub)
     sub = verb("leaderboard", "rank a suite's defenses and attacks; terminal, md, html, json")
+    results(sub)
+    sub = verb("export", "write the table of a suite's runs, or its leaderboard for a paper")
+    sub.epilog = TABLE
+    sub.add_argument("--format", choices=("csv", "parquet", "latex"), default="csv", help="(csv)")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="by default the terminal")
+    sub.add_argument("--columns", metavar="A,B,...", help="csv, parquet: these; by default all")
     results(sub)
     sub = verb("reproduce", "run the paper's experiments and judge its claims", True)
     sub.add_argument(

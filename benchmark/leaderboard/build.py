@@ -11,7 +11,7 @@ from benchmark.results import gates
 from benchmark.results.searches import Search, Tuned, find
 from benchmark.results.settings import Setting, split_by_setting
 from benchmark.results.statistics import Estimate, difference, estimate
-from benchmark.results.table import by_seed, runs
+from benchmark.results.table import by_seed, known, runs
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError
 
@@ -141,30 +141,25 @@ def _cell(
         lift=more(table, plain, "backdoor_in_sample"),
         lift_held_out=more(table, plain, "backdoor_held_out"),
         cost=more(sound, table, HONEST),
-        seconds=_known(table["seconds_per_round"].median()),
+        seconds=known(table["seconds_per_round"].median()),
         runs=[_run(row, reference) for row in table.to_dict("records")],
         missing=sorted(set(seeds) - set(table["seed"])),
     )
 
 
 def _run(row: dict[Any, Any], reference: Estimate | None) -> Run:
-    main = _known(row.get("main_accuracy.last_fifth"))
+    main = known(row.get("main_accuracy.last_fifth"))
     return Run(
         cell=row["cell"],
         seed=row["seed"],
         record=row["record"],
-        mlflow_run_id=_known(row["mlflow_run_id"]),
+        mlflow_run_id=known(row["mlflow_run_id"]),
         command=row["command"],
         main=main,
-        in_sample=_known(row.get("backdoor_in_sample.last_fifth")),
-        held_out=_known(row.get("backdoor_held_out.last_fifth")),
+        in_sample=known(row.get("backdoor_in_sample.last_fifth")),
+        held_out=known(row.get("backdoor_held_out.last_fifth")),
         below_gate=reference is not None and gates.is_below_gate(main, reference.mean),
     )
-
-
-def _known(value: Any) -> Any:
-    """A value of the table, None where it is missing."""
-    return None if value is None or value != value else value
 
 
 def _notes(table: "pd.DataFrame") -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from benchmark.config.schema import Schema
 from benchmark.results.measures import MEASURES
-from benchmark.run.record import Configuration, Record
+from benchmark.run.record import Configuration
 from benchmark.utils.errors import unknown
 
 Direction = Literal["higher", "lower", "same"]
@@ -95,18 +95,3 @@ class Failure:
     def diverged(self) -> bool:
         """Whether the model did not stay finite: a finding, and not an accident."""
         return self.reason.startswith(FloatingPointError.__name__)
-
-
-def matches(record: Record | Failure, wanted: Runs) -> bool:
-    """Whether a run is one of those wanted."""
-    return all(
-        _value(record.config, key.split(".")) == value
-        for key, value in wanted.items()
-        if key not in OWN
-    )
-
-
-def _value(config: Any, path: list[str]) -> Any:
-    for part in path:
-        config = config.get(part) if isinstance(config, dict) else None
-    return config.get("name") if isinstance(config, dict) else config

@@ -6,17 +6,22 @@ import statistics
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from benchmark.config.compose import available, read_yaml
 from benchmark.config.schema import VERSION, Check, Schema
 from benchmark.reproduction.claim import Claim, Failure
 from benchmark.reproduction.profile import Values, fill
 from benchmark.reproduction.verdict import Verdict, judge
+from benchmark.results.table import Row, no_record, runs
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.files import atomic_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 
@@ -76,6 +81,25 @@ class Evidence:
             for cell in line.cells:
                 yield self.records.get(cell) or self.failures.get(cell)
 
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """A row for each run of each suite, see :mod:`benchmark.results.table`."""
+        cells: list[tuple[str, str]] = []
+        absent: dict[str, Row] = {}
+        for suite, lines in self.lines.items():
+            for line in lines:
+                for cell, seed in zip(line.cells, self.seeds, strict=False):
+                    cells.append((suite, cell))
+                    if cell not in self.records:
+                        why = self.failures.get(cell)
+                        absent[cell] = (
+                            no_record(cell, why.seed, why.reason, why.config)
+                            if why
+                            else no_record(cell, seed)
+                        )
+        table = runs(self.records.values(), absent.values()).set_index("cell", drop=False)
+        return table.loc[[cell for _, cell in cells]].assign(suite=[suite for suite, _ in cells])
+
     def of(self, line: Line) -> list[Record]:
         """The records of a line that are there, by seed."""
         return [self.records[cell] for cell in line.cells if cell in self.records]
@@ -110,11 +134,10 @@ class Evidence:
         Raises:
             UserError: a file there is no claim.
         """
-        runs = {suite: list(self.runs(suite)) for suite in self.lines}
         return [
-            judge(claim, runs, self.seeds, self.main)
+            judge(claim, self.table, self.seeds, self.main)
             for claim in claims(self.values)
-            if claim.suites <= runs.keys()
+            if claim.suites <= self.lines.keys()
         ]
 
     @property

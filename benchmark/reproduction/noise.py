@@ -108,5 +108,4 @@ def _judged(evidence: Evidence, metric: str, wanted: dict) -> Word:
         direction="same" if little else "higher",
         margin=COSTS_LITTLE if little else MITIGATES,
     )
-    runs = {SUITE: list(evidence.runs(SUITE))}
-    return judge(claim, runs, evidence.seeds, evidence.main).word
+    return judge(claim, evidence.table, evidence.seeds, evidence.main).word

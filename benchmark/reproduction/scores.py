@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.results.gates import COLLAPSE
+from benchmark.results.gates import has_collapsed
 from benchmark.results.measures import MEASURES
 from benchmark.results.statistics import Estimate, estimate
 from benchmark.run.record import Record
@@ -62,7 +62,7 @@ def _withheld(records: list[Record], reference: float | None) -> str:
     if reference is None:
         return "no reference"
     own = [MEASURES["last_fifth"](record, "main_accuracy") for record in records]
-    collapsed = sum(value is None or value < COLLAPSE * reference for value in own)
+    collapsed = sum(has_collapsed(value, reference) for value in own)
     if collapsed in (0, len(own)):
         return "collapsed" if collapsed else ""
     return f"collapsed in {collapsed} of {len(own)} seeds"

@@ -1,15 +1,17 @@
 """From runs to a verdict on a claim."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.reproduction.claim import Claim, Failure, Runs, matches
-from benchmark.results.gates import COLLAPSE
-from benchmark.results.measures import MEASURES
+from benchmark.reproduction.claim import OWN, Claim, Runs
+from benchmark.results.gates import has_collapsed
 from benchmark.results.statistics import Estimate, difference, estimate
-from benchmark.run.record import Record
+from benchmark.results.table import DIVERGED, FINISHED, MISSING, fitting, known
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Word = Literal["holds", "does not hold", "undecided", "not decidable"]
 
@@ -55,7 +57,7 @@ class Verdict:
 
 def judge(
     claim: Claim,
-    runs: Mapping[str, Sequence[Record | Failure | None]],
+    table: "pd.DataFrame",
     seeds: Sequence[int],
     main: float | None,
 ) -> Verdict:
@@ -63,16 +65,16 @@ def judge(
 
     Args:
         claim: what is said.
-        runs: suite → its records, or why there is none; None for each that was not run. A model
-            that diverged reads nothing right, so its main accuracy is 0; of its backdoor nothing
-            is said.
+        table: of runs, see :mod:`benchmark.results.table`, with the ``suite`` of each. A model that
+            diverged reads nothing right, so its main accuracy is 0; of its backdoor nothing is
+            said.
         seeds: those that every run must be there for.
         main: main accuracy without attack and defense, mean over seeds. A run whose main accuracy
             is below ``COLLAPSE`` times that says nothing about backdoors; None where unknown, and
             then no claim on a backdoor can be decided.
     """
     try:
-        sides = [_side(claim, entry, runs, seeds, main) for entry in claim.order]
+        sides = [_side(claim, entry, table, seeds, main) for entry in claim.order]
     except UndecidableError as error:
         return Verdict(claim, "not decidable", why=str(error))
     found = tuple(_compare(claim, one, other) for one, other in itertools.pairwise(sides))
@@ -110,7 +112,7 @@ def _word(claim: Claim, effect: Estimate) -> Word:
 def _side(
     claim: Claim,
     entry: Runs | float,
-    runs: Mapping[str, Sequence[Record | Failure | None]],
+    table: "pd.DataFrame",
     seeds: Sequence[int],
     main: float | None,
 ) -> dict[int, float]:
@@ -118,38 +120,40 @@ def _side(
     if not isinstance(entry, dict):
         return dict.fromkeys(seeds, float(entry))
     wanted = claim.runs(entry)
-    suite = runs.get(wanted["suite"], ())
-    fitting = [record for record in suite if record is not None and matches(record, wanted)]
-    by_seed = {seed: [r for r in fitting if r.seed == seed] for seed in seeds}
-    if lacking := [seed for seed, found in by_seed.items() if not found]:
+    suite = table[table["suite"] == wanted["suite"]]
+    # A run that is missing for no reason was not made yet.
+    tried = suite[(suite["status"] != MISSING) | suite["reason"].notna()]
+    found = fitting(tried, {key: value for key, value in wanted.items() if key not in OWN})
+    if lacking := [seed for seed in seeds if seed not in set(found["seed"])]:
         raise UndecidableError(f"{_shown(wanted)}: no run of seed {', '.join(map(str, lacking))}")
-    if claim.pool and None in suite:
+    if claim.pool and len(tried) < len(suite):
         raise UndecidableError(f"suite {wanted['suite']} is not complete")
-    if not claim.pool and len(fitting) > len(seeds):
+    if not claim.pool and len(found) > len(seeds):
         raise UndecidableError(f"{_shown(wanted)}: fits several runs of a seed")
-    return {
-        seed: sum(_value(r, wanted, main) for r in found) / len(found)
-        for seed, found in by_seed.items()
-    }
+    values: dict[int, list[float]] = {seed: [] for seed in seeds}
+    for row in found.sort_values("seed", kind="stable").to_dict("records"):
+        if row["seed"] in values:
+            values[row["seed"]].append(_value(row, wanted, main))
+    return {seed: sum(each) / len(each) for seed, each in values.items()}
 
 
-def _value(record: Record | Failure, wanted: Runs, main: float | None) -> float:
+def _value(row: dict[Any, Any], wanted: Runs, main: float | None) -> float:
     metric = wanted["metric"]
-    if isinstance(record, Failure):
-        if record.diverged and metric == "main_accuracy":
+    if row["status"] != FINISHED:
+        if row["status"] == DIVERGED and metric == "main_accuracy":
             return 0.0
-        raise UndecidableError(f"{_shown(wanted)}: seed {record.seed} ended in {record.reason}")
+        raise UndecidableError(f"{_shown(wanted)}: seed {row['seed']} ended in {row['reason']}")
     if metric.startswith("backdoor"):
-        own = MEASURES["last_fifth"](record, "main_accuracy")
+        own = known(row.get("main_accuracy.last_fifth"))
         if main is None:
             raise UndecidableError("no main accuracy without attack and defense to compare with")
-        if own is None or own < COLLAPSE * main:
+        if has_collapsed(own, main):
             raise UndecidableError(
-                f"the model of {record.cell} collapsed: its backdoor means nothing"
+                f"the model of {row['cell']} collapsed: its backdoor means nothing"
             )
-    value = MEASURES[wanted["measure"]](record, metric)
+    value = known(row.get(f"{metric}.{wanted['measure']}"))
     if value is None:
-        raise UndecidableError(f"{record.cell} has no {wanted['measure']} of {metric}")
+        raise UndecidableError(f"{row['cell']} has no {wanted['measure']} of {metric}")
     return value
 
 

@@ -7,9 +7,9 @@ import json
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmark.results.columns import COLUMNS
 from benchmark.results.measures import MEASURES
 from benchmark.results.settings import choice, split_by_setting, unique_choices
 from benchmark.run.record import Record
@@ -21,53 +21,6 @@ FINISHED, DIVERGED, MISSING = "finished", "diverged", "missing"
 ALONE = "all"
 """The label of a setting beside which there is no other."""
 
-
-@dataclass(frozen=True)
-class Stated:
-    """A column that the table states.
-
-    Attributes:
-        name: of the column; with capitals, of a family of columns.
-        dtype: ``text``, ``integer``, ``number`` or ``any``. A missing one is NaN.
-        unit: empty where there is none.
-        meaning: one sentence.
-    """
-
-    name: str
-    dtype: str
-    unit: str
-    meaning: str
-
-
-COLUMNS = (
-    Stated("cell", "text", "", "id of the run: attack, defense, seed and a hash"),
-    Stated("seed", "integer", "", "of everything random"),
-    Stated("status", "text", "", "finished, diverged (the model did not stay finite) or missing"),
-    Stated("reason", "text", "", "why there is no record, where that is known"),
-    Stated("setting", "text", "", "what tells the run's setting from the others, or `all`"),
-    Stated("attack", "text", "", "the attack with its explicit parameters"),
-    Stated("defense", "text", "", "the defense with its explicit parameters"),
-    Stated("seconds_per_round", "number", "s", "median over rounds"),
-    Stated("peak_memory_mb", "number", "MiB", "of the hungriest round, on the device"),
-    Stated("device", "text", "", "what it ran on"),
-    Stated("engine", "text", "", "what trained its clients"),
-    Stated("precision", "text", "", "of its arithmetic"),
-    Stated("code_version", "text", "", "of the package"),
-    Stated("code_fingerprint", "text", "", "hash of the source files that it used"),
-    Stated("weights_sha256", "text", "", "hash of the final global model"),
-    Stated("mlflow_run_id", "text", "", "its run in MLflow"),
-    Stated("record", "text", "", "its file, beside the leaderboard"),
-    Stated("command", "text", "", "repeats the run"),
-    Stated("notes", "text", "", "what a reader must know, one a line"),
-)
-"""In every table, in this order."""
-
-FAMILIES = (
-    Stated("METRIC.MEASURE", "number", "the metric's", "a curve in one number"),
-    Stated("GROUP.KEY", "any", "", "the resolved configuration, as in conf/; lists are JSON"),
-    Stated("data.FACT", "any", "", "of the partitioned data: hash, users, train_images, ..."),
-)
-"""Behind them, one column for each that some run has."""
 
 _DTYPES: dict[str, Any] = {"text": "str", "integer": "int64", "number": "float64"}
 Row = dict[str, Any]
@@ -139,6 +92,11 @@ def by_seed(table: "pd.DataFrame", metric: str, measure: str) -> dict[int, float
         return {}
     pairs = zip(table["seed"], column, strict=True)
     return {int(seed): float(value) for seed, value in pairs if not math.isnan(value)}
+
+
+def known(value: Any) -> Any:
+    """A value of the table, None where it is missing."""
+    return None if value is None or value != value else value
 
 
 def _rows(setting: Any, records: list[Record], measures: Collection[str]) -> Iterable[Row]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark.config.compose import parse_overrides
 from benchmark.federation.protocol import MeasuredOn
+from benchmark.results.measures import last_fifth
 from benchmark.run.cell import NOT_IN_THE_RESULT, Cell
 from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
 from benchmark.run.executors.local import LocalExecutor
@@ -113,11 +114,15 @@ class Federations:
         records = {
             seed: self._run(self.cell(chosen, seed), i, on_round) for i, seed in enumerate(seeds)
         }
-        held_out = {seed: _last_fifth(r, "backdoor_held_out") for seed, r in records.items()}
+
+        def over_seeds(metric: str) -> dict[int, float | None]:
+            return {s: last_fifth(r, metric) if r else 0.0 for s, r in records.items()}
+
+        held_out = over_seeds("backdoor_held_out")
         return SeedScores(
-            {seed: _last_fifth(r, "backdoor_in_sample") or 0.0 for seed, r in records.items()},
+            {seed: value or 0.0 for seed, value in over_seeds("backdoor_in_sample").items()},
             {seed: value for seed, value in held_out.items() if value is not None},
-            {seed: _last_fifth(r, "main_accuracy") or 0.0 for seed, r in records.items()},
+            {seed: value or 0.0 for seed, value in over_seeds("main_accuracy").items()},
             [seed for seed, record in records.items() if record is None],
         )
 
@@ -206,9 +211,3 @@ def given(cell: Cell, searched: str) -> dict[str, Any]:
         else:
             del kept[group]
     return kept
-
-
-def _last_fifth(record: Record | None, metric: str) -> float | None:
-    if record is None:
-        return 0.0
-    return record.summary[metric].last_fifth if metric in record.summary else None

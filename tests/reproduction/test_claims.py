@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from benchmark.reproduction import verdict as verdicts
 from benchmark.reproduction.claim import Claim, Failure
-from benchmark.reproduction.verdict import judge
+from benchmark.reproduction.verdict import Verdict
+from benchmark.results.table import no_record
+from benchmark.results.table import runs as table_of
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError
 from tests.support.measured import record
@@ -25,6 +29,23 @@ RAW: dict[str, Any] = {
 
 def claim(**changes: Any) -> Claim:
     return Claim.of("c", RAW | changes)
+
+
+Runs = dict[str, list[Record | Failure | None]]
+
+
+def judge(claim: Claim, suites: Runs, seeds: list[int], main: float | None) -> Verdict:
+    """On runs, those that failed, and None for each that was not made."""
+    tables = [table_of([]).assign(suite="")]
+    for suite, found in suites.items():
+        records = [run for run in found if isinstance(run, Record)]
+        absent = [
+            no_record(f"x{i}", run.seed, run.reason, run.config) if run else no_record(f"x{i}", -1)
+            for i, run in enumerate(found)
+            if not isinstance(run, Record)
+        ]
+        tables.append(table_of(records, absent).assign(suite=suite))
+    return verdicts.judge(claim, pd.concat(tables[1:] or tables), seeds, main)
 
 
 def two_sides(mean: list[float], clipped: list[float]) -> dict[str, list[Record | None]]:

@@ -1,17 +1,16 @@
 """The paper's experiments at a scale: its numbers, suites and claims, and a run of some of them."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmark.config.compose import available, compose
-from benchmark.reproduction.claim import matches
+from benchmark.reproduction.claim import OWN
 from benchmark.reproduction.evidence import Evidence, claims
 from benchmark.reproduction.profile import Profile, fill, named, norm_unit, suites, values
+from benchmark.results.table import fitting, no_record, runs
 from benchmark.utils.errors import UserError
-from tests.reproduction.test_claims import record
 from tests.support.running import TINY, call, files
 
 
@@ -33,20 +32,23 @@ def test_every_entry_of_every_claim_names_one_point_of_a_suite(known: dict[str, 
     """A typing error in a claim would make it undecidable for ever."""
     profile = Profile.read("quick")
     points = {
-        name: [compose([*suite.overrides, *point]) for point in suite.points()]
+        name: runs(
+            [],
+            [
+                no_record(str(i), 0, config=compose([*suite.overrides, *point]))
+                for i, point in enumerate(suite.points())
+            ],
+        )
         for name, suite in suites(profile, known).items()
     }
     assert points.keys() == set(available("reproduction"))
-    run = record(0, [0.0])
     for each in claims(known):
         assert each.suite in points
         for entry in each.order:
             if isinstance(entry, dict):
-                wanted = each.runs(entry)
-                fitting = [
-                    c for c in points[wanted["suite"]] if matches(replace(run, config=c), wanted)
-                ]
-                assert len(fitting) > 1 if each.pool else len(fitting) == 1, (each.name, entry)
+                wanted = {k: v for k, v in each.runs(entry).items() if k not in OWN}
+                found = fitting(points[each.runs(entry)["suite"]], wanted)
+                assert len(found) > 1 if each.pool else len(found) == 1, (each.name, entry)
 
 
 def test_names_are_filled_in(known: dict[str, Any]):

@@ -214,14 +214,13 @@ def test_chain_shows_all_means_and_the_weakest_step():
         direction="higher",
         margin=0.05,
     )
-    runs = {claim.suite: list(found.runs(claim.suite))}
-    assert verdict_text.found(judge(claim, runs, found.seeds, found.main)) == (
+    assert verdict_text.found(judge(claim, found.table, found.seeds, found.main)) == (
         "f = 1: 90.0 % > f = 2: 60.0 % > f = 3: 50.0 %. "
         "Weakest step, f = 2 against f = 3: +10.0 ± 0.0 points"
     )
     assert verdict_text.margin(claim) == "higher, by more than 5.0 points"
     number = replace(claim, order=[{"participation.frequency": 2}, 0.5])
-    told = verdict_text.found(judge(number, runs, found.seeds, found.main))
+    told = verdict_text.found(judge(number, found.table, found.seeds, found.main))
     assert told == "f = 2: 60.0 ± 0.0 %, against 50 %; difference +10.0 ± 0.0 points"
 
 

@@ -2,6 +2,7 @@
 
 from benchmark.run.record import Cost, Curve, Record
 from benchmark.run.recorder import summarize
+from tests.support.synthetic import SETTING
 
 
 def record(
@@ -26,8 +27,11 @@ def record(
     return Record(
         cell=f"{defense}-{norm_bound}-{seed}",
         overrides=[],
-        config={"attack": {"name": "boosted"}, "defense": {"name": defense}}
-        | ({"defense": {"name": defense, "norm_bound": norm_bound}} if norm_bound else {}),
+        config=SETTING
+        | {
+            "attack": {"name": "boosted"},
+            "defense": {"name": defense} | ({"norm_bound": norm_bound} if norm_bound else {}),
+        },
         data={},
         code={},
         seed=seed,
