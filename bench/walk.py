@@ -1,8 +1,9 @@
 """How far a value walks through the package: ``python bench/walk.py [FOLDER WITH benchmark/]``.
 
 Two walks, of the calls that lead from one module of the package into another one, each pair once:
-from the command line's configuration to the constructor of a defense, and from a suite's yaml to
-its ranked table (in the parent; what workers do inside a round is no part of it).
+of a value to its constructor, the modules that stand above the composing of a configuration and
+above the construction of its defense; of a suite's yaml to its ranked table, all that are called
+(in the parent; what workers do inside a round is no part of it).
 
 - modules: how many take part;
 - climbs: calls into a module that lies above the caller's; a module lies one above the highest
@@ -11,6 +12,7 @@ its ranked table (in the parent; what workers do inside a round is no part of it
 """
 
 import ast
+import os
 import runpy
 import subprocess
 import sys
@@ -27,25 +29,26 @@ RUN = ["run", "attack=none", "defense=norm_clip", *TINY.split()]
 SUITE = ["suite", "smoke", *TINY.split(), "--params", "p.yaml", "--workers", "1"]
 
 
-def trace(root: Path, out: Path, start: str, end: str, arguments: list[str]) -> None:
-    """Run a command; write who calls whom between the first calls of two functions."""
-    package, pairs, on = f"{root / 'benchmark'}/", {}, not start
+def trace(root: Path, out: Path, ends: list[str], arguments: list[str]) -> None:
+    """Run a command; write who calls whom, or only who stands above the first calls of ``ends``."""
+    package, pairs, waited = f"{root / 'benchmark'}/", {}, [*ends]
 
-    def ours(name):  # a template is no module
-        return name.startswith(package) and name.endswith(".py")
+    def files(frame):  # a template is no module, and what a module does at its import no call
+        while frame:
+            name = frame.f_code.co_filename
+            if name.startswith(package) and name.endswith(".py"):
+                yield name if frame.f_code.co_name != "<module>" else ""
+            frame = frame.f_back
 
     def profile(frame, event, _):
-        nonlocal on
-        code, caller = frame.f_code, frame.f_back
-        if event != "call" or not ours(code.co_filename):
+        name = frame.f_code.co_qualname
+        if event != "call" or not frame.f_code.co_filename.startswith(package):
             return
-        on = on or code.co_qualname == start
-        while caller and not ours(caller.f_code.co_filename):
-            caller = caller.f_back
-        if on and caller and caller.f_code.co_name != "<module>":
-            pairs.setdefault((caller.f_code.co_filename, code.co_filename))
-        if code.co_qualname == end:
-            sys.setprofile(None)
+        if name in waited or not ends:
+            above = list(files(frame))[: None if ends else 2]
+            pairs.update(dict.fromkeys(reversed(list(zip(above[1:], above, strict=False)))))
+        if name in waited:
+            waited.remove(name)
 
     sys.path.insert(0, str(root))
     sys.argv = ["benchmark", *arguments]
@@ -55,10 +58,10 @@ def trace(root: Path, out: Path, start: str, end: str, arguments: list[str]) -> 
     finally:
         sys.setprofile(None)
         with out.open("a") as file:
-            file.writelines(f"{a}\t{b}\n" for a, b in pairs if a != b)
+            file.writelines(f"{a}\t{b}\n" for a, b in pairs if a != b and a and b)
 
 
-def walk(root: Path, start: str, end: str, *commands: list[str]) -> str:
+def walk(root: Path, ends: str, *commands: list[str]) -> str:
     """The three numbers of a walk over these commands."""
 
     @cache
@@ -70,10 +73,10 @@ def walk(root: Path, start: str, end: str, *commands: list[str]) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "p.yaml").write_text(PARAMS)
-        out = Path(folder, "out")
+        out, place = Path(folder, "out"), os.environ | {"PYTHONPATH": str(root)}
         for command in commands:
-            words = [sys.executable, __file__, str(root), str(out), start, end, *command]
-            subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            words = [sys.executable, __file__, str(root), str(out), ends, *command]
+            subprocess.run(words, cwd=folder, env=place, check=True, stdout=subprocess.DEVNULL)
         lines = dict.fromkeys(line for line in out.read_text().splitlines())
     pairs = [tuple(map(Path, line.split("\t"))) for line in lines]
     entered = [callee for _, callee in pairs]
@@ -84,8 +87,8 @@ def walk(root: Path, start: str, end: str, *commands: list[str]) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        trace(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:])
+        trace(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(), sys.argv[4:])
     else:
         root = Path(sys.argv[1] if len(sys.argv) == 2 else ".").resolve()
-        print("value → constructor:", walk(root, "compose", "NormClip.__init__", RUN))
-        print("suite → table:", walk(root, "", "", SUITE, ["leaderboard", "smoke"]))
+        print("value → constructor:", walk(root, "compose NormClip.__init__", RUN))
+        print("suite → table:", walk(root, "", SUITE, ["leaderboard", "smoke"]))

@@ -18,6 +18,14 @@ settings.load_profile("reproducible")
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
+LONGEST = ("test_pipeline", "test_tune_kill", "test_kill_resume", "test_tracker")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is alone with one of them at the end."""
+    items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which digits5k is partitioned already; to be copied, not to be written to."""

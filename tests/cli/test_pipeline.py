@@ -165,20 +165,28 @@ def test_an_edited_parameter_is_seen_and_runs(repository: Path) -> None:
     assert records(repository) == after
 
 
-def test_a_new_attack_runs_only_its_own_cells_and_appears_everywhere(repository: Path) -> None:
-    before = records(repository)
+def test_only_what_was_edited_or_is_new_runs_and_appears_everywhere(repository: Path) -> None:
+    """A new attack and an edited one run; one that is explained better does not, nor tuning."""
+    before, studied = records(repository), contents(repository, [f"results/tuning-{STUDY}"])
     newcomer(repository)
-    # One that is explained better is not run again.
-    path = repository / "benchmark" / "attacks" / "boosted.py"
-    path.write_text("# Explained at last.\n" + path.read_text())
+    package = repository / "benchmark"
+    for name, edited in (
+        ("attacks/norm_bounded.py", "# Explained at last.\n{}"),
+        ("attacks/boosted.py", "{}\nEDITED = True\n"),
+        ("tuning/study.py", "{}\nEDITED = True\n"),
+    ):
+        (package / name).write_text(edited.format((package / name).read_text()))
     said = dvc(repository, "repro", "leaderboard")
     assert "Running stage 'suite'" in said
     assert "Stage 'partition' didn't change" in said
-    assert "4 cells, 3 done before" in said
+    assert "tune" not in said
+    assert "4 cells, 2 done before" in said
     after = records(repository)
-    (new,) = after.keys() - before.keys()
-    assert new.startswith("sign_flip-mean-s0-")
+    new = after.keys() - before.keys()
+    assert {cell.rsplit("-", 1)[0] for cell in new} == {"sign_flip-mean-s0", "boosted-mean-s0"}
+    assert len(new) == 2
     assert before.items() <= after.items()
+    assert contents(repository, [f"results/tuning-{STUDY}"]) == studied
 
     listed = json.loads(benchmark(repository, "list", "attacks", "--json"))
     (entry,) = (entry for entry in listed if entry["name"] == "sign_flip")
@@ -188,17 +196,6 @@ def test_a_new_attack_runs_only_its_own_cells_and_appears_everywhere(repository:
     for name in ("leaderboard.json", "leaderboard.md", "leaderboard.html"):
         assert "sign_flip" in (board / name).read_text()
     assert "up to date" in dvc(repository, "status", "leaderboard")
-
-
-def test_an_edited_attack_runs_its_own_cells(repository: Path) -> None:
-    before = records(repository)
-    path = repository / "benchmark" / "attacks" / "boosted.py"
-    path.write_text(path.read_text() + "\nEDITED = True\n")
-    dvc(repository, "repro", "leaderboard")
-    after = records(repository)
-    (new,) = after.keys() - before.keys()
-    assert new.startswith("boosted-mean-s0-")
-    assert before.items() <= after.items()
 
 
 def test_push_and_pull_bring_back_every_byte(repository: Path) -> None:
@@ -230,37 +227,21 @@ def tuning(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_ranking_starts_no_tuning(repository: Path) -> None:
-    shutil.rmtree(repository / "results")
-    path = repository / "benchmark" / "tuning" / "study.py"
-    path.write_text(path.read_text() + "\nEDITED = True\n")
-    said = dvc(repository, "repro", "leaderboard")
-    assert "tune" not in said
-    assert not (repository / "results" / f"tuning-{STUDY}").exists()
-
-
-def test_an_experiment_goes_on_with_a_study(repository: Path) -> None:
-    before = tuning(repository)
-    assert len(before["trials"]) == 3
-    dvc(repository, "exp", "run", "--set-param", "tuning.trials=4", "--name", "more", "tune")
-    after = tuning(repository)
-    assert after["study"] == before["study"]
-    assert after["trials"][:3] == before["trials"]
-    assert len(after["trials"]) == 4
-    # Another protocol is another study, and back it is the old one.
-    dvc(repository, "exp", "run", "--set-param", "federation.rounds=3", "--name", "longer", "tune")
-    assert tuning(repository)["study"] != before["study"]
-    git(repository, "checkout", "--", "params.yaml", "dvc.lock")
-    dvc(repository, "repro", "tune")
-    assert tuning(repository)["study"] == before["study"]
-
-
 def test_experiments(repository: Path) -> None:
-    before = records(repository)
+    before, study = records(repository), tuning(repository)
+    assert len(study["trials"]) == 3
     changed = ("--set-param", "federation.rounds=3", "--name", "longer")
-    dvc(repository, "exp", "run", *changed, "leaderboard")
+    dvc(repository, "exp", "run", *changed, "leaderboard", "tune")
     shown = json.loads(dvc(repository, "exp", "show", "--json").split("\n", 1)[0] or "[]")
     assert "longer" in json.dumps(shown)
     new = records(repository).keys() - before.keys()
     assert {fact(repository, cell, "config", "federation", "rounds") for cell in new} == {3}
     assert len(new) == 3
+    # Another protocol is another study, and back it is the old one, which goes on.
+    assert tuning(repository)["study"] != study["study"]
+    git(repository, "checkout", "--", "params.yaml", "dvc.lock")
+    dvc(repository, "exp", "run", "--set-param", "tuning.trials=4", "--name", "more", "tune")
+    after = tuning(repository)
+    assert after["study"] == study["study"]
+    assert after["trials"][:3] == study["trials"]
+    assert len(after["trials"]) == 4
