@@ -37,7 +37,7 @@ COMMAND = [
     *("tune", "attack", *TINY),
     *("federation.rounds=20", "federation.client_lr=0.001"),
     *("defense=norm_clip", "defense.norm_bound=0.1"),
-    *(f"--trials={TRIALS}", "--best=1", "--fresh=1", "--workers=2", "--name=killed"),
+    *(f"--trials={TRIALS}", "--best=1", "--workers=2", "--name=killed"),
 ]
 FOLDER = Path("results/tuning-killed")
 
