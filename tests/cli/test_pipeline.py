@@ -179,7 +179,7 @@ def test_only_what_was_edited_or_is_new_runs_and_appears_everywhere(repository: 
     said = dvc(repository, "repro", "leaderboard")
     assert "Running stage 'suite'" in said
     assert "Stage 'partition' didn't change" in said
-    assert "tune" not in said
+    assert "Running stage 'tune" not in said
     assert "4 cells, 2 done before" in said
     after = records(repository)
     new = after.keys() - before.keys()
