@@ -53,13 +53,13 @@ def yaml_path(group: str, name: str) -> Path:
     return CONF / group / f"{name}.yaml"
 
 
-def read_yaml(group: str, name: str, conf: Path = CONF) -> dict[str, Any]:
+def read_yaml(group: str, name: str, conf: Path | None = None) -> dict[str, Any]:
     """A choice's own yaml, as it stands.
 
     Raises:
         UserError: it is not a mapping.
     """
-    path = conf / group / f"{name}.yaml"
+    path = (conf or CONF) / group / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
