@@ -126,7 +126,8 @@ class TuningReport(ABC):
             NAME,
             lambda name: pngs[name].read_bytes() if name in pngs else self.draw(),
         )
-        return [folder / f"{NAME}.json", *paths]
+        kinds = (".md", ".png", ".html")
+        return [folder / f"{NAME}.json", *sorted(paths, key=lambda path: kinds.index(path.suffix))]
 
 
 def coded(text: str) -> Text:
