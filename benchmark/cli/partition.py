@@ -2,8 +2,8 @@
 
 import argparse
 
+from benchmark.cli import params
 from benchmark.config.compose import compose
-from benchmark.run import params
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -3,9 +3,10 @@
 import argparse
 import signal
 
+from benchmark.cli import params
 from benchmark.cli.suite_session import check_workers, run_cells
 from benchmark.cli.watch import own_console
-from benchmark.run import params, suite
+from benchmark.run import suite
 from benchmark.utils.errors import UserError
 
 

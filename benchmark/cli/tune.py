@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli import tune_race
+from benchmark.cli import params, tune_race
 from benchmark.cli.session import Session
 from benchmark.config.compose import compose
-from benchmark.run import params
-from benchmark.run.studies import digest, study_name
+from benchmark.run.studies import study_name
 from benchmark.tuning.problem import SAMPLERS
 from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.nested import digest
 
 if TYPE_CHECKING:
     from benchmark.tuning.problem import FinishedTrial

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,8 +21,9 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmark.config.schema import load_yaml
 from benchmark.config.types import convert
-from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.errors import UserError, one_line, unknown
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = (
@@ -60,10 +60,7 @@ def read_yaml(group: str, name: str, conf: Path | None = None) -> dict[str, Any]
         UserError: it is not a mapping.
     """
     path = (conf or CONF) / group / f"{name}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {_first_line(error)}") from None
+    content = load_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of keys to values")
     return content
@@ -79,7 +76,7 @@ def target_class(group: str, section: Mapping[str, Any]) -> type:
         return get_class(section["_target_"])
     except Exception as error:  # whatever importing the module raises
         where = f"{CONF.name}/{group}/{section.get('name', '')}.yaml"
-        raise UserError(f"{where}: _target_ names no class: {_first_line(error)}") from error
+        raise UserError(f"{where}: _target_ names no class: {one_line(error)}") from error
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -104,7 +101,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
             _set(config, override)
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"configuration: {_first_line(error)}") from error
+        raise UserError(f"configuration: {one_line(error)}") from error
     assert isinstance(plain, dict)
     return check({str(key): value for key, value in plain.items()})
 
@@ -121,7 +118,7 @@ def resolve(group: str, name: str, section: Mapping[str, Any]) -> dict[str, Any]
     try:
         plain = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"{group}={name}: {_first_line(error)}") from error
+        raise UserError(f"{group}={name}: {one_line(error)}") from error
     assert isinstance(plain, dict)
     return _check_group(group, {str(key): value for key, value in plain.items()})
 
@@ -176,7 +173,7 @@ def _compose_groups(choices: tuple[str, ...]) -> Any:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             config = hydra_compose("config", overrides=list(choices), return_hydra_config=True)
     except HydraException as error:
-        raise UserError(f"{CONF.name}: {_first_line(error)}") from error
+        raise UserError(f"{CONF.name}: {one_line(error)}") from error
     chosen = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -237,7 +234,3 @@ def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache
 def _parameters(of: type) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(of, eval_str=True).parameters
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

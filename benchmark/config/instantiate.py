@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 
 
 def make(group: str, section: Mapping[str, Any], **further: Any) -> Any:
@@ -29,4 +29,4 @@ class refusals:  # noqa: N801
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, ValueError):
-            raise UserError(f"{self.where}: {str(error).strip().splitlines()[0]}") from error
+            raise UserError(f"{self.where}: {one_line(error)}") from error

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Union, get_args, get_origin
 
 from benchmark.config.compose import CONF, SEARCH, literal, read_yaml, target_class
 from benchmark.config.types import convert
-from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.errors import UserError, one_line, unknown
 
 RANGE_KEYS = ("low", "high", "log", "when")
 CHOICE_KEYS = ("choices", "when")
@@ -234,4 +234,4 @@ def _try(where: str, cls: type, key: str, searched: Searched) -> None:
         try:
             cls(**{key: value})
         except ValueError as error:
-            raise UserError(f"{where}: {str(error).strip().splitlines()[0]}") from error
+            raise UserError(f"{where}: {one_line(error)}") from error

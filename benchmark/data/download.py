@@ -5,8 +5,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmark.data.reading import one_line
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 
 
 def cache_folder() -> Path:

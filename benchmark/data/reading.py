@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data.samples import Samples
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 
 SIDE = 28
 
@@ -22,11 +22,6 @@ class WriterImages:
     images: np.ndarray
     labels: np.ndarray
     is_test: bool
-
-
-def one_line(error: BaseException) -> str:
-    """What a library's exception says, without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_file(path: Path) -> bytes:

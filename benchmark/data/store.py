@@ -11,9 +11,8 @@ import torch
 from benchmark.data.card import draw
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.division import Division, divide
-from benchmark.data.reading import one_line
 from benchmark.data.samples import Partition, Samples, Source
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.files import atomic_folder, write_json
 
 SCHEMA = 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.run.record import Record
+from benchmark.utils.nested import flat
 
 GROUPS = ("data", "partition", "model", "task", "participation", "federation", "engine")
 
@@ -136,12 +137,10 @@ def _label(name: str, parameters: dict[str, str]) -> str:
     return f"{name} ({listed})" if listed else name
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+def _flat(section: dict[str, Any]) -> dict[str, str]:
     """A nested group as ``a.b.c`` → text, without its name and class."""
-    if not isinstance(value, dict):
-        return {prefix: json.dumps(value, default=str).strip('"')}
-    flat: dict[str, str] = {}
-    for key, inner in value.items():
-        if prefix or key not in ("name", "_target_"):
-            flat.update(_flat(inner, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
+    return {
+        key: json.dumps(value, default=str).strip('"')
+        for key, value in flat(section)
+        if key not in ("name", "_target_")
+    }

@@ -85,7 +85,7 @@ def read(folder: Path) -> list[Trials]:
         UserError: the file is damaged, or of another schema.
     """
     path = folder / FILE
+    if not path.exists():
+        return []
     mend = "the same `tune` command writes them again"
-    return (
-        Schema(TrialsFile, "no trials of a study", mend).read(path).studies if path.exists() else []
-    )
+    return Schema(TrialsFile, "no trials of a study", mend).read(path).studies

@@ -1,7 +1,6 @@
 """One federation from configuration to record."""
 
-import hashlib
-import json
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 from benchmark import __version__
 from benchmark.config.compose import GROUPS, compose
 from benchmark.utils import fingerprint
+from benchmark.utils.nested import digest
 
 # What these say changes no number, so cells that differ in them alone are the same cell.
 NOT_IN_THE_RESULT = (
@@ -73,14 +73,13 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """``attack-defense-s<seed>-<hash>`` of configuration, data and code."""
-        relevant = json.loads(json.dumps(self.config))
+        relevant = copy.deepcopy(self.config)
         for key in NOT_IN_THE_RESULT:
             group, _, name = key.partition(".")
             (relevant[group].pop(name, None) if name else relevant.pop(group))
-        text = json.dumps([relevant, self.data_hash, self.fingerprint], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        unique = digest([relevant, self.data_hash, self.fingerprint], 12)
         names = (self.config["attack"]["name"], self.config["defense"]["name"])
-        return f"{'-'.join(names)}-s{self.seed}-{digest}"
+        return f"{'-'.join(names)}-s{self.seed}-{unique}"
 
     @property
     def seed(self) -> int:

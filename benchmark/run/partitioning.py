@@ -1,6 +1,5 @@
 """Where a configuration's partitioned data lie, made when they are not there yet."""
 
-import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from benchmark.data.store import ASKED, build, read_manifest
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import locked, write_json
 from benchmark.utils.fingerprint import fingerprint
+from benchmark.utils.nested import digest
 
 FOLDER = Path("data")
 VERSIONED = FOLDER / "partitioned"
@@ -35,8 +35,7 @@ def partition(resolved: dict[str, Any], out: Path) -> str:
 def partitioned(resolved: dict[str, Any]) -> tuple[Path, str]:
     """Folder and content hash of a configuration's data; partitions them if need be."""
     asked = _asked(resolved)
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
-    own = FOLDER / f"{asked['data']['name']}-{asked['partition']['name']}-{digest}"
+    own = FOLDER / f"{asked['data']['name']}-{asked['partition']['name']}-{digest(asked)}"
     with locked(Path(f".{own.name}.lock")):
         for folder in (VERSIONED, own):
             made = _read(_stamp_path(folder))

@@ -1,7 +1,5 @@
 """Which studies complete a suite's leaderboard: ``conf/tuning``, and their part of params.yaml."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +67,3 @@ def study_name(overrides: Sequence[str]) -> str:
         if value != plain[key]:
             words += [key, "".join(c if c.isalnum() or c in "._-" else "_" for c in str(value))]
     return "-".join(words)
-
-
-def digest(description: Any) -> str:
-    """Eight digits that differ where descriptions do."""
-    text = json.dumps(description, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.run.record import Record
+from benchmark.utils.nested import flat
 
 PARAM_CHARACTERS = 6000
 DIGEST_CHARACTERS = 36
@@ -44,18 +45,14 @@ class CellFacts:
         return SOURCE | {"kind": "cell", "cell": self.cell} | {k: str(v) for k, v in tags.items()}
 
 
-def parameters(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def parameters(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Dotted names, and values as on the command line.
 
     A value beyond MLflow's 6,000 characters is cut, and says so.
     """
-    for key, value in config.items():
-        name = prefix + allowed(str(key))
-        if isinstance(value, dict) and value:
-            yield from parameters(value, name + ".")
-            continue
+    for key, value in flat(config):
         text = value if isinstance(value, str) else json.dumps(value, default=str)
-        yield name, cut(text)
+        yield allowed(key), cut(text)
 
 
 def metrics(record: Record) -> Iterator[tuple[str, int, float | None]]:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from benchmark.tuning.journal import Journal, is_journal
 from benchmark.tuning.trial import OWNER
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.urls import database_file, file_fault, shown, sqlite_fault
 
 HEARTBEAT_SECONDS = 5
@@ -98,7 +98,7 @@ def _made(url: str, options: dict[str, Any], attempts: int = 5) -> Database:
         )
     except (ImportError, RuntimeError) as error:
         # No driver for this database; tables of another version of Optuna.
-        raise _refusal(url, _first_line(error)) from error
+        raise _refusal(url, one_line(error)) from error
     except SQLAlchemyError as error:
         # Two processes that start together both make the tables, and one is too late.
         late = isinstance(error, IntegrityError) or "already exists" in str(error)
@@ -117,7 +117,7 @@ def _check_free(url: str) -> None:
         engine = sqlalchemy.create_engine(url)
     except ImportError as error:
         driver = "install its driver, such as psycopg[binary] or mysqlclient"
-        raise _refusal(url, f"{_first_line(error)}: {driver}") from error
+        raise _refusal(url, f"{one_line(error)}: {driver}") from error
     try:
         tables = sqlalchemy.inspect(engine).get_table_names()
     finally:
@@ -136,7 +136,7 @@ def faults(url: str) -> Iterator[None]:
     except Exception as error:
         chain = list(_causes(error))
         if any(isinstance(e, SQLAlchemyError | StorageInternalError) for e in chain):
-            raise _refusal(url, _first_line(chain[-1])) from error
+            raise _refusal(url, one_line(chain[-1])) from error
         raise
 
 
@@ -144,10 +144,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """How a study and its trials are kept: names of attributes, and a stored trial read back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmark.results.trials import Trial
 from benchmark.tuning.problem import Evaluation, FinishedTrial
+from benchmark.utils.nested import flat
 
 DESCRIPTION = "description"
 """User attribute of a study: all that makes it this one."""
@@ -64,14 +65,6 @@ def difference(found: Any, wanted: Any) -> str:
     """The first value that two descriptions have not in common."""
     if not isinstance(found, dict):
         return "it was not made by this program"
-    there, here = dict(_flat(found)), dict(_flat(wanted))
-    key = next(k for k in [*here, *there] if there.get(k, _flat) != here.get(k, _flat))
+    there, here = dict(flat(found)), dict(flat(wanted))
+    key = next(k for k in [*here, *there] if there.get(k, flat) != here.get(k, flat))
     return f"{key} is {there.get(key, 'nothing')} there and {here.get(key, 'nothing')} here"
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield prefix + key, item

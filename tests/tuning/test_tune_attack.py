@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmark.cli import params
 from benchmark.cli.parser import main
 from benchmark.config.compose import available, compose
-from benchmark.run import params
 from benchmark.run.record import Record
 from benchmark.run.studies import StudySettings, study_name
 from tests.support.running import TINY, call, files

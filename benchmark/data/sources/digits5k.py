@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmark.data.reading import SIDE, check_labels, one_line
+from benchmark.data.reading import SIDE, check_labels
 from benchmark.data.samples import Samples, Source
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark.data.download import fetch
-from benchmark.data.reading import SIDE, WriterImages, check_labels, join, one_line, quantize
+from benchmark.data.reading import SIDE, WriterImages, check_labels, join, quantize
 from benchmark.data.samples import Samples, Source
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 
 ARCHIVE = "fed_emnist_digitsonly.tar.bz2"
 FILES = {"fed_emnist_digitsonly_train.h5": False, "fed_emnist_digitsonly_test.h5": True}

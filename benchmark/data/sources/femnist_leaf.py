@@ -12,12 +12,11 @@ from benchmark.data.reading import (
     WriterImages,
     check_labels,
     join,
-    one_line,
     quantize,
     read_file,
 )
 from benchmark.data.samples import Samples, Source
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, one_line
 
 Classes = Literal["digits", "all"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmark.cli import params
 from benchmark.config.compose import GROUPS, available, compose
-from benchmark.run import params
 from benchmark.run.studies import StudySettings
 from benchmark.run.suite import Suite
 from benchmark.utils.errors import UserError
