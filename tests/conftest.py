@@ -52,6 +52,19 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitioned: Path
 
 
 @pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of ``conf/`` to write in."""
+    from benchmark.config import compose as config
+
+    copy = tmp_path / "conf"
+    shutil.copytree(config.CONF, copy)
+    monkeypatch.setattr(config, "CONF", copy)
+    config._compose_groups.cache_clear()
+    yield copy
+    config._compose_groups.cache_clear()
+
+
+@pytest.fixture
 def fresh_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What engines decide by measuring is neither taken from this machine nor left on it."""
     from benchmark.engine import choices

@@ -44,10 +44,11 @@ def main(arguments: argparse.Namespace) -> int:
         if tuned:
             table.add_column("the tuner looks in")
         for entry in entries:
+            called = f"\nIn reports: {entry.report}" if entry.report else ""
             shown = [] if group in USE else [_parameters(entry.parameters)]
             if tuned:
                 shown.append("\n".join(f"{key}: {where}" for key, where in entry.search.items()))
-            table.add_row(entry.name, entry.description, *shown)
+            table.add_row(entry.name, entry.description + called, *shown)
         console.print(table)
     return 0
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.config import search_space as space
-from benchmark.config.compose import SEARCH, available, read_yaml, target_class, yaml_path
+from benchmark.config.compose import REPORT, SEARCH, available, read_yaml, target_class, yaml_path
+from benchmark.report.naming import Naming, declared
+from benchmark.reproduction.chapters import Chapter
 from benchmark.run.suite import Suite
 
 KINDS = {
@@ -36,6 +38,7 @@ class Entry:
         parameters: with their values as ``conf/`` has them.
         facts: what its class states: paper, knowledge, license.
         search: where the tuner looks for the parameters' values.
+        report: what reports call it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Entry:
     parameters: dict[str, Any]
     facts: dict[str, str]
     search: dict[str, str] = field(default_factory=dict)
+    report: str = ""
 
 
 def entries(kind: str) -> list[Entry]:
@@ -53,11 +57,14 @@ def entries(kind: str) -> list[Entry]:
 
 def _entry(group: str, name: str) -> Entry:
     content = read_yaml(group, name)
+    named: type[Chapter | Naming] = Chapter if group == "reproduction" else Naming
+    called = declared(named, group, name).title
+    content.pop(REPORT, None)
     if group == "suite":
         grid = Suite.read(name)
         return Entry(name, grid.description, {"axes": grid.axes}, {})
     if group in ("tuning", "profile", "reproduction"):
-        return Entry(name, content.pop("description"), content, {})
+        return Entry(name, content.pop("description"), content, {}, {}, called)
     if group == "claim":
         return Entry(name, content.pop("text"), {}, {"paper": content["source"]})
     text = yaml_path(group, name).read_text(encoding="utf-8")
@@ -74,4 +81,4 @@ def _entry(group: str, name: str) -> Entry:
                 getattr(value, "name", str(value)).lower() if fact == "knowledge" else str(value)
             )
     search = {key: str(where) for key, where in searched.items()}
-    return Entry(name, " ".join(comment), content, facts, search)
+    return Entry(name, " ".join(comment), content, facts, search, called)

@@ -41,6 +41,8 @@ GROUPS = (
 DEVICES = ("auto", "cpu", "cuda")
 SEARCH = "search"
 """Key of a choice's yaml: where the tuner may look for its parameters' values."""
+REPORT = "report"
+"""Key of a choice's yaml: what reports call it and its parameters."""
 
 
 def available(group: str) -> list[str]:
@@ -113,7 +115,8 @@ def resolve(group: str, name: str, section: Mapping[str, Any]) -> dict[str, Any]
         UserError: a key, type or value that is not valid.
     """
     config = copy.deepcopy(_compose_groups(()))
-    chosen = {key: value for key, value in section.items() if key not in ("defaults", SEARCH)}
+    left_out = ("defaults", SEARCH, REPORT)
+    chosen = {key: value for key, value in section.items() if key not in left_out}
     config[group] = {"name": name, **chosen}
     try:
         plain = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
@@ -178,8 +181,9 @@ def _compose_groups(choices: tuple[str, ...]) -> Any:
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     for group in GROUPS:
-        # The tuner's business: what could be chosen is no part of what is.
-        config[group].pop(SEARCH, None)
+        # What could be chosen, and what it is called, is no part of what is.
+        for key in (SEARCH, REPORT):
+            config[group].pop(key, None)
         config[group] = OmegaConf.merge({"name": chosen[group]}, config[group])
     OmegaConf.set_struct(config, True)
     return config

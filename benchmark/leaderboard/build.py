@@ -9,7 +9,7 @@ from benchmark.leaderboard.board import Cell, Leaderboard, Run, Section
 from benchmark.leaderboard.ranking import rank_attacks, rank_defenses
 from benchmark.results import gates
 from benchmark.results.searches import Search, Tuned, find
-from benchmark.results.settings import Setting, split_by_setting
+from benchmark.results.settings import UNATTACKED, UNDEFENDED, Setting, split_by_setting
 from benchmark.results.statistics import Estimate, difference, estimate
 from benchmark.results.table import by_seed, known, runs
 from benchmark.run.record import Record
@@ -57,8 +57,8 @@ def build(
 
 def _section(setting: Setting, table: "pd.DataFrame", tuned: dict[str, Tuned]) -> Section:
     _refuse_twins(table)
-    attacks, unattacked = _labels(table, "attack", "none")
-    defenses, undefended = _labels(table, "defense", "mean")
+    attacks, unattacked = _labels(table, "attack", UNATTACKED)
+    defenses, undefended = _labels(table, "defense", UNDEFENDED)
     seeds = sorted({int(seed) for seed in table["seed"]})
     met = {pair: rows.sort_values("seed") for pair, rows in table.groupby(PAIR)}
 

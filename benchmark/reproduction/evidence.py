@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from benchmark.config.compose import available, read_yaml
 from benchmark.config.schema import VERSION, Check, Schema
 from benchmark.reproduction.claim import Claim, Failure
-from benchmark.reproduction.profile import Values, fill
+from benchmark.reproduction.profile import HONEST, Values, fill
 from benchmark.reproduction.verdict import Verdict, judge
 from benchmark.results.table import Row, no_record, runs
 from benchmark.run.record import Record
@@ -123,7 +123,7 @@ class Evidence:
     @property
     def main(self) -> float | None:
         """Main accuracy over the last fifth of the rounds without attack and defense."""
-        runs = [run for run in self.runs("norms") if isinstance(run, Record)]
+        runs = [run for run in self.runs(HONEST) if isinstance(run, Record)]
         found = [run.summary["main_accuracy"].last_fifth for run in runs]
         known = [value for value in found if value is not None]
         return statistics.fmean(known) if known else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.config.compose import available
 from benchmark.reproduction.claim import Failure
 from benchmark.reproduction.evidence import Evidence, Line, claims
-from benchmark.reproduction.profile import Profile, Values, norm_unit, suites, values
+from benchmark.reproduction.profile import HONEST, Profile, Values, norm_unit, suites, values
 from benchmark.run.assembly import build
 from benchmark.run.cell import Cell
 from benchmark.run.record import Record
@@ -44,14 +44,14 @@ def reproduce(
     everything = Suite(f"reproduction-{profile.name}", profile.description, [], {}, profile.seeds)
     unit = 1.0
     if profile.norms == "measured":
-        cells = suites(profile, {}, further)["norms"].cells()
+        cells = suites(profile, {}, further)[HONEST].cells()
         run(everything, cells)
         unit = norm_unit(_honest_norm(cells, folder))
     known = _values(profile, further, unit)
     grids = {
         name: suite
         for name, suite in suites(profile, known, further).items()
-        if not only or name in ("norms", *only)
+        if not only or name in (HONEST, *only)
     }
     points = {name: _points(suite) for name, suite in grids.items()}
     cells = list({c.id: c for of in points.values() for _, same in of for c in same}.values())

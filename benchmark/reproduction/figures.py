@@ -118,7 +118,7 @@ def norms(evidence: Evidence, suite: str) -> Figure:
     longest = max([1e-9, bound or 0.0, *(max(v, default=0.0) for v in everything.values())])
     bins = [longest * i / 30 for i in range(31)]
     for metric, name, color in drawn:
-        band(by_round, found[metric], Look(color, DASHES[0]), name)
+        band(by_round, found[metric], (color, DASHES[0]), name)
         histogram.hist(everything[metric], bins=bins, color=color, alpha=0.55, linewidth=0)
     if bound is not None:
         label = f"the paper's 2, here {bound:.3g}"

@@ -1,14 +1,13 @@
 """What a line of a figure is called: the field's symbols for what varies in its suite."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from benchmark.reproduction import naming
+from benchmark.report import naming
+from benchmark.report.naming import as_number, varying
+from benchmark.reproduction.chapters import chapter
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.naming import NAMES, varying
+from benchmark.results.settings import UNATTACKED
 from benchmark.run.record import Record
-
-COMPARED = {"code_form": "attack.form", "weighting": "federation.weighting"}
-"""Suites that change one key only: the runs of other suites that differ in it stand beside."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,12 @@ class Labeled:
     column: str
     label: str
     name: str
-    ordered: bool
+    ordered: bool = False
+
+    @property
+    def is_attacked(self) -> bool:
+        """Whether somebody is compromised in it."""
+        return chosen_by(self.line).get("attack") != UNATTACKED
 
 
 def labeled(evidence: Evidence, suite: str) -> list[Labeled]:
@@ -40,17 +44,17 @@ def labeled(evidence: Evidence, suite: str) -> list[Labeled]:
         parts = naming.parts(choices, varied)
         column, label = "", ", ".join(parts.values())
         name = label
-        if len({c.get("participation") for c in chosen}) > 1:
-            column = NAMES["participation"].get(choices.get("participation", ""), "")
+        if "participation" in varied:
+            column = naming.title("participation", choices.get("participation", ""))
         elif len(parts) > 1:
             column, *rest = parts.values()
             label = ", ".join(rest)
         if not name:
             label = name = _in_full(evidence, line)
-        found.append(Labeled(line, column, label, name, False))
-    if suite in COMPARED:
-        found = _beside(evidence, suite, found)
-    return [_with_order(each, found) for each in found]
+        found.append(Labeled(line, column, label, name))
+    if key := chapter(suite).compares:
+        found = _beside(evidence, suite, key, found)
+    return [replace(each, ordered=_is_ordered(each, found)) for each in found]
 
 
 def chosen_by(line: Line) -> dict[str, str]:
@@ -63,12 +67,11 @@ def _in_full(evidence: Evidence, line: Line) -> str:
     records = evidence.of(line)
     if not records:
         return ", ".join(line.choices) or "all"
-    return f"{naming.attack(records[0].config)}, {naming.defense(records[0].config)}"
+    return ", ".join(naming.in_full(g, records[0].config[g]) for g in ("attack", "defense"))
 
 
-def _beside(evidence: Evidence, suite: str, own: list[Labeled]) -> list[Labeled]:
+def _beside(evidence: Evidence, suite: str, key: str, own: list[Labeled]) -> list[Labeled]:
     """Own lines, each followed by those that differ from it in the compared key alone."""
-    key = COMPARED[suite]
     others = {
         tuple(line.cells): line for s, ls in evidence.lines.items() if s != suite for line in ls
     }
@@ -81,16 +84,18 @@ def _beside(evidence: Evidence, suite: str, own: list[Labeled]) -> list[Labeled]
             if records and (there := evidence.of(line)) and _differ(records[0], there[0], key)
         ]
         for line in [*twins, each.line]:
-            told = _value(evidence.of(line), key)
+            told = _said(evidence.of(line), key)
             name = f"{each.name}, {told}" if len(own) > 1 else told or each.name
-            found.append(Labeled(line, "", name, name, False))
+            found.append(Labeled(line, "", name, name))
     return found
 
 
-def _value(records: list[Record], key: str) -> str:
-    group, _, name = key.partition(".")
-    value = str(records[0].config[group][name]) if records else ""
-    return NAMES.get(key, {}).get(value, value)
+def _said(records: list[Record], key: str) -> str:
+    if not records:
+        return ""
+    group, _, parameter = key.partition(".")
+    section = records[0].config[group]
+    return naming.said(group, parameter, section[parameter], section["name"])
 
 
 def _differ(one: Record, other: Record, key: str) -> bool:
@@ -108,17 +113,9 @@ def _differ(one: Record, other: Record, key: str) -> bool:
     return varying(flat) == {key}
 
 
-def _with_order(each: Labeled, all_of_them: list[Labeled]) -> Labeled:
+def _is_ordered(each: Labeled, all_of_them: list[Labeled]) -> bool:
     """Whether one number tells the lines of its column apart."""
     column = [chosen_by(other.line) for other in all_of_them if other.column == each.column]
     keys = varying(column)
-    numbers = len(keys) == 1 and all(_is_number(c.get(*keys)) for c in column)
-    return Labeled(each.line, each.column, each.label, each.name, numbers)
-
-
-def _is_number(text: str | None) -> bool:
-    try:
-        float(text or "")
-    except ValueError:
-        return False
-    return True
+    values = [chosen.get(key, "") for chosen in column for key in keys]
+    return len(keys) == 1 and None not in map(as_number, values)

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmark.config.compose import reads_as
 from benchmark.reproduction.claim import Claim
 from benchmark.reproduction.evidence import Evidence, Line
-from benchmark.reproduction.scores import Score, measured, score
-from benchmark.reproduction.verdict import Verdict, Word, judge
+from benchmark.reproduction.lines import chosen_by
+from benchmark.reproduction.scores import Score, by_seed, score
+from benchmark.reproduction.verdict import Verdict, Word
 from benchmark.results.statistics import Estimate, difference, estimate
 
 SUITE = "fig4b_weak_dp"
-COSTS_LITTLE, MITIGATES = 0.02, 0.05
-"""The main task is hardly hurt within the one; noise mitigates further by more than the other."""
-
-NAMES = {"std025": "standard deviation 0.025", "std158": "variance 0.025"}
+STD, ON = "defense.noise_std", "defense.noise_on"
+CLAIMED = {"main_accuracy", "backdoor_in_sample"}
+MEANT = {"std025": "standard deviation 0.025", "std158": "variance 0.025"}
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Reading:
         std: σ here, on what ``noise_on`` says.
         score: of the attacked federations.
         main: main accuracy minus that of clipping alone, paired by seed.
-        main_word: whether the main task is hardly hurt.
-        in_sample_word: whether noise mitigates further.
+        costs, mitigates: the claims that the main task is hardly hurt and that noise mitigates
+            further, with what was found.
         diverged: whether a model did not stay finite.
     """
 
@@ -34,8 +35,8 @@ class Reading:
     std: float
     score: Score
     main: Estimate | None
-    main_word: Word
-    in_sample_word: Word
+    costs: Verdict
+    mitigates: Verdict
     diverged: bool
 
     @property
@@ -43,69 +44,47 @@ class Reading:
         """Whether it fits both; noise that destroys the model does not."""
         if self.diverged:
             return "does not hold"
-        words = (self.main_word, self.in_sample_word)
+        words = (self.costs.word, self.mitigates.word)
         order: tuple[Word, ...] = ("does not hold", "not decidable", "undecided")
         return next((word for word in order if word in words), "holds")
 
 
 def clipping(evidence: Evidence) -> Line | None:
     """The line that clips and adds nothing."""
-    lines = evidence.lines.get(SUITE, ())
-    return next((line for line in lines if "defense=norm_clip" in line.choices), None)
+    return next((x for x in evidence.lines.get(SUITE, ()) if STD not in chosen_by(x)), None)
 
 
 def readings(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Reading]:
-    """Each with the verdicts of the claims on it, or judged here where there are none."""
+    """All that have both claims on them."""
     alone, found = clipping(evidence), []
     for line in evidence.lines.get(SUITE, ()):
-        if alone is None or "defense=weak_dp" not in line.choices:
+        chosen = {key: reads_as(value) for key, value in chosen_by(line).items()}
+        own = {v.claim.metric: v for v in verdicts if _compares(v.claim, chosen)}
+        if alone is None or STD not in chosen or not own.keys() >= CLAIMED:
             continue
-        records = evidence.of(line)
-        chosen = dict(choice.removeprefix("defense.").split("=", 1) for choice in line.choices)
-        std, noise_on = float(chosen["noise_std"]), chosen["noise_on"]
-        key = next((k for k in NAMES if evidence.values.get(k) == std), "")
-        name = NAMES.get(key, f"standard deviation {std:.3g}")
-        wanted = {
-            "defense": "weak_dp",
-            "defense.noise_std": std,
-            "defense.noise_on": noise_on,
-        }
-
-        def word(metric: str, wanted: dict = wanted) -> Word:
-            for verdict in verdicts:
-                claim = verdict.claim
-                told = [claim.runs(e) for e in claim.order if isinstance(e, dict)]
-                fits = any(wanted.items() <= e.items() for e in told)
-                if claim.name.startswith("fig4b") and claim.metric == metric and fits:
-                    return verdict.word
-            return _judged(evidence, metric, wanted)
-
-        main = [measured(r, "main_accuracy", "last_fifth") for r in (records, evidence.of(alone))]
+        std = chosen[STD]
+        key = next((k for k in MEANT if evidence.values.get(k) == std), "")
+        sides = (evidence.of(line), evidence.of(alone))
+        main = [by_seed(records, "main_accuracy", "last_fifth") for records in sides]
         found.append(
             Reading(
-                name=f"{name} on the {noise_on}",
+                name=f"{MEANT.get(key, f'standard deviation {std:.3g}')} on the {chosen[ON]}",
                 std=std,
                 score=score(evidence, line),
                 main=estimate(difference(*main)),
-                main_word=word("main_accuracy"),
-                in_sample_word=word("backdoor_in_sample"),
+                costs=own["main_accuracy"],
+                mitigates=own["backdoor_in_sample"],
                 diverged=evidence.diverged(line) > 0,
             )
         )
     return found
 
 
-def _judged(evidence: Evidence, metric: str, wanted: dict) -> Word:
-    little = metric == "main_accuracy"
-    claim = Claim(
-        name="noise",
-        text="",
-        source="",
-        suite=SUITE,
-        metric=metric,
-        measure="last_fifth",
-        order=[{"defense": "norm_clip"}, wanted],
-        direction="same" if little else "higher",
-        margin=COSTS_LITTLE if little else MITIGATES,
+def _compares(claim: Claim, chosen: dict[str, object]) -> bool:
+    """Whether a claim compares a line with clipping alone."""
+    last = claim.order[-1]
+    return (
+        claim.suite == SUITE
+        and isinstance(last, dict)
+        and all(chosen.get(key) == value for key, value in last.items())
     )
-    return judge(claim, evidence.table, evidence.seeds, evidence.main).word

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from benchmark.config.compose import available, literal, read_yaml
+from benchmark.config.compose import REPORT, available, literal, read_yaml
 from benchmark.config.schema import Schema
 from benchmark.run.suite import Suite
 from benchmark.utils.errors import unknown
@@ -14,6 +14,9 @@ from benchmark.utils.errors import unknown
 PAPER_PARAMETERS = 1_199_882
 PAPER_HONEST_NORM = 1.1
 """Median norm of honest updates of the paper's model: 20 rounds on QMNIST's 539 writers."""
+
+HONEST = "norms"
+"""The suite without attack and defense: how long honest updates are, and what models can reach."""
 
 FREQUENCIES = (1, 2, 3, 5, 10)
 NORM_BOUNDS = (2, 3, 5, 10)
@@ -109,6 +112,7 @@ def suites(profile: Profile, known: Values, further: Sequence[str] = ()) -> dict
     found = {}
     for name in available("reproduction"):
         raw = read_yaml("reproduction", name)
+        raw.pop(REPORT, None)
         if named(raw) <= known.keys():
             filled = fill(raw, known, f"suite {name}")
             suite = Suite.of({"name": name, "seeds": profile.seeds, **filled})

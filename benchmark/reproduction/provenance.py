@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmark.report.document import Block, Code, Facts, Mark, Paragraph, Text
+from benchmark.report.numbers import short
 from benchmark.report.vocabulary import USER_KINDS
-from benchmark.reproduction import naming
 from benchmark.reproduction.evidence import Evidence
 from benchmark.run.record import Record
 
+SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 WRITERS = "writers"
 BOUNDS = (3, 5, 10)
 REBUILD = "python -m benchmark report FILE --out FOLDER"
@@ -83,7 +84,7 @@ def _norms(evidence: Evidence) -> str:
     if evidence.unit == 1:
         return "as in the paper: M = 3, 5, 10"
     return (
-        f"a norm of 1 in the paper is {naming.short(evidence.unit)} here, by the norms of honest "
+        f"a norm of 1 in the paper is {short(evidence.unit)} here, by the norms of honest "
         f"updates; {bounds(evidence)}"
     )
 
@@ -91,14 +92,14 @@ def _norms(evidence: Evidence) -> str:
 def bounds(evidence: Evidence) -> str:
     """What the paper's norm bounds became."""
     known = [b for b in BOUNDS if f"M{b}" in evidence.values]
-    here = ", ".join(naming.short(evidence.values[f"M{b}"]) for b in known)
+    here = ", ".join(short(evidence.values[f"M{b}"]) for b in known)
     return f"M = {', '.join(map(str, known))} became {here}"
 
 
 def _noise(evidence: Evidence) -> str:
-    paper = {"std025": f"{naming.SIGMA} = 0.025", "std158": f"{naming.SIGMA} = √0.025 = 0.158"}
+    paper = {"std025": f"{SIGMA} = 0.025", "std158": f"{SIGMA} = √0.025 = 0.158"}
     known = [
-        f"{told} became {naming.short(evidence.values[name])}"
+        f"{told} became {short(evidence.values[name])}"
         for name, told in paper.items()
         if name in evidence.values
     ]

@@ -38,10 +38,10 @@ def score(evidence: Evidence, line: Line) -> Score:
         withheld = f"diverged in {diverged} of {len(line.cells)} seeds"
 
     def backdoor(metric: str, measure: str) -> Estimate | None:
-        return None if withheld else estimate(measured(records, metric, measure))
+        return None if withheld else estimate(by_seed(records, metric, measure))
 
     return Score(
-        main=estimate(measured(records, "main_accuracy", "last_fifth")),
+        main=estimate(by_seed(records, "main_accuracy", "last_fifth")),
         in_sample=backdoor("backdoor_in_sample", "last_fifth"),
         held_out=backdoor("backdoor_held_out", "last_fifth"),
         cumulative=backdoor("backdoor_in_sample", "cumulative_mean"),
@@ -50,7 +50,7 @@ def score(evidence: Evidence, line: Line) -> Score:
     )
 
 
-def measured(records: list[Record], metric: str, measure: str) -> Mapping[int, float]:
+def by_seed(records: list[Record], metric: str, measure: str) -> Mapping[int, float]:
     """One number for each seed that has it."""
     found = {record.seed: MEASURES[measure](record, metric) for record in records}
     return {seed: value for seed, value in found.items() if value is not None}

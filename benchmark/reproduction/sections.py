@@ -12,8 +12,11 @@ from benchmark.report.document import (
     Table,
     Text,
 )
-from benchmark.reproduction import figures, lines, naming, noise, provenance, tables, verdict_text
+from benchmark.report.numbers import interval, short
+from benchmark.reproduction import figures, lines, noise, provenance, tables, verdict_text
+from benchmark.reproduction.chapters import chapter, ordered
 from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.reproduction.profile import HONEST
 from benchmark.reproduction.scores import Score, score
 from benchmark.reproduction.threat import threats
 from benchmark.reproduction.verdict import Verdict
@@ -26,17 +29,17 @@ PAPER_ROUNDS = 300
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """One row a claim, in the order of the figures."""
     rows: list[list[Text]] = []
-    for suite in naming.ordered({v.claim.suite for v in verdicts}):
+    for suite in ordered({v.claim.suite for v in verdicts}):
         for each in (v for v in verdicts if v.claim.suite == suite):
             claim = each.claim
             rows.append(
                 [
-                    naming.title(suite)[0],
+                    chapter(suite).title,
                     claim.text.strip(),
                     verdict_text.verdict(each.word),
                     verdict_text.found(each),
                     verdict_text.margin(claim),
-                    verdict_text.measured(claim),
+                    verdict_text.measure(claim),
                     claim.source,
                 ]
             )
@@ -46,21 +49,21 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 def suite(evidence: Evidence, name: str, verdicts: Sequence[Verdict]) -> list[Block]:
     """What was run, the verdicts on it, the figure and its numbers."""
-    short, about = naming.title(name)
-    blocks: list[Block] = [Heading(2, f"{short}: {about}" if about else short)]
+    own, part = [v for v in verdicts if v.claim.suite == name], chapter(name)
+    heading = f"{part.title}: {part.about}" if part.about else part.title
+    blocks: list[Block] = [Heading(2, heading)]
     told = _sentence(evidence.descriptions.get(name, ""))
     if any("M = " in line.name for line in lines.labeled(evidence, name)) and evidence.unit != 1:
         told += f" {provenance.bounds(evidence)}."
     blocks.append(Paragraph(told))
-    own = [v for v in verdicts if v.claim.suite == name]
     if own:
         blocks.append(
             Bullets([(*verdict_text.verdict(v.word), f": {v.claim.text.strip()}") for v in own])
         )
     if any(evidence.of(line) for line in evidence.lines[name]):
-        blocks.append(Picture(name, short, _caption(evidence, name)))
+        blocks.append(Picture(name, part.title, _caption(evidence, name)))
     blocks.append(tables.scores(evidence, name))
-    if name == tables.NORMS:
+    if name == HONEST:
         blocks += tables.norm_numbers(evidence)
     return blocks
 
@@ -69,27 +72,26 @@ def noise_section(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block
     """Which reading of the paper's noise fits its text."""
     alone, found = noise.clipping(evidence), noise.readings(evidence, verdicts)
     if alone is None or not found:
-        return [Paragraph("The runs with noise are missing.")]
+        return [Paragraph("The runs with noise, or claims on them, are missing.")]
     base = score(evidence, alone)
-    rows: list[list[Text]] = [
-        ["clipping only", "", verdict_text.spread(base.main), "", _backdoor(base), "", "", ""]
-    ]
+    name = next(x.name for x in lines.labeled(evidence, noise.SUITE) if x.line is alone)
+    rows: list[list[Text]] = [[name, "", interval(base.main), "", _backdoor(base), "", "", ""]]
     for each in found:
         rows.append(
             [
                 each.name,
-                naming.short(each.std),
-                verdict_text.spread(each.score.main),
-                verdict_text.effect(each.main, "%").removesuffix(" points") if each.main else "",
+                short(each.std),
+                interval(each.score.main),
+                interval(each.main, signed=True) if each.main else "",
                 _backdoor(each.score),
-                verdict_text.verdict(each.main_word),
-                verdict_text.verdict(each.in_sample_word),
+                verdict_text.verdict(each.costs.word),
+                verdict_text.verdict(each.mitigates.word),
                 verdict_text.verdict(each.word),
             ]
         )
     head = [
         "reading",
-        f"{naming.SIGMA} here",
+        f"{provenance.SIGMA} here",
         "main, %",
         "against clipping, points",
         "in-sample, %",
@@ -99,9 +101,9 @@ def noise_section(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block
         Paragraph(
             "The paper adds noise of 0.025 and says that it mitigates the attack further while the "
             f"main task is hardly hurt. Four readings of that number, under the norm-bounded "
-            f"attack; a reading fits if main accuracy stays within {100 * noise.COSTS_LITTLE:g} "
-            "points of clipping alone and in-sample backdoor accuracy falls by more than "
-            f"{100 * noise.MITIGATES:g}."
+            f"attack; a reading fits if main accuracy stays within "
+            f"{100 * found[0].costs.claim.margin:g} points of clipping alone and in-sample "
+            f"backdoor accuracy falls by more than {100 * found[0].mitigates.claim.margin:g}."
         ),
         Table.of(head, rows),
         Paragraph(_fitting(found)),
@@ -163,7 +165,7 @@ def unchecked(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Block]:
 
 
 def _caption(evidence: Evidence, name: str) -> str:
-    if name == tables.NORMS:
+    if name == HONEST:
         return f"Norms of honest updates, by round and over all rounds and seeds. {figures.BAND}"
     told = (
         "Main accuracy, in-sample backdoor accuracy and its mean over the rounds so far. "
@@ -212,7 +214,7 @@ def _sentence(text: str) -> str:
 
 
 def _backdoor(scored: Score) -> str:
-    return scored.withheld or verdict_text.spread(scored.in_sample)
+    return scored.withheld or interval(scored.in_sample)
 
 
 def _evaluated(record: Record) -> int:

@@ -1,16 +1,16 @@
 """What it would take: how many adversaries bring a backdoor through which defense."""
 
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 
-from benchmark.reproduction import naming
-from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.report.naming import in_full, share, title
+from benchmark.reproduction.chapters import chapter, ordered
+from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.scores import score
+from benchmark.results.curves import points
 from benchmark.results.gates import SUCCESS
+from benchmark.results.settings import UNATTACKED, UNDEFENDED
 from benchmark.run.record import Record
-
-SUITES = ("fig1_participation", "fig2_norm_bounded", "fig4a_norm_clipping", "fig4b_weak_dp")
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,24 @@ class Threat:
     """One attack on one defense under one participation model.
 
     Attributes:
-        defense, attack, participation: in words.
+        defense, attack, participation: as reports call them.
         users: N, all there are.
+        is_defended: whether there is a defense.
         tried: fraction ε of compromised users → mean in-sample backdoor accuracy over the last
-            fifth of the rounds, in ascending order; empty where all models collapsed.
+            fifth of the rounds; empty where all models collapsed.
     """
 
     defense: str
     attack: str
     participation: str
     users: int
-    tried: dict[float, float]
+    is_defended: bool
+    tried: dict[float, float] = field(default_factory=dict)
 
     @property
     def needed(self) -> float | None:
         """The smallest ε tried that brings the backdoor to ``SUCCESS``; None if none does."""
-        return next((e for e, accuracy in self.tried.items() if accuracy >= SUCCESS), None)
+        return min((e for e, accuracy in self.tried.items() if accuracy >= SUCCESS), default=None)
 
     @property
     def told(self) -> str:
@@ -47,51 +49,53 @@ class Threat:
 
     def _adversaries(self, fraction: float) -> str:
         adversaries = int(fraction * self.users + 0.5)
-        return f"{naming.percent(fraction)} ({adversaries} of {self.users} users)"
+        return f"{share(fraction)} ({adversaries} of {self.users} users)"
 
 
 def threats(evidence: Evidence) -> list[Threat]:
-    """All of them, the defenses in the order of the figures.
+    """All of them, the defenses in the order of the chapters.
 
-    ε is the fraction of random sampling, and 1/(f·K) under a fixed frequency. Only lines of the
-    profile's number of tasks, without a window and with all seeds count.
+    Only lines of the profile's number of tasks, without a window and with all seeds count.
     """
-    users: dict[tuple[str, str, str], int] = {}
-    tried: dict[tuple[str, str, str], dict[float, float]] = defaultdict(dict)
-    for line in _lines(evidence):
-        records = evidence.of(line)
-        if len(records) < len(line.cells) or not _counts(evidence, records[0]):
-            continue
-        config = records[0].config
-        key = (naming.defense(config), naming.attack(config), naming.participation(config))
-        users[key] = int(records[0].data["users"])
-        scored = score(evidence, line)
-        if scored.in_sample is not None:
-            tried[key][fraction(records[0])] = scored.in_sample.mean
-    defenses = list(dict.fromkeys(defense for defense, _, _ in users))
-    keys = sorted(users, key=lambda key: defenses.index(key[0]))
-    return [Threat(*key, users[key], dict(sorted(tried[key].items()))) for key in keys]
+    found: dict[tuple[str, str, str], Threat] = {}
+    for suite in ordered(evidence.lines):
+        for line in evidence.lines[suite] if not chapter(suite).compares else ():
+            records = evidence.of(line)
+            if not records or len(records) < len(line.cells) or not _counts(evidence, records[0]):
+                continue
+            config = records[0].config
+            key = (
+                in_full("defense", config["defense"]),
+                in_full("attack", config["attack"]),
+                title("participation", config["participation"]["name"]),
+            )
+            users, is_defended = records[0].data["users"], config["defense"]["name"] != UNDEFENDED
+            threat = found.setdefault(key, Threat(*key, int(users), is_defended))
+            if in_sample := score(evidence, line).in_sample:
+                threat.tried[fraction(records[0])] = in_sample.mean
+    defenses = list(dict.fromkeys(defense for defense, _, _ in found))
+    return sorted(found.values(), key=lambda threat: defenses.index(threat.defense))
 
 
 def fraction(record: Record) -> float:
-    """ε, the fraction of users that a run's participation model compromises."""
-    chosen = record.config["participation"]
+    """ε, the fraction of users that a run's participation model compromises.
+
+    1/(f·K) under a fixed frequency; under a model that states neither, the share of the cohorts
+    that was compromised.
+    """
+    chosen, K = record.config["participation"], record.config["federation"]["clients_per_round"]
     if "fraction" in chosen:
         return float(chosen["fraction"])
+    compromised = points(record, "num_compromised").values()
+    a_round = 1 / chosen["frequency"] if "frequency" in chosen else fmean(compromised)
     # Three digits, as the matching fractions of random sampling have them.
-    K = record.config["federation"]["clients_per_round"]
-    return float(f"{1 / (chosen['frequency'] * K):.3g}")
-
-
-def _lines(evidence: Evidence) -> Iterator[Line]:
-    for suite in SUITES:
-        yield from (line for line in evidence.lines.get(suite, ()) if line.cells)
+    return float(f"{a_round / K:.3g}")
 
 
 def _counts(evidence: Evidence, record: Record) -> bool:
-    config = record.config
+    config, tasks = record.config, evidence.values["tasks"]
     return (
-        config["attack"]["name"] != "none"
+        config["attack"]["name"] != UNATTACKED
         and config["participation"].get("window") is None
-        and config["task"]["num_tasks"] == evidence.values["tasks"]
+        and config["task"].get("num_tasks", tasks) == tasks
     )

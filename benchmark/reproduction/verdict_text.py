@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from benchmark.report import naming
 from benchmark.report.document import Mark, Text
-from benchmark.report.numbers import MINUS, interval, number
-from benchmark.reproduction import naming
+from benchmark.report.numbers import interval, measured
+from benchmark.reproduction.chapters import chapter
 from benchmark.reproduction.claim import OWN, Claim, Runs
 from benchmark.reproduction.verdict import Comparison, Verdict, Word
 from benchmark.results.statistics import Estimate
@@ -12,6 +13,15 @@ from benchmark.results.statistics import Estimate
 SHARES = ("main_accuracy", "backdoor", "source_accuracy")
 """Beginnings of the names of metrics that are shares, shown in percent."""
 
+METRICS = {
+    "main_accuracy": "main",
+    "backdoor_in_sample": "in-sample",
+    "backdoor_held_out": "held-out",
+    "source_accuracy_targets": "honest target users' 7s",
+    "source_accuracy_all": "all users' 7s",
+    "honest_norm_median": "median honest norm",
+    "honest_norm_max": "largest honest norm",
+}
 MEASURED = {
     "final": "last round",
     "last_fifth": "mean of the last fifth",
@@ -53,10 +63,10 @@ def found(verdict: Verdict) -> Text:
     return f"{chain}. Weakest step, {step}: {effect(weakest.effect, unit)}"
 
 
-def measured(claim: Claim) -> str:
+def measure(claim: Claim) -> str:
     """Of which curve, and what of it."""
     wanted = [claim.runs(each) for each in claim.order if isinstance(each, dict)]
-    metrics = dict.fromkeys(naming.METRICS.get(w["metric"], str(w["metric"])) for w in wanted)
+    metrics = dict.fromkeys(METRICS.get(w["metric"], str(w["metric"])) for w in wanted)
     measures = dict.fromkeys(MEASURED.get(w["measure"], str(w["measure"])) for w in wanted)
     return f"{' and '.join(metrics)}, {' and '.join(measures)}"
 
@@ -77,40 +87,31 @@ def entry(claim: Claim, each: Runs | float) -> str:
     varied = naming.varying(wanted)
     if len(wanted) == 1:
         varied = set(each) - set(OWN)
-    return naming.entry(claim.runs(each), varied) or naming.METRICS.get(claim.metric, claim.metric)
+    chosen = claim.runs(each)
+    own = [_called(key, chosen[key]) for key in OWN if key in varied]
+    told = [*own, *naming.parts(chosen, varied - set(OWN)).values()]
+    return ", ".join(told) or METRICS.get(claim.metric, claim.metric)
+
+
+def _called(key: str, name: str) -> str:
+    """A suite, metric or measure that a claim's entry brings."""
+    if key == "suite":
+        return chapter(name).called or chapter(name).title
+    return METRICS.get(name, name.replace("_", " "))
 
 
 def value(estimate: Estimate | None, unit: str) -> str:
     """``93.0 ± 4.1 %``, ``1.2 ± 0.1`` for a norm, ``12 ± 3 rounds``."""
-    if unit == "%":
-        return f"{interval(estimate)} %" if estimate else interval(estimate)
-    return _measured(estimate, unit)
+    if unit == "%" and estimate:
+        return f"{interval(estimate)} %"
+    return measured(estimate, unit)
 
 
 def effect(estimate: Estimate, unit: str) -> str:
     """The same for a difference, with its sign; those of percents are points."""
     if unit == "%":
         return f"{interval(estimate, signed=True)} points"
-    return _measured(estimate, unit, signed=True)
-
-
-def spread(estimate: Estimate | None, unit: str = "%") -> str:
-    """A mean in a table whose head says the unit."""
-    return interval(estimate) if unit == "%" else _measured(estimate, "")
-
-
-def share(value: float | None) -> str:
-    """``93.0 %``."""
-    return number(value) + (" %" if value is not None else "")
-
-
-def _measured(estimate: Estimate | None, unit: str, signed: bool = False) -> str:
-    if estimate is None:
-        return number(None)
-    told = f"{estimate.mean:{'+' if signed else ''}.3g}".replace("-", MINUS)
-    if estimate.half_width is not None:
-        told += f" ± {estimate.half_width:.2g}"
-    return f"{told} {unit}".rstrip()
+    return measured(estimate, unit, signed=True)
 
 
 def _unit(claim: Claim) -> str:

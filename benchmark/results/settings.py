@@ -10,6 +10,8 @@ from benchmark.run.record import Record
 from benchmark.utils.nested import flat
 
 GROUPS = ("data", "partition", "model", "task", "participation", "federation", "engine")
+UNATTACKED, UNDEFENDED = "none", "mean"
+"""The attack and the defense that are none: what all others are measured against."""
 
 
 @dataclass(frozen=True)

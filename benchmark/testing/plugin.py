@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from benchmark.config.compose import CONF, SEARCH, read_yaml, resolve, target_class
+from benchmark.config.compose import CONF, REPORT, SEARCH, read_yaml, resolve, target_class
 from benchmark.config.instantiate import make
 from benchmark.utils.errors import UserError
 
@@ -52,7 +52,7 @@ class PluginContract:
         return {key: p for key, p in given.items() if p.kind not in catch_all}
 
     def test_the_yaml_has_exactly_the_constructors_parameters(self, name: str) -> None:
-        given = set(self.section(name)) - {"_target_", "defaults", SEARCH}
+        given = set(self.section(name)) - {"_target_", "defaults", SEARCH, REPORT}
         assert given == set(self.parameters(name))
 
     def test_the_yamls_values_are_of_the_kind_of_the_defaults(self, name: str) -> None:

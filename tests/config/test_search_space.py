@@ -1,8 +1,7 @@
 """Search spaces: what the yamls say, what is refused, and what of them a trial is asked."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ import yaml
 
 from benchmark.config import compose as config
 from benchmark.config import search_space as space
-from benchmark.config.compose import SEARCH, available, compose, read_yaml
+from benchmark.config.compose import REPORT, SEARCH, available, compose, read_yaml
 from benchmark.config.search_space import Choices, Range, Space
 from benchmark.run.cell import Cell
 from benchmark.utils.errors import UserError
 from tests.support.running import TINY, call
 
 GROUPS = ("attack", "defense")
+KEYS = {SEARCH, REPORT}
 EVERYTHING = [(group, name) for group in GROUPS for name in available(group)]
 
 
@@ -43,17 +43,6 @@ class Wishes:
     def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
         assert type(low) is type(high) is float
         return self._answer(name, low)
-
-
-@pytest.fixture
-def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of ``conf/`` to write in."""
-    copy = tmp_path / "conf"
-    shutil.copytree(config.CONF, copy)
-    monkeypatch.setattr(config, "CONF", copy)
-    config._compose_groups.cache_clear()
-    yield copy
-    config._compose_groups.cache_clear()
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -89,17 +78,18 @@ def test_the_settings_of_the_yamls_lie_in_their_own_spaces(attack: str, defense:
         assert point[group] == name
 
 
-def test_a_space_is_no_part_of_a_configuration(workplace: Path, conf: Path) -> None:
+def test_a_space_and_names_are_no_part_of_a_configuration(workplace: Path, conf: Path) -> None:
     cells = [[f"{group}={name}"] for group, name in EVERYTHING]
     before = [(Cell.of([*TINY, *chosen]).id, compose(chosen)) for chosen in cells]
     for group, name in EVERYTHING:
-        edit(conf / group / f"{name}.yaml", lambda content: content.pop(SEARCH))
+        edit(conf / group / f"{name}.yaml", lambda content: [content.pop(key) for key in KEYS])
     config._compose_groups.cache_clear()
-    assert SEARCH not in read_yaml("attack", "boosted")
+    assert KEYS.isdisjoint(read_yaml("attack", "boosted"))
     after = [(Cell.of([*TINY, *chosen]).id, compose(chosen)) for chosen in cells]
     assert after == before
-    with pytest.raises(UserError, match="no key 'search' in attack=boosted"):
-        compose(["attack=boosted", "attack.search=1"])
+    for key in KEYS:
+        with pytest.raises(UserError, match=f"no key '{key}' in attack=boosted"):
+            compose(["attack=boosted", f"attack.{key}=1"])
 
 
 def test_a_family_is_chosen_and_only_its_own_parameters_are_asked() -> None:
