@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.report.theme import DASHES, INK, MUTED, SERIES, percent_axis
-from benchmark.reproduction.curves import Look, band, looks
+from benchmark.report.curves import Look, band
+from benchmark.report.theme import DASHES, INK, LEVELS, MUTED, SERIES, percent_axis, series
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.lines import Labeled, labeled
 from benchmark.reproduction.scores import score
@@ -69,7 +69,7 @@ def accuracies(evidence: Evidence, suite: str) -> Figure:
             box = (left / width, under / height, wide / width, row.height / height)
             axes = figure.add_axes(box, sharex=first)
             first = first or axes
-            for i, (line, look) in enumerate(zip(lines, looks(lines), strict=True)):
+            for i, (line, look) in enumerate(zip(lines, _looks(lines), strict=True)):
                 if row.only in (None, i):
                     _draw(axes, evidence, line, look, row.metric)
             _dress(axes, evidence, lines, row, lowest)
@@ -118,7 +118,7 @@ def norms(evidence: Evidence, suite: str) -> Figure:
     longest = max([1e-9, bound or 0.0, *(max(v, default=0.0) for v in everything.values())])
     bins = [longest * i / 30 for i in range(31)]
     for metric, name, color in drawn:
-        band(by_round, found[metric], (color, DASHES[0]), name)
+        band(by_round, found[metric], Look(color), name)
         histogram.hist(everything[metric], bins=bins, color=color, alpha=0.55, linewidth=0)
     if bound is not None:
         label = f"the paper's 2, here {bound:.3g}"
@@ -129,6 +129,16 @@ def norms(evidence: Evidence, suite: str) -> Figure:
     by_round.xaxis.set_major_locator(MaxNLocator(integer=True))
     by_round.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, borderaxespad=0.3)
     return figure
+
+
+def _looks(lines: Sequence[Labeled]) -> list[Look]:
+    """Of the lines of one column: shades along an axis of numbers, else colors."""
+    if all(line.ordered for line in lines) and len(lines) <= len(LEVELS):
+        step = (len(LEVELS) - 1) / max(len(lines) - 1, 1)
+        return [Look(LEVELS[round(i * step)]) for i in range(len(lines))]
+    attacked = (Look(*series(i)) for i in range(1, len(lines) + 1))
+    plain = (Look(MUTED, DASHES[i % len(DASHES)]) for i in range(len(lines)))
+    return [next(attacked if line.is_attacked else plain) for line in lines]
 
 
 def _rows(evidence: Evidence, columns: Collection[Sequence[Labeled]]) -> list[Row]:
