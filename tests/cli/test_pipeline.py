@@ -170,21 +170,23 @@ def test_only_what_was_edited_or_is_new_runs_and_appears_everywhere(repository: 
     before, studied = records(repository), contents(repository, [f"results/tuning-{STUDY}"])
     newcomer(repository)
     package = repository / "benchmark"
-    for name, edited in (
-        ("attacks/norm_bounded.py", "# Explained at last.\n{}"),
-        ("attacks/boosted.py", "{}\nEDITED = True\n"),
-        ("tuning/study.py", "{}\nEDITED = True\n"),
+    for name, old, new in (
+        ("attacks/norm_bounded.py", '"""The norm', '# At last.\n"""The norm'),
+        ("attacks/boosted.py", "return boosted(", "return 1 * boosted("),
+        ("tuning/study.py", "import ", "EDITED = True\nimport "),
     ):
-        (package / name).write_text(edited.format((package / name).read_text()))
+        text = (package / name).read_text()
+        assert old in text
+        (package / name).write_text(text.replace(old, new, 1))
     said = dvc(repository, "repro", "leaderboard")
     assert "Running stage 'suite'" in said
     assert "Stage 'partition' didn't change" in said
     assert "Running stage 'tune" not in said
     assert "4 cells, 2 done before" in said
     after = records(repository)
-    new = after.keys() - before.keys()
-    assert {cell.rsplit("-", 1)[0] for cell in new} == {"sign_flip-mean-s0", "boosted-mean-s0"}
-    assert len(new) == 2
+    further = after.keys() - before.keys()
+    assert {cell.rsplit("-", 1)[0] for cell in further} == {"sign_flip-mean-s0", "boosted-mean-s0"}
+    assert len(further) == 2
     assert before.items() <= after.items()
     assert contents(repository, [f"results/tuning-{STUDY}"]) == studied
 

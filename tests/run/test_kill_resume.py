@@ -93,12 +93,13 @@ class Place:
     def saved(self) -> dict[str, list[float]]:
         """The seconds of every round in the checkpoints that were left behind, by cell."""
         found = {}
-        for path in (self.folder / "results").glob("*/work/*/round-*.ckpt"):
+        for work in (self.folder / "results").glob("*/work/*"):
             # One that goes while a suite runs is none.
             with suppress(FileNotFoundError):
-                state = torch.load(path, weights_only=True)["callbacks"]
-                (recorder,) = (kept for name, kept in state.items() if "Recorder" in name)
-                found[path.parent.name] = recorder["round_seconds"]
+                for path in work.glob("round-*.ckpt"):
+                    state = torch.load(path, weights_only=True)["callbacks"]
+                    (recorder,) = (kept for name, kept in state.items() if "Recorder" in name)
+                    found[work.name] = recorder["round_seconds"]
         return found
 
 
