@@ -1,14 +1,18 @@
 """What there is to choose from, read from ``conf/`` and the classes that it names."""
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.config import search_space as space
-from benchmark.config.compose import REPORT, SEARCH, available, read_yaml, target_class, yaml_path
+from benchmark.config.compose import REPORT, SEARCH, available, read_yaml, yaml_path
 from benchmark.report.naming import Naming, declared
 from benchmark.reproduction.chapters import Chapter
 from benchmark.run.suite import Suite
+from benchmark.utils.errors import UserError
+from benchmark.utils.statements import stated
+
+FACTS = ("paper", "knowledge", "license", "homepage")
+"""What classes state of themselves."""
 
 KINDS = {
     "attacks": "attack",
@@ -69,16 +73,10 @@ def _entry(group: str, name: str) -> Entry:
         return Entry(name, content.pop("text"), {}, {"paper": content["source"]})
     text = yaml_path(group, name).read_text(encoding="utf-8")
     comment = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-    cls = target_class(group, {"name": name, **content})
-    content.pop("_target_")
+    facts = stated(content.pop("_target_", ""), FACTS)
+    if facts is None:
+        raise UserError(f"conf/{group}/{name}.yaml: _target_ names no class")
     content.pop("defaults", None)
-    searched = space.read(group, name) if content.pop(SEARCH, None) else {}
-    facts = {}
-    for fact in ("paper", "knowledge", "license", "homepage"):
-        value = inspect.getattr_static(cls, fact, None)
-        if value is not None:
-            facts[fact] = (
-                getattr(value, "name", str(value)).lower() if fact == "knowledge" else str(value)
-            )
-    search = {key: str(where) for key, where in searched.items()}
+    searched = content.pop(SEARCH, None) or {}
+    search = {key: space.shown(where) for key, where in dict(searched).items()}
     return Entry(name, " ".join(comment), content, facts, search, called)

@@ -170,6 +170,17 @@ def read(group: str, name: str) -> dict[str, Searched]:
     return found
 
 
+def shown(raw: Any) -> str:
+    """A parameter's part of a ``search:`` in words, as it stands there."""
+    given: Any = {"choices": raw} if isinstance(raw, list) else raw
+    match given:
+        case {"choices": [*choices]}:
+            return str(Choices(tuple(choices), dict(given.get("when", {}))))
+        case {"low": low, "high": high}:
+            return str(Range(low, high, given.get("log", False), dict(given.get("when", {}))))
+    return repr(raw)
+
+
 def _searched(where: str, raw: Any, hint: Any) -> Searched:
     if isinstance(raw, list):
         raw = {"choices": raw}

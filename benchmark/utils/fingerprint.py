@@ -38,11 +38,7 @@ def fingerprint(targets: Iterable[str]) -> str:
     """Hash of the code that targets use.
 
     Args:
-        targets: dotted names of classes, such as ``benchmark.defenses.mean.Mean``, of functions,
-            or of modules, all of whose code counts.
-
-    Returns:
-        64 hexadecimal digits.
+        targets: dotted names of classes, of functions, or of modules, all of whose code counts.
 
     Raises:
         UserError: a target has no Python source, so what its results depend on is unknown.
@@ -71,7 +67,7 @@ def _split(target: str) -> Use:
     return module, name
 
 
-class _Source:
+class SourceModule:
     """A module's definitions, by name."""
 
     def __init__(self, module: str, is_package: bool, text: str):
@@ -194,25 +190,31 @@ def _names(node: ast.stmt) -> list[str]:
 @cache
 def _read(module: str, name: str) -> tuple[str, frozenset[Use]]:
     """The code of a definition, and what it uses."""
-    path = _path(module)
-    if path is None:
+    source, path = source_of(module), _path(module)
+    if source is None or path is None:
         return "", frozenset()
-    text = path.read_text(encoding="utf-8")
-    code, used = _parsed(module, path.name == "__init__.py", text).read(name)
+    code, used = source.read(name)
     # The C sources of a compiled module stand beside it.
     compiled = () if name else sorted(path.parent.glob(f"{path.stem}*.c"))
     return code + "".join(source.read_text(encoding="utf-8") for source in compiled), used
 
 
+def source_of(module: str) -> SourceModule | None:
+    """A module's source, found without importing it; None where it has none."""
+    path = _path(module)
+    if path is None:
+        return None
+    return _parsed(module, path.name == "__init__.py", path.read_text(encoding="utf-8"))
+
+
 @cache
-def _parsed(module: str, is_package: bool, text: str) -> _Source:
-    return _Source(module, is_package, text)
+def _parsed(module: str, is_package: bool, text: str) -> SourceModule:
+    return SourceModule(module, is_package, text)
 
 
 def forget() -> None:
     """Read all files anew."""
-    for known in (_read, _path, _is_own):
-        known.cache_clear()
+    _read.cache_clear(), _path.cache_clear(), _is_own.cache_clear()
 
 
 @cache
