@@ -33,7 +33,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class Choice:
     """One choice.
 
     Attributes:
@@ -53,24 +53,24 @@ class Entry:
     report: str = ""
 
 
-def entries(kind: str) -> list[Entry]:
+def entries(kind: str) -> list[Choice]:
     """All choices of a kind, by name."""
     group = KINDS[kind]
     return [_entry(group, name) for name in available(group)]
 
 
-def _entry(group: str, name: str) -> Entry:
+def _entry(group: str, name: str) -> Choice:
     content = read_yaml(group, name)
     named: type[Chapter | Naming] = Chapter if group == "reproduction" else Naming
     called = declared(named, group, name).title
     content.pop(REPORT, None)
     if group == "suite":
         grid = Suite.read(name)
-        return Entry(name, grid.description, {"axes": grid.axes}, {})
+        return Choice(name, grid.description, {"axes": grid.axes}, {})
     if group in ("tuning", "profile", "reproduction"):
-        return Entry(name, content.pop("description"), content, {}, {}, called)
+        return Choice(name, content.pop("description"), content, {}, {}, called)
     if group == "claim":
-        return Entry(name, content.pop("text"), {}, {"paper": content["source"]})
+        return Choice(name, content.pop("text"), {}, {"paper": content["source"]})
     text = yaml_path(group, name).read_text(encoding="utf-8")
     comment = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
     facts = stated(content.pop("_target_", ""), FACTS)
@@ -79,4 +79,4 @@ def _entry(group: str, name: str) -> Entry:
     content.pop("defaults", None)
     searched = content.pop(SEARCH, None) or {}
     search = {key: space.shown(where) for key, where in dict(searched).items()}
-    return Entry(name, " ".join(comment), content, facts, search, called)
+    return Choice(name, " ".join(comment), content, facts, search, called)

@@ -35,7 +35,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Matchup:
     """One attack on one defense, over seeds; None where no run measured it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Cell:
     missing: list[int]
 
 
-def score(cell: Cell | None, metric: str) -> Estimate | None:
+def score(cell: Matchup | None, metric: str) -> Estimate | None:
     """A score of a cell that may not be there."""
     return None if cell is None else getattr(cell, metric)
 
@@ -94,8 +94,8 @@ class DefenseRow:
     status: Status
     reason: str
     worst_attack: str | None
-    worst: Cell | None
-    unattacked: Cell | None
+    worst: Matchup | None
+    unattacked: Matchup | None
     flagged: int
     missing: int
     seconds: float | None
@@ -121,9 +121,9 @@ class AttackRow:
     attack: str
     reason: str
     lift: Estimate | None
-    undefended: Cell | None
-    best_defense: Cell | None
-    worst_defense: Cell | None
+    undefended: Matchup | None
+    best_defense: Matchup | None
+    worst_defense: Matchup | None
     successes: int
     defenses: int
     missing: int
@@ -154,11 +154,11 @@ class Section:
     defenses: list[str]
     defense_rows: list[DefenseRow]
     attack_rows: list[AttackRow]
-    cells: list[Cell]
+    cells: list[Matchup]
     environment: dict[str, list[str]]
     notes: list[str]
 
-    def cell(self, attack: str, defense: str) -> Cell:
+    def cell(self, attack: str, defense: str) -> Matchup:
         """One entry of the matrix."""
         return next(c for c in self.cells if (c.attack, c.defense) == (attack, defense))
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.leaderboard.board import Cell, Leaderboard, Run, Section
+from benchmark.leaderboard.board import Leaderboard, Matchup, Run, Section
 from benchmark.leaderboard.ranking import rank_attacks, rank_defenses
 from benchmark.results import gates
 from benchmark.results.searches import Search, Tuned, find
@@ -121,7 +121,7 @@ def _cell(
     sound: "pd.DataFrame",
     seeds: list[int],
     reference: Estimate | None,
-) -> Cell:
+) -> Matchup:
     def over_seeds(metric: str, measure: str = "last_fifth") -> Estimate | None:
         return estimate(by_seed(table, metric, measure))
 
@@ -129,7 +129,7 @@ def _cell(
         sides = (by_seed(rows, metric, "last_fifth") for rows in (one, other))
         return estimate(difference(*sides))
 
-    return Cell(
+    return Matchup(
         attack=pair[0],
         defense=pair[1],
         main=over_seeds("main_accuracy"),

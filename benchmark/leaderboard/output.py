@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmark.leaderboard import curves
-from benchmark.leaderboard.board import Cell, Leaderboard
+from benchmark.leaderboard.board import Leaderboard, Matchup
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.sections import document, summary
 from benchmark.leaderboard.tradeoff import tradeoff
@@ -101,7 +101,7 @@ def _drawing(board: Leaderboard, records: list[Record]) -> Draw:
     return draw
 
 
-def _records(cells: Iterable[Cell]) -> list[str]:
+def _records(cells: Iterable[Matchup]) -> list[str]:
     return [run.record for cell in cells for run in cell.runs]
 
 

@@ -12,7 +12,7 @@ from math import fsum
 from statistics import median
 from typing import Any
 
-from benchmark.leaderboard.board import AttackRow, Cell, DefenseRow, Status
+from benchmark.leaderboard.board import AttackRow, DefenseRow, Matchup, Status
 from benchmark.results.gates import has_collapsed, is_below_gate, succeeds
 from benchmark.results.searches import Tuned
 from benchmark.results.statistics import Estimate, difference, estimate
@@ -21,7 +21,7 @@ _ORDER: tuple[Status, ...] = ("ranked", "incomplete", "below the gate", "collaps
 
 
 def rank_defenses(
-    cells: list[Cell],
+    cells: list[Matchup],
     unattacked: str | None,
     reference: Estimate | None,
     tuned: Mapping[str, Tuned],
@@ -41,7 +41,7 @@ def rank_defenses(
 
 
 def rank_attacks(
-    cells: list[Cell],
+    cells: list[Matchup],
     unattacked: str | None,
     undefended: str | None,
     reference: Estimate | None,
@@ -69,8 +69,8 @@ def rank_attacks(
     return [replace(r, rank=i + 1) if i < complete else r for i, r in enumerate(rows)]
 
 
-def _grouped(cells: list[Cell], by: str) -> list[list[Cell]]:
-    groups: dict[str, list[Cell]] = defaultdict(list)
+def _grouped(cells: list[Matchup], by: str) -> list[list[Matchup]]:
+    groups: dict[str, list[Matchup]] = defaultdict(list)
     for cell in cells:
         groups[getattr(cell, by)].append(cell)
     return list(groups.values())
@@ -81,7 +81,7 @@ def _mean(value: Estimate | None, otherwise: float) -> float:
 
 
 def _defense_row(
-    cells: list[Cell], unattacked: str | None, reference: Estimate | None
+    cells: list[Matchup], unattacked: str | None, reference: Estimate | None
 ) -> DefenseRow:
     attacked = [c for c in cells if c.attack != unattacked and c.in_sample]
     worst = max(
@@ -107,7 +107,10 @@ def _defense_row(
 
 
 def _status(
-    cells: list[Cell], attacked: list[Cell], unattacked: str | None, reference: Estimate | None
+    cells: list[Matchup],
+    attacked: list[Matchup],
+    unattacked: str | None,
+    reference: Estimate | None,
 ) -> tuple[Status, str]:
     if reference is None:
         return "incomplete", "no unattacked run of the undefended server, so no gate"
@@ -137,7 +140,7 @@ def _status(
     return "ranked", ""
 
 
-def _lack(cell: Cell) -> str:
+def _lack(cell: Matchup) -> str:
     if not cell.runs:
         return cell.attack
     plural = "seeds" if len(cell.missing) > 1 else "seed"
@@ -155,7 +158,9 @@ def _defense_key(row: DefenseRow) -> tuple[Any, ...]:
     )
 
 
-def _attack_row(cells: list[Cell], sound: dict[str, Cell], undefended: str | None) -> AttackRow:
+def _attack_row(
+    cells: list[Matchup], sound: dict[str, Matchup], undefended: str | None
+) -> AttackRow:
     faced = [c for c in cells if c.defense in sound]
     struck = sorted((c for c in faced if c.in_sample), key=lambda c: (_success(c), c.defense))
     lacking = sum(len(c.missing) for c in cells)
@@ -176,18 +181,18 @@ def _attack_row(cells: list[Cell], sound: dict[str, Cell], undefended: str | Non
     )
 
 
-def _success(cell: Cell) -> float:
+def _success(cell: Matchup) -> float:
     return _mean(cell.in_sample, 0)
 
 
-def _mean_lift(cells: list[Cell], plain: dict[str, Cell]) -> Estimate | None:
+def _mean_lift(cells: list[Matchup], plain: dict[str, Matchup]) -> Estimate | None:
     """Over defenses seed by seed, then over the seeds that every defense has."""
     lifts = [difference(_in_sample(c), _in_sample(plain[c.defense])) for c in cells]
     seeds = set[int].intersection(*map(set, lifts)) if lifts else set()
     return estimate({s: fsum(lift[s] for lift in lifts) / len(lifts) for s in seeds})
 
 
-def _in_sample(cell: Cell) -> dict[int, float]:
+def _in_sample(cell: Matchup) -> dict[int, float]:
     return {run.seed: run.in_sample for run in cell.runs if run.in_sample is not None}
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from benchmark.leaderboard.board import AttackRow, Cell, DefenseRow, Run, Section
+from benchmark.leaderboard.board import AttackRow, DefenseRow, Matchup, Run, Section
 from benchmark.report.document import (
     Block,
     Code,
@@ -21,7 +21,7 @@ from benchmark.report.numbers import percent
 NOT_TRACKED = "not tracked"
 
 
-def cell_anchor(s: int, section: Section, cell: Cell) -> str:
+def cell_anchor(s: int, section: Section, cell: Matchup) -> str:
     """Where a page tells of a cell's runs; ``s`` is the section's number, from 1."""
     return f"cell-{s}-{section.defenses.index(cell.defense)}-{section.attacks.index(cell.attack)}"
 
@@ -30,7 +30,7 @@ def runs_of(s: int, section: Section, by: Literal["attack", "defense"]) -> Colum
     """A column of a page that leads from an attack or a defense to its cells' runs."""
     other = "defense" if by == "attack" else "attack"
 
-    def line(cell: Cell) -> Text:
+    def line(cell: Matchup) -> Text:
         name: str = getattr(cell, other)
         missing = Mark(f" {len(cell.missing)} missing" if cell.missing else "", "gap")
         return (Link(name, f"#{cell_anchor(s, section, cell)}") if cell.runs else name, missing)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmark.leaderboard import tuned
-from benchmark.leaderboard.board import AttackRow, Cell, DefenseRow, Section, score
+from benchmark.leaderboard.board import AttackRow, DefenseRow, Matchup, Section, score
 from benchmark.leaderboard.runs import cell_anchor, runs_of
 from benchmark.report.document import Column, Entry, Link, Mark, Table, Text
 from benchmark.report.numbers import NOTHING, interval, number, short
@@ -185,7 +185,7 @@ def _scored(
     return Column(head, entry, unit, **options)
 
 
-def _into(head: str, get: Callable[[AttackRow], Cell | None], room: int) -> Column[AttackRow]:
+def _into(head: str, get: Callable[[AttackRow], Matchup | None], room: int) -> Column[AttackRow]:
     """A defense and how far an attack gets into it."""
 
     def entry(row: AttackRow) -> Entry:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from benchmark.leaderboard.board import Cell, Section
+from benchmark.leaderboard.board import Matchup, Section
 from benchmark.report.theme import GOOD, INK, MUTED, percent_axis, series
 from benchmark.results.gates import COLLAPSE, SUCCESS
 
@@ -114,7 +114,7 @@ def _frame(axes: Axes, section: Section, low: float, high: float) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.11), ncols=3, handletextpad=0.2)
 
 
-def _limits(cells: list[Cell], section: Section) -> tuple[float, float]:
+def _limits(cells: list[Matchup], section: Section) -> tuple[float, float]:
     """Range of main accuracy: all models that have not collapsed, and the gate."""
     least = 0.0 if section.reference is None else COLLAPSE * section.reference.mean
     sound = [c.main.mean for c in cells if c.main and c.main.mean >= least]

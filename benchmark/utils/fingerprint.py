@@ -1,10 +1,10 @@
 """Which code a cell's numbers depend on, and a hash of it: changed code runs its own cells again.
 
 Counted are definitions, not files: what a target names, what that names, and so on, through this
-package, the target's own package, and whatever else lies outside of Python's library and the
-installed packages, such as a module beside a notebook. Statements that run when such a module is
-imported count too. Comments, docstrings, the words of errors and of the log do not: they change no
-number. Versions of Python and of installed packages are no part of it; records name them.
+package, the target's own, and whatever lies outside of Python's library and the installed packages,
+such as a module beside a notebook. Statements that run when a module is imported count too.
+Comments, docstrings, the words of errors and of the log do not: they change no number. Versions of
+Python and of installed packages are no part of it; records name them.
 """
 
 import ast
@@ -214,7 +214,8 @@ def _parsed(module: str, is_package: bool, text: str) -> SourceModule:
 
 def forget() -> None:
     """Read all files anew."""
-    _read.cache_clear(), _path.cache_clear(), _is_own.cache_clear()
+    for known in (_read, _path, _is_own):
+        known.cache_clear()
 
 
 @cache

@@ -20,6 +20,7 @@ VERBS = (
     "run",
     "suite",
     "leaderboard",
+    "export",
     "reproduce",
     "tune",
     "report",
