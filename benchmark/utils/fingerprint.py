@@ -2,9 +2,8 @@
 
 Counted are definitions, not files: what a target names, what that names, and so on, through this
 package, the target's own, and whatever lies outside of Python's library and the installed packages,
-such as a module beside a notebook. Statements that run when a module is imported count too.
-Comments, docstrings, the words of errors and of the log do not: they change no number. Versions of
-Python and of installed packages are no part of it; records name them.
+such as a module beside a notebook, and statements that run when these are imported. Comments,
+docstrings, the words of errors and of the log change no number; versions are named in records.
 """
 
 import ast
