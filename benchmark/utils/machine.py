@@ -54,10 +54,12 @@ def environment() -> dict[str, str]:
         commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = "unknown"
-    libraries = ("torch", "pytorch-lightning", "numpy")
+    libraries = ("pytorch-lightning", "numpy")
     return {
         "commit": commit,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        # Of torch the build too, which its package's metadata do not tell.
+        "torch": str(torch.__version__),
         **{name: version(name) for name in libraries},
     }
