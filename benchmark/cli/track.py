@@ -1,9 +1,11 @@
 """``track``: log to MLflow what it does not have yet."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any, cast
 
 from benchmark.cli.watch import own_console, say
-from benchmark.config.compose import compose
+from benchmark.config.compose import compose, literal
 from benchmark.config.instantiate import make
 from benchmark.results.trials import is_study
 from benchmark.run.partitioning import find
@@ -26,9 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
         paths = sorted((folder / "records").glob("*.json"))
         if not paths:
             raise UserError(f"{folder}: no records")
-        configured = Record.read(paths[0]).config["tracking"]
-        if configured["name"] == "none":
-            configured = compose([])["tracking"]
+        configured = _configured(Record.read(paths[0]).config.get("tracking", {}))
         tracker = make("tracking", {**configured, "uri": arguments.uri or configured["uri"]})
         if name != STANDALONE:
             tracker.open_suite(name, {}, "study" if is_study(folder) else "suite")
@@ -41,3 +41,20 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{name}: {len(paths)} records, {len(tracker.logged)} logged now")
         status = status or int(bool(notes))
     return status
+
+
+def _configured(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of its tracking, for the class that ``conf/`` names.
+
+    A record may come from anybody: the class that it names is not made.
+    """
+    name = recorded.get("name", "none")
+    if name == "none":
+        return cast(dict[str, Any], compose([])["tracking"])
+    plain = compose([f"tracking={name}"])["tracking"]
+    values = [
+        f"tracking.{key}={literal(recorded[key])}"
+        for key in plain
+        if key in recorded and key not in ("name", "_target_")
+    ]
+    return cast(dict[str, Any], compose([f"tracking={name}", *values])["tracking"])

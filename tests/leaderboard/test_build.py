@@ -45,6 +45,15 @@ def statuses(section):
     return [(row.rank, row.defense, row.status) for row in section.defense_rows]
 
 
+def test_the_worst_attack_is_that_with_most_in_sample_whatever_is_held_out():
+    records = undefended()
+    records.append(
+        record("norm_bounded", metrics={"backdoor_in_sample": 0.8, "backdoor_held_out": 0.99})
+    )
+    (row,) = only(records).defense_rows
+    assert row.worst_attack == "boosted"
+
+
 def test_a_collapsed_model_never_wins():
     records = undefended() + pair(
         "weak_dp",
