@@ -70,12 +70,19 @@ class Tuner:
     def kill_within(self, process: Program, source: random.Random, kill: str) -> None:
         """At a moment of the search: so many records more than now, and at work."""
         more = len(self.records()) + source.randrange(3)
-        halt_when(lambda: len(self.records()) >= more and self.at_work(), process)
+
+        def workers() -> list[int]:
+            return [pid for pid in descendants(process.pid) if is_worker(pid)]
+
+        def moment() -> bool:
+            at_work = len(self.records()) >= more and self.at_work()
+            return at_work and (kill == "all" or bool(workers()))
+
+        halt_when(moment, process)
         if kill == "all":
             kill_group(process)
             return
-        workers = [pid for pid in descendants(process.pid) if is_worker(pid)]
-        os.kill(source.choice(workers), signal.SIGKILL)
+        os.kill(source.choice(workers()), signal.SIGKILL)
         go_on(process)
 
 
