@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,11 @@ def recorded(work: Path) -> dict[str, Curve]:
     Args:
         work: folder of the checkpoint.
     """
-    for path in sorted(work.glob(CHECKPOINTS), reverse=True):
-        if saved := _read(path):
-            curves = _state(saved, Recorder)["curves"]
-            return {name: Curve(*curve) for name, curve in curves.items()}
+    with suppress(FileNotFoundError):  # another process may end the run meanwhile
+        for path in sorted(work.glob(CHECKPOINTS), reverse=True):
+            if saved := _read(path):
+                curves = _state(saved, Recorder)["curves"]
+                return {name: Curve(*curve) for name, curve in curves.items()}
     return {}
 
 

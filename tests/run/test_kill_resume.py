@@ -4,6 +4,7 @@ Nothing here depends on time: all processes are halted while the test looks whet
 there, and go on until it is.
 """
 
+import glob
 import shlex
 import shutil
 import signal
@@ -207,7 +208,7 @@ def test_the_command_of_a_record_repeats_it_killed_or_not(place: Place, undistur
     assert words[:3] == ["python", "-m", "benchmark"]
     process = place.start(*words[3:])
     runs = place.folder / "results" / "runs"
-    halt_when(lambda: list(runs.glob("work/*/round-*.ckpt")), process)
+    halt_when(lambda: glob.glob(f"{runs}/work/*/round-*.ckpt"), process)
     kill_group(process)
     ((name, done),) = place.saved().items()
     assert name == cell

@@ -3,6 +3,7 @@
 ``KILLS=10`` has ten kills of each kind, at moments drawn from a seed, instead of one.
 """
 
+import glob
 import json
 import os
 import random
@@ -58,7 +59,8 @@ class Tuner:
 
     def at_work(self) -> bool:
         """In the middle of a federation: a checkpoint is there and the record is not."""
-        return any((self.folder / FOLDER).glob("work/*/round-*.ckpt"))
+        # Unlike pathlib's, this one takes a folder that goes meanwhile for none.
+        return bool(glob.glob(f"{self.folder / FOLDER}/work/*/round-*.ckpt"))
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         url = f"sqlite:///{self.folder}/results/tuning.db"
