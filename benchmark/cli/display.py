@@ -84,7 +84,9 @@ class Display:
         count = f"[{self.already + self.finished + self.failed}/{self.total}]"
         if isinstance(event, Finished):
             final = {name: s.final for name, s in event.record.summary.items()}
-            line = f"{count} {event.cell.id}  {_brief(final)}  {event.record.cost.seconds:.1f} s"
+            end = event.record.diverged
+            said = f"diverged in {end.reason}" if end else _brief(final)
+            line = f"{count} {event.cell.id}  {said}  {event.record.cost.seconds:.1f} s"
         else:
             how = "FAILED" if isinstance(event, Failed) else "stopped"
             line = f"{count} {event.cell.id}  {how}: {event.reason}"

@@ -6,7 +6,7 @@ from benchmark.cli.display import Display
 from benchmark.cli.watch import Watch, own_console, say
 from benchmark.config.instantiate import make
 from benchmark.run.cell import Cell
-from benchmark.run.events import Failed, Finished, Round, Started
+from benchmark.run.events import Finished, Round, Started
 from benchmark.run.record import Record
 from benchmark.run.runner import is_done, run
 from benchmark.run.suite import STANDALONE
@@ -34,9 +34,6 @@ def main(arguments: argparse.Namespace) -> int:
                 watch(Started(cell))
                 record = run(cell, folder, lambda r, m: watch(Round(cell, r, m)))
                 watch(Finished(cell, record))
-            except FloatingPointError as error:
-                watch(Failed(cell, str(error), ""))
-                return 1
             finally:
                 say(console, tracker.close())
     print(path.read_text(encoding="utf-8") if arguments.json else path)

@@ -7,8 +7,43 @@ from torch import Tensor
 
 from benchmark.attacks.base import Attack
 from benchmark.defenses.base import Aggregation, Defense
+from benchmark.federation.cohort import Cohort
 from benchmark.federation.protocol import Protocol
 from benchmark.utils.errors import UserError
+
+
+class DivergedError(FloatingPointError):
+    """The global model did not stay finite: the federation ends here, which is its result.
+
+    Args:
+        round: in which it ended.
+        what: is not finite.
+        honest, compromised: identities of the clients that submitted values that are not finite.
+    """
+
+    def __init__(self, round: int, what: str, honest: list[int], compromised: list[int]):
+        self.round, self.honest, self.compromised = round, honest, compromised
+        super().__init__(
+            f"round {round}: {what} is not finite; {len(honest)} honest and {len(compromised)} "
+            "compromised clients submitted values that are not finite"
+        )
+
+
+def check_finite(values: Tensor, what: str, round: int, cohort: Cohort, updates: Tensor) -> None:
+    """End a federation that diverged.
+
+    Args:
+        values: that must be finite.
+        what: they are called.
+        round, cohort, updates: ``(K, P)``, as the server received them.
+
+    Raises:
+        DivergedError: some value is infinite or no number.
+    """
+    if not values.isfinite().all():
+        broken = (~updates.isfinite().all(dim=1)).cpu()
+        sides = (broken & ~cohort.compromised, broken & cohort.compromised)
+        raise DivergedError(round, what, *(cohort.clients[side].tolist() for side in sides))
 
 
 def check_fit(defense: Defense, protocol: Protocol) -> None:

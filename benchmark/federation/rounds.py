@@ -15,7 +15,12 @@ from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, LocalClient, Plan
 from benchmark.federation.cohort import Cohort, draw
-from benchmark.federation.contract import check_fit, checked_aggregation, checked_submission
+from benchmark.federation.contract import (
+    check_finite,
+    check_fit,
+    checked_aggregation,
+    checked_submission,
+)
 from benchmark.federation.evaluation import Evaluator
 from benchmark.federation.participation import Participation
 from benchmark.federation.protocol import Protocol
@@ -107,6 +112,7 @@ class Federation(pl.LightningModule):
         self.ahead = self.prepare(round + 1) if round + 1 < self.protocol.rounds else None
         aggregation = self.aggregate(round, start, cohort, updates)
         self.server_step(aggregation)
+        check_finite(self.theta, "the global model after the step", round, cohort, updates)
         metrics = self.observe(cohort, trained.losses, updates, aggregation)
         metrics |= self.evaluate(round)
         # Where callbacks such as EarlyStopping look; log_dict takes a tenth of a small round.
@@ -182,14 +188,7 @@ class Federation(pl.LightningModule):
         weights = cohort.weights.to(updates.device)
         aggregation = self.defense.aggregate(updates, weights, context)
         checked_aggregation(self.defense, aggregation, updates)
-        if not aggregation.update.isfinite().all():
-            broken = (~updates.isfinite().all(dim=1)).cpu()
-            raise FloatingPointError(
-                f"round {round}: the aggregated update is not finite; "
-                f"{int((broken & ~cohort.compromised).sum())} honest and "
-                f"{int((broken & cohort.compromised).sum())} compromised clients submitted "
-                "values that are not finite"
-            )
+        check_finite(aggregation.update, "the aggregated update", round, cohort, updates)
         return aggregation
 
     def server_step(self, aggregation: Aggregation) -> None:
@@ -201,11 +200,6 @@ class Federation(pl.LightningModule):
         optimizer.zero_grad()
         with torch.no_grad():
             self.theta.copy_(self.defense.after_round(self.theta.detach()))
-        if not self.theta.isfinite().all():
-            raise FloatingPointError(
-                f"round {self.current_epoch}: the global model is not finite after the server's "
-                "step; the aggregated update was"
-            )
 
     def observe(
         self, cohort: Cohort, losses: Tensor, updates: Tensor, aggregation: Aggregation
@@ -226,6 +220,7 @@ class Federation(pl.LightningModule):
         metrics |= {name: float(value) for name, value in aggregation.info.items()}
         if aggregation.trust is not None:
             rejected = aggregation.trust.cpu() == 0
+            metrics["all_rejected"] = float(rejected.all())
             if compromised.any():
                 metrics["true_positive_rate"] = rejected[compromised].double().mean().item()
             if not compromised.all():

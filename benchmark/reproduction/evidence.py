@@ -106,8 +106,8 @@ class Evidence:
 
     def diverged(self, line: Line) -> int:
         """Number of a line's federations whose model did not stay finite."""
-        found = map(self.failures.get, line.cells)
-        return sum(failure is not None and failure.diverged for failure in found)
+        found = (self.records.get(cell) or self.failures.get(cell) for cell in line.cells)
+        return sum(bool(run and run.diverged) for run in found)
 
     @property
     def missing(self) -> list[str]:

@@ -60,6 +60,7 @@ def no_record(
         reason: why; empty where it was not run.
         config: resolved, where it is known.
     """
+    # Evidence from before a diverged run had a record.
     status = DIVERGED if reason.startswith(FloatingPointError.__name__) else MISSING
     identity = {"cell": cell, "seed": seed, "status": status, "reason": reason or None}
     return _flat(config or {}) | identity
@@ -118,7 +119,8 @@ def _own(record: Record) -> Row:
     return {
         "cell": record.cell,
         "seed": record.seed,
-        "status": FINISHED,
+        "status": DIVERGED if record.diverged else FINISHED,
+        "reason": record.diverged.reason if record.diverged else None,
         "seconds_per_round": statistics.median(cost.round_seconds) if cost.round_seconds else None,
         "peak_memory_mb": max(cost.round_peak_memory_mb, default=None),
         "device": cost.device,

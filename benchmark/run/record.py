@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from benchmark.config.compose import GROUPS
-from benchmark.config.schema import Check, Schema, some
+from benchmark.config.schema import Check, Schema
 from benchmark.run.curve import Curve, Summary
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_json
@@ -41,8 +41,8 @@ class Cost:
         device, engine, precision, environment: what it ran on and with.
     """
 
-    round_seconds: Annotated[list[float], Check(some)]
-    round_peak_memory_mb: Annotated[list[float], Check(some)]
+    round_seconds: list[float]
+    round_peak_memory_mb: list[float]
     device: str
     engine: str
     precision: str
@@ -56,7 +56,23 @@ class Cost:
     @property
     def peak_memory_mb(self) -> float:
         """That of the hungriest round."""
-        return max(self.round_peak_memory_mb)
+        return max(self.round_peak_memory_mb, default=0.0)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How a federation ended whose global model did not stay finite.
+
+    Attributes:
+        round: the last, from 0; it has no metrics.
+        reason: one line.
+        honest, compromised: users that submitted values that are not finite in that round.
+    """
+
+    round: int
+    reason: str
+    honest: list[int]
+    compromised: list[int]
 
 
 @dataclass(frozen=True)
@@ -73,10 +89,12 @@ class Record:
         code: ``version`` of the package, ``fingerprint`` of the source files that the cell uses.
         curves: metric name → curve.
         summary: metric name → summary.
-        weights_sha256: of the final global model, float32, flat.
+        weights_sha256: of the final global model, float32, flat; None where it diverged.
         cost: seconds, memory, device.
         notes: what a reader must know before using the numbers.
         mlflow_run_id: None while the run is not tracked.
+        diverged: None where the model stayed finite. One that did not reads nothing: its main
+            accuracy at the end is 0, and there is no other number of its end.
     """
 
     cell: str
@@ -87,11 +105,16 @@ class Record:
     seed: int
     curves: dict[str, Curve]
     summary: dict[str, Summary]
-    weights_sha256: str
+    weights_sha256: str | None
     cost: Cost
     notes: list[str] = field(default_factory=list)
     mlflow_run_id: str | None = None
+    diverged: Divergence | None = None
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if not (self.diverged or (self.weights_sha256 and self.cost.round_seconds)):
+            raise ValueError("must have rounds and final weights where diverged is null")
 
     @property
     def command(self) -> str:

@@ -27,7 +27,6 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
 
     Raises:
         UserError: parts that do not fit each other or the data.
-        FloatingPointError: the training diverged.
         StoppedError: ``on_round`` gave the cell up; nothing of it is left.
     """
     path, work = cell.record_path(folder), cell.work_path(folder)

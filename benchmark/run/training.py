@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import torch
 from benchmark.data.dataset import FederatedDataset
 from benchmark.data.module import FederatedDataModule
 from benchmark.data.store import load
+from benchmark.federation.contract import DivergedError
 from benchmark.federation.rounds import Federation
 from benchmark.run.assembly import build, choose_device
 from benchmark.run.cell import Cell
-from benchmark.run.record import Cost, Record
+from benchmark.run.curve import Curve, Summary
+from benchmark.run.record import Cost, Divergence, Record
 from benchmark.run.recorder import Checkpoint, OnRound, Recorder, summarize
 from benchmark.utils.files import atomic_file
 from benchmark.utils.machine import environment, one_thread
@@ -33,6 +36,8 @@ def check(cell: Cell) -> None:
 def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     """Run all rounds that are left, and write the final model; the record is the caller's to write.
 
+    A model that does not stay finite ends the run with what was measured until then.
+
     Args:
         cell: what to run.
         folder: results of a suite; checkpoints lie in its ``work/``.
@@ -40,7 +45,6 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
 
     Raises:
         UserError: parts that do not fit each other or the data.
-        FloatingPointError: the training diverged.
     """
     dataset = resident(cell.data)
     federation = build(cell.config, dataset)
@@ -48,7 +52,11 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     recorder = Recorder(on_round)
     every = federation.protocol.checkpoint_every
     checkpoint = Checkpoint(cell.work_path(folder), cell.id, every)
-    fit(federation, dataset, device, [recorder, checkpoint], checkpoint.usable())
+    try:
+        fit(federation, dataset, device, [recorder, checkpoint], checkpoint.usable())
+    except DivergedError as end:
+        diverged = Divergence(end.round, str(end), end.honest, end.compromised)
+        return _record(cell, dataset, federation, recorder, device, diverged)
     federation.client.load(federation.theta.detach())
     with atomic_file(cell.weights_path(folder)) as temporary:
         torch.save(federation.client.model.state_dict(), temporary)
@@ -102,13 +110,21 @@ def _record(
     federation: Federation,
     recorder: Recorder,
     device: str,
+    diverged: Divergence | None = None,
 ) -> Record:
     curves = recorder.curves
-    attacked = curves["num_compromised"]
+    attacked = curves.get("num_compromised", Curve())
+    summary = {name: summarize(c, attacked, cell.rounds) for name, c in curves.items()}
+    if diverged:
+        summary = {name: replace(s, final=None, last_fifth=None) for name, s in summary.items()}
+        main = summary.get("main_accuracy", Summary(None, None, None, None, None))
+        summary["main_accuracy"] = replace(main, final=0.0, last_fifth=0.0)
     theta = federation.theta.detach().cpu().numpy()
     kind = dataset.facts["user_kind"]
     notes = [] if kind == "writers" else [f"the users are {kind}, not writers"]
-    if federation.attack.active and not any(attacked.values):
+    if diverged:
+        notes.append(f"diverged in {diverged.reason}")
+    elif federation.attack.active and not any(attacked.values):
         notes.append("no compromised client took part in any round: this is no attack")
     return Record(
         cell=cell.id,
@@ -118,8 +134,8 @@ def _record(
         code=cell.code,
         seed=cell.seed,
         curves=curves,
-        summary={name: summarize(c, attacked, cell.rounds) for name, c in curves.items()},
-        weights_sha256=hashlib.sha256(theta.tobytes()).hexdigest(),
+        summary=summary,
+        weights_sha256=None if diverged else hashlib.sha256(theta.tobytes()).hexdigest(),
         cost=Cost(
             round_seconds=recorder.round_seconds,
             round_peak_memory_mb=recorder.round_peak_memory_mb,
@@ -129,6 +145,7 @@ def _record(
             environment=environment(),
         ),
         notes=notes,
+        diverged=diverged,
     )
 
 

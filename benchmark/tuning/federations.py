@@ -21,7 +21,6 @@ from benchmark.utils.errors import UserError
 from benchmark.utils.files import atomic_file
 
 MEASURED_ON = "federation.measured_on"
-DIVERGED = FloatingPointError.__name__
 UNATTACKED: Strategy = ("attack=none",)
 UNDEFENDED: Strategy = ("defense=mean",)
 
@@ -95,7 +94,7 @@ class Federations:
             workers: processes; with one, nothing is run ahead.
         """
         cells = {cell.id: cell for c in choices for s in seeds for cell in [self.cell(c, s)]}
-        waiting = [cell for cell in cells.values() if not self._is_over(cell)]
+        waiting = [cell for cell in cells.values() if not is_done(cell, self.folder)]
         if workers == 1 or not waiting:
             return
         for event in LocalExecutor(workers).run(waiting, self.folder):
@@ -116,14 +115,14 @@ class Federations:
         }
 
         def over_seeds(metric: str) -> dict[int, float | None]:
-            return {s: last_fifth(r, metric) if r else 0.0 for s, r in records.items()}
+            return {s: 0.0 if r.diverged else last_fifth(r, metric) for s, r in records.items()}
 
         held_out = over_seeds("backdoor_held_out")
         return SeedScores(
             {seed: value or 0.0 for seed, value in over_seeds("backdoor_in_sample").items()},
             {seed: value for seed, value in held_out.items() if value is not None},
             {seed: value or 0.0 for seed, value in over_seeds("main_accuracy").items()},
-            [seed for seed, record in records.items() if record is None],
+            [seed for seed, record in records.items() if record.diverged],
         )
 
     def honest(self, chosen: Sequence[str], seeds: Sequence[int]) -> SeedScores:
@@ -148,11 +147,9 @@ class Federations:
             self.cells[overrides] = Cell.of(overrides)
         return self.cells[overrides]
 
-    def _run(self, cell: Cell, before: int, on_round: OnRound) -> Record | None:
-        """Its record; None if it diverged. ``before``: federations of the trial before it."""
+    def _run(self, cell: Cell, before: int, on_round: OnRound) -> Record:
+        """Its record. ``before``: federations of the trial before it."""
         told = Told(on_round, before * cell.rounds)
-        if self._diverged(cell):
-            return None
         if is_done(cell, self.folder):
             record = Record.read(cell.record_path(self.folder))
             if record.mlflow_run_id is None:
@@ -170,9 +167,6 @@ class Federations:
             self._tell(Started(cell))
             try:
                 record = run(cell, self.folder, watch)
-            except FloatingPointError as error:
-                self._tell(Failed(cell, f"{DIVERGED}: {error}", ""))
-                return None
             except StoppedError as stop:
                 self._tell(Stopped(cell, str(stop)))
                 raise
@@ -188,14 +182,6 @@ class Federations:
                 beside.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
         elif isinstance(event, Finished):
             path.unlink(missing_ok=True)
-
-    def _is_over(self, cell: Cell) -> bool:
-        return self._diverged(cell) or is_done(cell, self.folder)
-
-    def _diverged(self, cell: Cell) -> bool:
-        # The same bits diverge again.
-        path = failure_path(cell, self.folder)
-        return path.exists() and path.read_text(encoding="utf-8").startswith(DIVERGED)
 
 
 def given(cell: Cell, searched: str) -> dict[str, Any]:

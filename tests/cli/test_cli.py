@@ -13,7 +13,7 @@ from benchmark.cli import listing
 from benchmark.cli import parser as cli
 from benchmark.config.compose import available
 from benchmark.run.record import Record
-from tests.support.running import ROOT, TINY, call, command, environment, files
+from tests.support.running import ROOT, TINY, call, command, environment, files, obstruct, tiny
 
 VERBS = (
     "partition",
@@ -81,20 +81,28 @@ def test_options_and_overrides_in_any_order(
     assert len(paths) == 1
 
 
-def test_a_run_that_diverges_says_so(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = call(capsys, "run", *TINY, "federation.client_lr=1e30")
-    assert answer.status == 1
-    assert answer.out == ""
-    assert "FAILED: round 0: the aggregated update is not finite" in answer.err
-    assert "Traceback" not in answer.err
+def test_a_run_that_diverges_is_a_result(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", *TINY, "federation.client_lr=1e30"]
+    answer = call(capsys, *run)
+    assert answer.status == 0
+    assert "diverged in round 0: the aggregated update is not finite; 3 honest" in answer.err
+    assert "FAILED" not in answer.err
+    record = Record.read(Path(answer.out.strip()))
+    assert record.diverged
+    again = call(capsys, *run)
+    assert (again.status, again.out) == (0, answer.out)
+    assert "is done already" in again.err
 
 
 def test_a_suite_finishes_what_can_be_finished_and_says_what_cannot(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workplace / "p.yaml").write_text(
-        "suite: {name: smoke, axes: {federation.client_lr: [1.0e+30, 0.1]}, seeds: [0]}"
+        "suite: {name: smoke, axes: {federation.client_lr: [0.2, 0.1]}, seeds: [0]}"
     )
+    obstacle = obstruct(tiny("federation.client_lr=0.2"), workplace / "results" / "smoke")
     words = ["suite", "smoke", *TINY, "--params", "p.yaml", "--workers", "1"]
     answer = call(capsys, *words)
     folder = workplace / "results" / "smoke"
@@ -104,7 +112,8 @@ def test_a_suite_finishes_what_can_be_finished_and_says_what_cannot(
     assert "suite smoke: 1 of 2 cells have a record" in answer.err
     (note,) = (folder / "failures").iterdir()
     failed = note.stem
-    reason = "FloatingPointError: round 0: the aggregated update is not finite"
+    assert failed == obstacle.stem
+    reason = "IsADirectoryError: [Errno 21] Is a directory"
     assert f"[1/2] {failed}  FAILED: {reason}" in answer.err
     last = answer.err.splitlines()[-1]
     assert last.startswith(f"fedbackdoor: {failed} failed: {reason}")

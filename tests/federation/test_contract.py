@@ -10,6 +10,7 @@ from torch import Tensor
 from benchmark.attacks.boosted import Boosted
 from benchmark.defenses.base import Aggregation, DefenseContext
 from benchmark.defenses.mean import Mean
+from benchmark.federation.contract import DivergedError
 from benchmark.utils.errors import UserError
 from tests.support.toys import fit, make_federation
 
@@ -108,5 +109,6 @@ def test_a_model_that_the_servers_step_makes_infinite_is_told_of_in_the_last_rou
         def after_round(self, theta: Tensor) -> Tensor:
             return theta / 0
 
-    with pytest.raises(FloatingPointError, match="round 0: the global model is not finite"):
+    with pytest.raises(DivergedError, match="round 0: the global model after the step is not") as e:
         fit(make_federation(defense=Late(), rounds=1))
+    assert (e.value.round, e.value.honest, e.value.compromised) == (0, [], [])

@@ -1,5 +1,7 @@
 """What a federation reports of a round."""
 
+import json
+
 import pytest
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
@@ -9,6 +11,7 @@ from benchmark.attacks.base import AttackContext
 from benchmark.attacks.boosted import Boosted
 from benchmark.attacks.norm_bounded import NormBounded
 from benchmark.defenses.norm_reject import NormReject
+from benchmark.federation.contract import DivergedError
 from benchmark.federation.participation import FixedFrequency, RandomSampling
 from benchmark.run.recorder import Recorder
 from tests.federation.test_knowledge import KeepUpdates
@@ -34,6 +37,7 @@ def test_norms_and_judgments_are_reported_apart_for_honest_and_compromised():
     assert curves["true_positive_rate"].values == [1, 1]
     assert curves["false_positive_rate"].values == [0] * 4
     assert curves["rejected_fraction"].values == pytest.approx([0, 1 / 3, 0, 1 / 3])
+    assert curves["all_rejected"].values == [0.0] * 4
 
 
 def test_reported_norms_and_loss_are_those_of_the_updates():
@@ -93,8 +97,13 @@ class Poison(Boosted):
 def test_a_model_that_would_not_be_finite_ends_the_run_with_a_reason():
     federation = make_federation(attack=Poison())
     with pytest.raises(
-        FloatingPointError, match=r"round 0: .* 0 honest and 1 compromised clients submitted"
-    ):
+        DivergedError, match=r"round 0: .* 0 honest and 1 compromised clients submitted"
+    ) as end:
         fit(federation)
+    assert end.value.honest == []
+    cohort = federation.sample_cohort(0)
+    assert end.value.compromised == cohort.clients[cohort.compromised].tolist()
     assert federation.theta.isfinite().all()
-    fit(make_federation(attack=Poison(), defense=NormReject(10.0)))
+    recorder = Recorder()
+    fit(make_federation(attack=Poison(), defense=NormReject(10.0)), recorder)
+    json.dumps(recorder.state_dict(), allow_nan=False)

@@ -119,6 +119,7 @@ def test_the_model_stays_where_every_update_is_rejected():
     fit(federation, callbacks=[recorder])
     assert torch.equal(federation.theta, start)
     assert recorder.curves["rejected_fraction"].values == [1.0] * 3
+    assert recorder.curves["all_rejected"].values == [1.0] * 3
     assert recorder.curves["false_positive_rate"].values == [1.0] * 3
 
 

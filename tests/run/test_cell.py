@@ -203,11 +203,34 @@ def test_a_cell_that_was_stopped_between_its_last_round_and_its_record(
     assert files(workplace / "other") == files(workplace / "one")
 
 
-def test_training_that_diverges_says_when_and_whose_fault_it_was(workplace: Path) -> None:
-    cell = tiny("federation.client_lr=1e30")
-    with pytest.raises(FloatingPointError, match=r"round 0: .*3 honest and 0 compromised"):
-        runner.run(cell, workplace / "out")
-    assert not cell.record_path(workplace / "out").exists()
+def test_training_that_diverges_is_a_record_of_when_and_by_whom(workplace: Path) -> None:
+    cell, folder = tiny("federation.client_lr=1e30"), workplace / "out"
+    record, rounds = rounds_of(cell, folder)
+    assert rounds == []
+    end = record.diverged
+    assert end
+    assert (end.round, len(end.honest), end.compromised) == (0, 3, [])
+    assert end.reason.startswith("round 0: the aggregated update is not finite; 3 honest and 0")
+    assert record.notes[-1] == f"diverged in {end.reason}"
+    assert record.weights_sha256 is None
+    assert not cell.weights_path(folder).exists()
+    assert record.summary["main_accuracy"].final == record.summary["main_accuracy"].last_fifth == 0
+    assert Record.read(cell.record_path(folder)) == record
+    # The same bits diverge again: it is not run again.
+    written = cell.record_path(folder).stat().st_mtime_ns
+    assert rounds_of(cell, folder) == (record, [])
+    assert cell.record_path(folder).stat().st_mtime_ns == written
+
+
+def test_a_model_that_diverges_late_keeps_its_curves_and_has_no_end(workplace: Path) -> None:
+    cell = tiny("federation.client_lr=0.1", "federation.server_lr=1e19")
+    record, rounds = rounds_of(cell, workplace / "out")
+    assert record.diverged
+    assert rounds
+    assert record.diverged.round == len(rounds) == len(record.curves["main_accuracy"].rounds)
+    ends = {name: (s.final, s.last_fifth) for name, s in record.summary.items()}
+    assert ends.pop("main_accuracy") == (0, 0)
+    assert set(ends.values()) == {(None, None)}
 
 
 def test_another_seed_is_another_result(workplace: Path) -> None:

@@ -31,6 +31,13 @@ def tiny(*overrides: str) -> Cell:
     return Cell.of([*TINY, *overrides])
 
 
+def obstruct(cell: Cell, folder: Path) -> Path:
+    """Make a cell fail when it writes its model: a folder lies in the file's place."""
+    path = cell.weights_path(folder)
+    path.mkdir(parents=True)
+    return path
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command said."""
