@@ -85,8 +85,8 @@ def anchor(heading: Heading) -> str:
 
 
 def unbroken(text: str) -> str:
-    """Numbers and formulas stay on one line: ``M = 3``, ``1.0 ± 0.2 %``."""
-    return re.sub(r" (?=[=±%])|(?<=[=±]) ", "\N{NO-BREAK SPACE}", text)
+    """Numbers and formulas stay on one line: ``M = 3``, ``1.0 ± 0.2 %``, ``1.0 (0–2.5)``."""
+    return re.sub(r" (?=[=±%]|\(\d)|(?<=[=±]) ", "\N{NO-BREAK SPACE}", text)
 
 
 def breadth(column: Column[Any], table: Table[Any]) -> str:

@@ -20,10 +20,17 @@ def percent(share: float | None) -> str:
 
 
 def interval(share: Estimate | None, signed: bool = False) -> str:
-    """``93.0 ± 4.1``, of shares in percent; without interval for one seed."""
+    """``93.0 ± 4.1``, of shares in percent; without interval for one seed.
+
+    ``98.0 (94.1–100)`` where ± would leave 0 to 100 %. Signed ones are differences, which may.
+    """
     if share is None or share.half_width is None:
         return number(None if share is None else share.mean, signed)
-    return f"{number(share.mean, signed)} ± {number(share.half_width)}"
+    low, high = share.mean - share.half_width, share.mean + share.half_width
+    if signed or (low, high) == (cut := share.share()):
+        return f"{number(share.mean, signed)} ± {number(share.half_width)}"
+    ends = (number(end) if 0 < end < 1 else f"{100 * end:.0f}" for end in cut or ())
+    return f"{number(share.mean)} ({NOTHING.join(ends)})"
 
 
 def measured(value: Estimate | None, unit: str = "", signed: bool = False) -> str:

@@ -8,7 +8,7 @@ from benchmark.reproduction.chapters import chapter, ordered
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.scores import score
 from benchmark.results.curves import points
-from benchmark.results.gates import SUCCESS
+from benchmark.results.gates import succeeds
 from benchmark.results.settings import UNATTACKED, UNDEFENDED
 from benchmark.run.record import Record
 
@@ -34,8 +34,8 @@ class Threat:
 
     @property
     def needed(self) -> float | None:
-        """The smallest ε tried that brings the backdoor to ``SUCCESS``; None if none does."""
-        return min((e for e, accuracy in self.tried.items() if accuracy >= SUCCESS), default=None)
+        """The smallest ε tried at which the attack succeeds; None if none does."""
+        return min((e for e, accuracy in self.tried.items() if succeeds(accuracy)), default=None)
 
     @property
     def told(self) -> str:

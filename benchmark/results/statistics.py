@@ -23,6 +23,19 @@ class Estimate:
     half_width: float | None
     n: int
 
+    def share(self) -> tuple[float, float] | None:
+        """The ends of the interval where the values are shares, cut to 0 and 1.
+
+        The mean of shares lies there, so what is cut off holds nothing: the interval covers the
+        mean as often as before.
+
+        >>> Estimate(0.125, 0.25, 3).share()
+        (0.0, 0.375)
+        """
+        if self.half_width is None:
+            return None
+        return max(self.mean - self.half_width, 0.0), min(self.mean + self.half_width, 1.0)
+
 
 def estimate(by_seed: Mapping[int, float]) -> Estimate | None:
     """Mean and Student's t interval of one value a seed; None without values.

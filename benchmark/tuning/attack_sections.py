@@ -100,7 +100,7 @@ class AttackReport(TuningReport):
             Column("re-evaluated", lambda row: interval(estimate(row.backdoor))),
             Column("held-out", lambda row: interval(estimate(row.held_out))),
             Column("main accuracy lost", lambda row: interval(estimate(row.cost), signed=True)),
-            Column("feasible", lambda row: "yes" if row.feasible else "no", is_number=False),
+            Column("feasible", lambda row: row.verdict, is_number=False),
         ]
 
     def _setting(self, row: Reevaluated) -> Text:

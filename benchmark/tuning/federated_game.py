@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.config.search_space import Space
-from benchmark.results.gates import TOLERANCE
-from benchmark.results.statistics import difference, mean
+from benchmark.results.gates import TOLERANCE, exceeds
+from benchmark.results.statistics import difference
 from benchmark.tuning.attacker import Attacker, families
 from benchmark.tuning.defender import Defender
 from benchmark.tuning.federated_problem import Judged
@@ -36,7 +36,7 @@ class Answer(Defender):
         """What an attack gets through: nothing where it is noticed."""
         cost = difference(scores[UNATTACKED].main, scores[attack].main)
         backdoor = scores[attack].backdoor
-        return dict.fromkeys(backdoor, 0.0) if mean(cost) > TOLERANCE else backdoor
+        return dict.fromkeys(backdoor, 0.0) if exceeds(cost, TOLERANCE) else backdoor
 
 
 Run = Callable[[ResponseSearch, Attacker | Answer], Sequence[FinishedTrial]]

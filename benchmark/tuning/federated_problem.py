@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from benchmark.config.compose import compose
 from benchmark.config.search_space import Space
-from benchmark.results.gates import TOLERANCE
-from benchmark.results.statistics import mean
+from benchmark.results.gates import TOLERANCE, exceeds, gate
+from benchmark.results.statistics import estimate
 from benchmark.run.suite import Watch
 from benchmark.tuning.federations import Federations, given
 from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
@@ -36,8 +36,15 @@ class Judged:
 
     @property
     def feasible(self) -> bool:
-        """Whether it keeps main accuracy."""
-        return mean(self.cost) <= self.allowed
+        """Whether it keeps main accuracy, in the mean: a search has to take or leave it."""
+        return not exceeds(self.cost, self.allowed)
+
+    @property
+    def verdict(self) -> str:
+        """``yes`` or ``no``, and that other seeds may decide otherwise where they may."""
+        told = "yes" if self.feasible else "no"
+        outcome = gate(estimate(self.cost), self.allowed)
+        return f"{told}, {outcome}" if outcome == "at the gate" else told
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class RaceReport(TuningReport):
         )
 
     def _left(self) -> str:
-        points = interval(self.left.total)
+        points = interval(self.left.total, signed=True)
         if self.left.is_found:
             return f"Fresh searches against the pair still gain {points} points."
         return f"Fresh searches against the pair gain no more than the noise ({points} points)."
@@ -132,10 +132,10 @@ class RaceReport(TuningReport):
                 [_regret("attacker", self.left.attack), _regret("defender", self.left.defense)]
             ),
             Paragraph(
-                f"Together: {interval(self.left.total)} points (a side that finds nothing better "
-                "keeps what it has, and counts 0, so noise alone gives more than 0). A longer "
-                "search may find more. Where it is large and the race has settled, no single pair "
-                "is an equilibrium."
+                f"Together: {interval(self.left.total, signed=True)} points (a side that finds "
+                "nothing better keeps what it has, and counts 0, so noise alone gives more than "
+                "0). A longer search may find more. Where it is large and the race has settled, no "
+                "single pair is an equilibrium."
             ),
         ]
 

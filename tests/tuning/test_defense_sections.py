@@ -61,13 +61,13 @@ def test_the_winner_lets_least_through_and_is_feasible_on_fresh_seeds() -> None:
     assert made.reevaluation.winner is found[1]
     assert made.reevaluation.strongest_fixed is fixed[1]
     assert made.verdict() == (
-        "The tuned defense `defense=good` lets 20.0 ± 24.8 % through in the worst case "
+        f"The tuned defense `defense=good` lets 20.0 (0{NOTHING}44.8) % through in the worst case "
         f"(`attack=a`), {MINUS}40.0 ± 24.8 points beside the best fixed one (`defense=best`)."
     )
     text = markdown(made)
     assert "4 trials (tpe) of 6 federations each over d, e" in text
     assert "under `attack=a`, `attack=b`" in text
-    start = "| **trial 1**: `defense=good` | 10.0 | 20.0 ± 24.8"
+    start = f"| **trial 1**: `defense=good` | 10.0 | 20.0 (0{NOTHING}44.8)"
     row = f"{start} | {NOTHING} | `attack=a` | +0.0 ± 2.5 | yes |"
     assert row in text
     assert made.command == (
@@ -125,11 +125,11 @@ def test_a_race_is_told_move_by_move(tmp_path: Path) -> None:
     race = Race(start, moves, "settled")
     made = RaceReport("r", "sqlite:///t.db", ("data=x",), told, SEEDS, race, left)
     assert made.verdict() == (
-        "The race settled after 2 moves: `attack=b attack.x=1` gets 90.0 ± 24.8 % through "
-        "`defense=mean`. Fresh searches against the pair still gain 60.0 ± 24.8 points."
+        f"The race settled after 2 moves: `attack=b attack.x=1` gets 90.0 (65.2{NOTHING}100) % "
+        "through `defense=mean`. Fresh searches against the pair still gain +60.0 ± 24.8 points."
     )
     text = markdown(made)
-    after = "`attack=b attack.x=1` on `defense=mean`: 90.0 ± 24.8"
+    after = f"`attack=b attack.x=1` on `defense=mean`: 90.0 (65.2{NOTHING}100)"
     assert (
         f"| 1, attack | `attack=b attack.x=1` | 97.0 | {after} | +2.0 ± 2.5 | +70.0 ± 24.8 | yes |"
         in text
@@ -155,7 +155,7 @@ def test_what_noise_leaves_to_gain_is_told_as_noise() -> None:
     left = Exploitability(Regret(Response(("attack=b",), 0.9), noise), worse)
     told = {"trials": 5, "sampler": "tpe", "seeds": [0, 1]}
     made = RaceReport("r", "sqlite:///t.db", (), told, SEEDS, Race(pair, [], "time"), left)
-    assert made.verdict().endswith("gain no more than the noise (6.7 ± 51.7 points).")
+    assert made.verdict().endswith("gain no more than the noise (+6.7 ± 51.7 points).")
     nothing = Exploitability(worse, worse)
     assert nothing.total == Estimate(0.0, None, len(SEEDS))
     assert not nothing.is_found
