@@ -1,14 +1,16 @@
 """How far a value walks through the package: ``python bench/walk.py [FOLDER WITH benchmark/]``.
 
-Two walks, of the calls that lead from one module of the package into another one, each pair once:
-of a value to its constructor, the modules that stand above the composing of a configuration and
+Two walks, of the calls that lead from one place of the package into another one, each pair once:
+of a value to its constructor, the places that stand above the composing of a configuration and
 above the construction of its defense; of a suite's yaml to its ranked table, all that are called
-(in the parent; what workers do inside a round is no part of it).
+(in the parent; what workers do inside a round is no part of it). A place is a room, which is a
+folder or a loose module directly below ``benchmark/``, and, in the second line, a module.
 
-- modules: how many take part;
-- climbs: calls into a module that lies above the caller's; a module lies one above the highest
-  that it imports at its top;
-- returns: calls into a module that was entered before.
+- rooms, modules: how many take part;
+- climbs: calls into a place that lies above the caller's; a module lies one above the highest
+  that it imports at its top, a room one above the highest that it imports anywhere (rooms that
+  import each other, by their names);
+- returns: calls into a place that was entered before.
 """
 
 import ast
@@ -17,6 +19,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -62,14 +65,29 @@ def trace(root: Path, out: Path, ends: list[str], arguments: list[str]) -> None:
 
 
 def walk(root: Path, ends: str, *commands: list[str]) -> str:
-    """The three numbers of a walk over these commands."""
+    """The three numbers of a walk over these commands, by rooms and by modules."""
+
+    def imports(path: Path, nodes) -> set[Path]:
+        found = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+        names = [f"{n.module}.{a.name}" for n in found for a in n.names] + [n.module for n in found]
+        below = {root / (name.replace(".", "/") + ".py") for name in names if name}
+        return {path for path in below if path.exists()}
 
     @cache
     def height(path: Path) -> int:
-        found = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ImportFrom)]
-        names = [f"{n.module}.{a.name}" for n in found for a in n.names] + [n.module for n in found]
-        below = [root / (name.replace(".", "/") + ".py") for name in names if name]
-        return 1 + max((height(p) for p in below if p.exists()), default=0)
+        below = imports(path, ast.parse(path.read_text()).body)
+        return 1 + max((height(p) for p in below), default=0)
+
+    def room(path: Path) -> str:
+        return path.relative_to(root / "benchmark").parts[0]
+
+    below = defaultdict[str, set[str]](set)
+    for path in (root / "benchmark").rglob("*.py"):
+        below[room(path)] |= {*map(room, imports(path, ast.walk(ast.parse(path.read_text()))))}
+
+    def room_height(name: str, above: frozenset[str] = frozenset()) -> int:
+        lower = sorted(below[name] - above - {name})
+        return 1 + max((room_height(n, above | {name}) for n in lower), default=0)
 
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "p.yaml").write_text(PARAMS)
@@ -79,10 +97,15 @@ def walk(root: Path, ends: str, *commands: list[str]) -> str:
             subprocess.run(words, cwd=folder, env=place, check=True, stdout=subprocess.DEVNULL)
         lines = dict.fromkeys(line for line in out.read_text().splitlines())
     pairs = [tuple(map(Path, line.split("\t"))) for line in lines]
+    moves = dict.fromkeys((room(a), room(b)) for a, b in pairs if room(a) != room(b))
+    return f"{_told(moves, cache(room_height), 'rooms')}; {_told(pairs, height, 'modules')}"
+
+
+def _told(pairs, height, name: str) -> str:
     entered = [callee for _, callee in pairs]
     climbs = sum(height(a) < height(b) for a, b in pairs)
-    modules = {*entered, *(caller for caller, _ in pairs)}
-    return f"{len(modules)} modules, {climbs} climbs, {len(entered) - len({*entered})} returns"
+    places = len({*entered, *(caller for caller, _ in pairs)})
+    return f"{places} {name}, {climbs} climbs, {len(entered) - len({*entered})} returns"
 
 
 if __name__ == "__main__":
