@@ -11,6 +11,7 @@ from typing import NoReturn
 from benchmark import __version__
 from benchmark.results.columns import COLUMNS, FAMILIES
 from benchmark.utils.errors import UserError
+from benchmark.utils.urls import concealed, shown
 
 OVERRIDES = """\
 overrides are Hydra's: group=name chooses, group.key=value sets. For example
@@ -200,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if word.startswith("-") or not hasattr(parsed, "overrides"):
                 raise UserError(f"unknown argument '{word}'; see python -m benchmark --help")
             parsed.overrides.append(word)
+        if hasattr(parsed, "overrides"):
+            parsed.overrides = [*map(concealed, parsed.overrides)]
         # A verb imports what it needs, and some of that takes seconds.
         status = int(import_module(f"benchmark.cli.{parsed.verb}").main(parsed))
         sys.stdout.flush()
@@ -220,5 +223,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"fedbackdoor: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"fedbackdoor: error: {_line(message)}", file=sys.stderr)
     return 2
+
+
+def _line(message: str) -> str:
+    """One line, without passwords and without what a terminal would obey."""
+    words = " ".join(shown(message).split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)

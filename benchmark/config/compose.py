@@ -7,6 +7,7 @@ names and values checked against the constructors that they are for.
 import copy
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.config.schema import load_yaml
 from benchmark.config.types import convert
 from benchmark.utils.errors import UserError, one_line, unknown
+from benchmark.utils.urls import concealed
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = (
@@ -105,7 +107,13 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(f"configuration: {one_line(error)}") from error
     assert isinstance(plain, dict)
-    return check({str(key): value for key, value in plain.items()})
+    return check({str(key): _concealed(value) for key, value in plain.items()})
+
+
+def _concealed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _concealed(item) for key, item in value.items()}
+    return concealed(value) if isinstance(value, str) else value
 
 
 def resolve(group: str, name: str, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +139,11 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         override = _read(text)
+        if _RESOLVER.search(text):
+            raise UserError(
+                f"'{text}': a value is written out, or taken from another key as in ${{seed}}; "
+                "what the environment holds does not belong into records"
+            )
         extends = override.is_add() or override.is_force_add() or override.is_delete()
         if extends or override.package is not None:
             raise UserError(f"'{text}': only group=name and key=value are possible here")
@@ -141,6 +154,10 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             raise unknown(group, str(override.value()), available(group))
         parsed.append(override)
     return parsed
+
+
+_RESOLVER = re.compile(r"\$\{[^}]*:")
+"""An interpolation that calls something, such as ``${oc.env:HOME}``."""
 
 
 @lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmark.utils.errors import UserError, one_line
+from benchmark.utils.urls import revealed, shown
 
 
 def cache_folder() -> Path:
@@ -32,7 +33,7 @@ def fetch(base_url: str, file: str, checksum: str) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    url = f"{base_url.rstrip('/')}/{file}"
+    folder, url = cache_folder(), f"{revealed(base_url).rstrip('/')}/{file}"
     try:
         # pooch leaves a response open where it fails; the stack closes it.
         with ExitStack() as stack:
@@ -40,15 +41,13 @@ def fetch(base_url: str, file: str, checksum: str) -> Path:
                 progressbar=sys.stderr.isatty(),
                 hooks={"response": lambda response, **_: stack.enter_context(response)},
             )
-            found = pooch.retrieve(
-                url, checksum, fname=file, path=cache_folder(), downloader=downloader
-            )
+            found = pooch.retrieve(url, checksum, fname=file, path=folder, downloader=downloader)
     except OSError as error:
         raise UserError(
-            f"{url}: cannot be downloaded to {cache_folder()}; give data.path=... where you have "
+            f"{shown(url)}: cannot be downloaded to {folder}; give data.path=... where you have "
             f"the data, or data.url=... of a mirror ({type(error).__name__}: {one_line(error)})"
         ) from None
     except ValueError as error:
         # What pooch raises where the checksum differs; its text names both values.
-        raise UserError(f"{url}: wrong checksum: {one_line(error)}") from None
+        raise UserError(f"{shown(url)}: wrong checksum: {one_line(error)}") from None
     return Path(found)

@@ -16,17 +16,14 @@ class DivergedError(FloatingPointError):
     """The global model did not stay finite: the federation ends here, which is its result.
 
     Args:
+        message: one line.
         round: in which it ended.
-        what: is not finite.
         honest, compromised: identities of the clients that submitted values that are not finite.
     """
 
-    def __init__(self, round: int, what: str, honest: list[int], compromised: list[int]):
+    def __init__(self, message: str, round: int, honest: list[int], compromised: list[int]):
+        super().__init__(message)
         self.round, self.honest, self.compromised = round, honest, compromised
-        super().__init__(
-            f"round {round}: {what} is not finite; {len(honest)} honest and {len(compromised)} "
-            "compromised clients submitted values that are not finite"
-        )
 
 
 def check_finite(values: Tensor, what: str, round: int, cohort: Cohort, updates: Tensor) -> None:
@@ -42,8 +39,15 @@ def check_finite(values: Tensor, what: str, round: int, cohort: Cohort, updates:
     """
     if not values.isfinite().all():
         broken = (~updates.isfinite().all(dim=1)).cpu()
-        sides = (broken & ~cohort.compromised, broken & cohort.compromised)
-        raise DivergedError(round, what, *(cohort.clients[side].tolist() for side in sides))
+        honest = cohort.clients[broken & ~cohort.compromised].tolist()
+        compromised = cohort.clients[broken & cohort.compromised].tolist()
+        raise DivergedError(
+            f"round {round}: {what} is not finite; {len(honest)} honest and {len(compromised)} "
+            "compromised clients submitted values that are not finite",
+            round,
+            honest,
+            compromised,
+        )
 
 
 def check_fit(defense: Defense, protocol: Protocol) -> None:

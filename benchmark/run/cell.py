@@ -11,6 +11,7 @@ from benchmark import __version__
 from benchmark.config.compose import GROUPS, compose
 from benchmark.utils import fingerprint
 from benchmark.utils.nested import digest
+from benchmark.utils.urls import concealed
 
 # What these say changes no number, so cells that differ in them alone are the same cell.
 NOT_IN_THE_RESULT = (
@@ -58,7 +59,7 @@ class Cell:
         from benchmark.run.partitioning import partitioned
 
         folder, data_hash = partitioned(resolved)
-        return Cell(tuple(overrides), resolved, folder, data_hash)
+        return Cell(tuple(map(concealed, overrides)), resolved, folder, data_hash)
 
     @cached_property
     def fingerprint(self) -> str:

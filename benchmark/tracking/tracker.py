@@ -176,9 +176,9 @@ class Tracker(NoTracker):
         count = len(self._unlogged)
         if count or self._courier.down:
             what = {0: "the end is", 1: "1 record is"}.get(count, f"{count} records are")
+            said = shown(f"MLflow at {self.uri}: {self._courier.fault}")
             notes.append(
-                f"MLflow at {shown(self.uri)}: {self._courier.fault}; {what} not tracked: "
-                "`python -m benchmark track` logs what is missing"
+                f"{said}; {what} not tracked: `python -m benchmark track` logs what is missing"
             )
         return notes
 
@@ -193,6 +193,6 @@ class Tracker(NoTracker):
 
     def _failing(self, fault: str) -> None:
         self._warn(
-            f"MLflow at {shown(self.uri)}: {fault}. The run goes on and its records stand; "
+            f"{shown(f'MLflow at {self.uri}: {fault}')}. The run goes on and its records stand; "
             "`python -m benchmark track` logs what is missing"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmark.utils.errors import UserError
-from benchmark.utils.urls import database_file, shown, sqlite_fault
+from benchmark.utils.urls import database_file, revealed, shown, sqlite_fault
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -22,7 +22,7 @@ def tracking_uri(uri: str | None = None) -> str:
     Raises:
         UserError: MLflow could never track there.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    uri = revealed(uri or "") or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     scheme, dialect, host = _parts(uri)
     plugins = {point.name for point in entry_points(group="mlflow.tracking_store")}
     fault: str | None = None

@@ -1,18 +1,44 @@
-"""Addresses of databases: how they are shown, and whether their files can be."""
+"""Addresses of data, servers and databases: their secrets, and whether their files can be.
+
+What a user types is concealed where it enters the program, so that nothing that is written or
+said can hold a password; who connects asks for it again.
+"""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+# To the last @: a password that is not quoted may hold what else would end it.
+_USER = re.compile(r"(://[^/?#@:\s]*:)\S+@")
+_NAMES = "password|passwd|pwd|pass|passphrase|sslpassword|secret|token|access_token|api_?key"
+_QUERY = re.compile(rf"([?&;](?:{_NAMES})=)[^&\s'\"]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://.+")
+_CONCEALED: dict[str, str] = {}
 
 
-def shown(uri: str) -> str:
-    """``uri`` without a password."""
-    try:
-        password = urlsplit(uri).password
-    except ValueError:
-        return uri
-    return uri.replace(f":{password}@", ":***@") if password else uri
+def shown(text: str) -> str:
+    """``text`` without the passwords of the addresses in it.
+
+    >>> shown("postgresql://me:a/b?c@host/runs"), shown("mysql://host/runs?password=abc")
+    ('postgresql://me:***@host/runs', 'mysql://host/runs?password=***')
+    """
+    return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", text))
+
+
+def concealed(text: str) -> str:
+    """As :func:`shown`, of one address or an override with one; this process can undo it."""
+    found = _ADDRESS.search(text)
+    if found and shown(text) != text:
+        address = found.group().rstrip("'\"")
+        _CONCEALED[shown(address)] = address
+    return shown(text)
+
+
+def revealed(address: str) -> str:
+    """What :func:`concealed` was given, to connect with; anything else as it is."""
+    return _CONCEALED.get(address, address)
 
 
 def database_file(uri: str) -> Path | None:

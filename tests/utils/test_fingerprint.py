@@ -109,7 +109,7 @@ def test_what_a_cell_does_not_use_does_not_count(source: Path) -> None:
     ("file", "old", "new"),
     [
         ("utils/checks.py", "must be positive and finite", "has to be above 0"),
-        ("federation/rounds.py", "the aggregated update is not finite; ", "not finite: "),
+        ("federation/contract.py", "is not finite; ", "is infinite: "),
         ("engine/auto.py", '"engine auto: chose %s"', '"chosen: %s"'),
         ("run/record.py", "def command(self)", "def repeats(self)"),
         ("run/training.py", 'notes.append("no compromised', 'notes.append("nobody compromised'),
