@@ -5,7 +5,8 @@ for a float, never the reverse. Keys that a dataclass does not have are refused,
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,7 @@ EXPECTED = {
     "tuple_type": "a list",
 }
 UNEXPECTED, VERSION = "unexpected_keyword_argument", "schema_version"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 SHOWN = 60
 """Characters of a wrong value that are shown."""
 
@@ -108,6 +110,9 @@ class Schema(Generic[T]):
             raise self._refused(where, f"not JSON, {one_line(error)}", mend) from None
         self._check_version(raw, where, mend)
         found = self._valid(data, where, mend)
+        # A terminal would obey them.
+        if steering := next((key for key, text in _texts(raw) if _CONTROL.search(text)), None):
+            raise self._refused(where, f"{steering} holds control characters", mend)
         try:
             json.dumps(raw, allow_nan=False)
         except ValueError:
@@ -207,6 +212,19 @@ def _fault(of: Any, errors: "list[ErrorDetails]") -> str:
     expected = " or ".join(dict.fromkeys(EXPECTED.get(e["type"], e["msg"]) for e in same))
     shown = got if len(got) <= SHOWN else f"{got[:SHOWN]}..."
     return f"{key} must be {expected}, got {shown}".strip()
+
+
+def _texts(raw: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in plain values, names of keys included, with the key where it stands."""
+    if isinstance(raw, str):
+        yield key, raw
+    elif isinstance(raw, dict):
+        for name, value in raw.items():
+            yield key, name
+            yield from _texts(value, f"{key}.{name}".strip("."))
+    elif isinstance(raw, list):
+        for value in raw:
+            yield from _texts(value, key)
 
 
 def _walk(of: Any, place: Sequence[Any]) -> tuple[str, Any]:

@@ -1,5 +1,6 @@
 """What is kept of a cell: one JSON file that holds its result and all it takes to repeat it."""
 
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +12,7 @@ from benchmark.config.schema import Check, Schema
 from benchmark.run.curve import Curve, Summary
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_json
+from benchmark.utils.nested import digest
 
 SCHEMA_VERSION = 1
 
@@ -95,6 +97,7 @@ class Record:
         mlflow_run_id: None while the run is not tracked.
         diverged: None where the model stayed finite. One that did not reads nothing: its main
             accuracy at the end is 0, and there is no other number of its end.
+        checksum: of the result, in a file; None before it is written, and in records of before.
     """
 
     cell: str
@@ -110,6 +113,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     mlflow_run_id: str | None = None
     diverged: Divergence | None = None
+    checksum: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -123,7 +127,7 @@ class Record:
 
     def result(self) -> dict[str, Any]:
         """All that must come out the same when the cell is run again on the same machine."""
-        return {k: v for k, v in asdict(self).items() if k not in ("cost", "mlflow_run_id")}
+        return {k: v for k, v in asdict(self).items() if k not in NOT_IN_THE_RESULT}
 
     def with_run(self, run_id: str) -> "Record":
         """The same record, tracked as ``run_id``."""
@@ -131,14 +135,16 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        write_json(path, asdict(self))
+        # As it will be read: a whole number is a float then where a float is declared.
+        read = SCHEMA.parse(json.dumps(asdict(self)).encode(), path)
+        write_json(path, asdict(replace(read, checksum=digest(read.result(), 64))))
 
     @staticmethod
     def read(path: Path) -> "Record":
         """Read a record.
 
         Raises:
-            UserError: the file is missing, is no record or has another schema version.
+            UserError: the file is missing, is no record, has another schema version or was changed.
         """
         try:
             record = SCHEMA.read(path)
@@ -146,8 +152,11 @@ class Record:
             raise UserError(f"{path}: no such record") from None
         if record.cell != path.stem:
             raise UserError(f"{path}: not a record of that name, but of {record.cell}; {MEND}")
+        if record.checksum not in (None, digest(record.result(), 64)):
+            raise UserError(f"{path}: its result is not the one that was written; {MEND}")
         return record
 
 
+NOT_IN_THE_RESULT = ("cost", "mlflow_run_id", "checksum")
 MEND = "without it its cell runs again"
 SCHEMA = Schema(Record, "not a record", MEND)
