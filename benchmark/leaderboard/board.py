@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmark.results.gates import GATE
 from benchmark.results.searches import Tuned
 from benchmark.results.settings import Setting
 from benchmark.results.statistics import Estimate
 
-Status = Literal["ranked", "incomplete", "below the gate", "collapsed"]
+Status = Literal["ranked", "at the gate", "incomplete", "below the gate", "collapsed", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,13 @@ class Run:
         record: file of the record, relative to the leaderboard.
         mlflow_run_id: None while the run is not tracked.
         command: repeats the run.
-        main, in_sample, held_out: means over the last fifth of the rounds.
-        below_gate: whether this run alone is below the gate.
+        main, in_sample, held_out: means over the last fifth of the rounds; 0 and None where the
+            model diverged.
+        seconds: median over rounds.
+        diverged_round: in which its model stopped being finite; None where it did not.
+        all_rejected: in how many rounds the defense rejected everybody, so that the model stayed
+            as it was; None where it judges nobody.
+        below_gate: whether this run alone loses more main accuracy than the gate allows.
     """
 
     cell: str
@@ -31,7 +37,20 @@ class Run:
     main: float | None
     in_sample: float | None
     held_out: float | None
+    seconds: float | None
+    diverged_round: int | None
+    all_rejected: int | None
     below_gate: bool
+
+    @property
+    def remark(self) -> str:
+        """What must be said of it; empty for most."""
+        if self.diverged_round is not None:
+            return f"diverged in round {self.diverged_round}"
+        told = ["below the gate"] if self.below_gate else []
+        if self.all_rejected:
+            told.append(f"everybody rejected in {counted(self.all_rejected, 'round')}")
+        return ", ".join(told)
 
 
 @dataclass(frozen=True)
@@ -44,8 +63,9 @@ class Matchup:
         final_main, final_in_sample, final_held_out: the same after the last round.
         lift, lift_held_out: backdoor accuracy minus that of the unattacked run under the same
             defense, paired by seed.
-        cost: what honest target users lose: source accuracy on their held-out images,
-            unattacked and undefended, minus that of this cell, paired by seed.
+        loss: main accuracy, unattacked and undefended, minus that of this cell, paired by seed:
+            what the gate judges.
+        cost: the same of what honest target users have: source accuracy on their held-out images.
         seconds: median over runs of each one's median seconds a round.
         runs: by seed.
         missing: seeds that other cells of the setting have and this one has not.
@@ -61,15 +81,26 @@ class Matchup:
     final_held_out: Estimate | None
     lift: Estimate | None
     lift_held_out: Estimate | None
+    loss: Estimate | None
     cost: Estimate | None
     seconds: float | None
     runs: list[Run]
     missing: list[int]
 
+    @property
+    def diverged(self) -> int:
+        """Number of its runs that did."""
+        return sum(run.diverged_round is not None for run in self.runs)
+
 
 def score(cell: Matchup | None, metric: str) -> Estimate | None:
     """A score of a cell that may not be there."""
     return None if cell is None else getattr(cell, metric)
+
+
+def counted(n: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 @dataclass(frozen=True)
@@ -79,12 +110,13 @@ class DefenseRow:
     Attributes:
         rank: from 1; None unless the status is ``ranked``.
         reason: why it is not ranked; empty if it is.
-        worst_attack: the one with the highest mean in-sample backdoor accuracy.
-        worst: the cell of that attack.
+        worst: the cell of the attack with the highest mean in-sample backdoor accuracy.
         unattacked: the cell without an attack.
-        flagged: number of its runs below the gate.
+        dearest: the cell whose interval of lost main accuracy reaches highest.
+        flagged, diverged: number of its runs below the gate, and of those that diverged.
+        all_rejected: rounds of its runs in which it rejected everybody.
         missing: number of its runs that other defenses have.
-        seconds: median seconds a round, over all its runs.
+        seconds: median over its runs of each one's median seconds a round.
         seeds: the fewest seeds among its cells.
         tuned: the attacker that was tuned against it; None if nobody did.
     """
@@ -93,14 +125,16 @@ class DefenseRow:
     defense: str
     status: Status
     reason: str
-    worst_attack: str | None
     worst: Matchup | None
     unattacked: Matchup | None
+    dearest: Matchup | None
     flagged: int
+    diverged: int
+    all_rejected: int
     missing: int
     seconds: float | None
     seeds: int
-    tuned: Tuned | None = None
+    tuned: Tuned | None
 
 
 @dataclass(frozen=True)
@@ -112,8 +146,9 @@ class AttackRow:
         lift: mean over those defenses, then over seeds.
         undefended: its cell against the undefended server.
         best_defense, worst_defense: against which it achieves least and most (in-sample).
-        successes: number of those defenses with in-sample backdoor accuracy above ``SUCCESS``.
+        successes: number of those defenses against which it succeeds.
         defenses: number of those defenses.
+        diverged: number of its runs that did.
         missing: number of its runs that other attacks have.
     """
 
@@ -126,6 +161,7 @@ class AttackRow:
     worst_defense: Matchup | None
     successes: int
     defenses: int
+    diverged: int
     missing: int
 
 
@@ -137,7 +173,7 @@ class Section:
         unattacked: label of the attack ``none``; None if nothing was run without an attack.
         undefended: label of the defense ``mean``; None if nothing was run without a defense.
         reference: main accuracy, unattacked and undefended.
-        floor: the gate: ``reference − GATE``.
+        partitions: how many partitions of the data its runs were made on.
         attacks, defenses: all labels, the do-nothing ones first.
         cells: the full matrix, by defense and attack; a cell that was never run has no runs.
         environment: ``engine``, ``device``, ``precision`` → the values met.
@@ -148,8 +184,8 @@ class Section:
     unattacked: str | None
     undefended: str | None
     reference: Estimate | None
-    floor: float | None
     seeds: list[int]
+    partitions: int
     attacks: list[str]
     defenses: list[str]
     defense_rows: list[DefenseRow]
@@ -162,19 +198,25 @@ class Section:
         """One entry of the matrix."""
         return next(c for c in self.cells if (c.attack, c.defense) == (attack, defense))
 
+    def of(self, row: AttackRow | DefenseRow) -> list[Matchup]:
+        """The cells of a row of a table."""
+        if isinstance(row, AttackRow):
+            return [c for c in self.cells if c.attack == row.attack]
+        return [c for c in self.cells if c.defense == row.defense]
+
     def position(self, attack: str) -> int:
         """Of an attack in figures and legends: from 1; 0 is the unattacked run's."""
         return self.attacks.index(attack) + (self.unattacked is None)
 
     @property
+    def floor(self) -> float | None:
+        """Where the mean loss of main accuracy is what the gate allows."""
+        return None if self.reference is None else self.reference.mean - GATE
+
+    @property
     def tuned(self) -> list[tuple[str, Tuned]]:
         """The defenses that an attacker was tuned against, and how."""
         return [(row.defense, row.tuned) for row in self.defense_rows if row.tuned]
-
-    @property
-    def num_missing(self) -> int:
-        """Runs that are missing from the full grid of attacks, defenses and seeds."""
-        return sum(len(c.missing) for c in self.cells)
 
 
 @dataclass(frozen=True)

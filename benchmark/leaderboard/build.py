@@ -2,16 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.leaderboard.board import Leaderboard, Matchup, Run, Section
+from benchmark.leaderboard.board import Leaderboard, Matchup, Run, Section, counted
 from benchmark.leaderboard.ranking import rank_attacks, rank_defenses
-from benchmark.results import gates
-from benchmark.results.searches import Search, Tuned, find
-from benchmark.results.settings import UNATTACKED, UNDEFENDED, Setting, split_by_setting
+from benchmark.results.gates import GATE
+from benchmark.results.searches import Search, find
+from benchmark.results.settings import UNATTACKED, UNDEFENDED, split_by_setting
 from benchmark.results.statistics import Estimate, difference, estimate
-from benchmark.results.table import by_seed, known, runs
+from benchmark.results.table import FINISHED, by_seed, known, runs
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 MEASURES = ("last_fifth", "final")
 PAIR = ["attack", "defense"]
-HONEST = "source_accuracy_targets"
+MAIN, HONEST = "main_accuracy", "source_accuracy_targets"
+SCORES = {"main": MAIN, "in_sample": "backdoor_in_sample", "held_out": "backdoor_held_out"}
+"""Score of a run → its metric."""
 
 
 def build(
@@ -45,50 +47,38 @@ def build(
     sections = []
     for setting, own in split_by_setting(records):
         rows = table[table["cell"].isin([record.cell for record in own])]
-        by_defense = {str(d): set(same["cell"]) for d, same in rows.groupby("defense")}
+        _refuse_twins(rows)
+        labels = dict(zip(rows["cell"], rows["defense"], strict=True))
         tuned = {
             defense: found
-            for defense, cells in by_defense.items()
-            if (found := find(searches, [r for r in own if r.cell in cells]))
+            for defense in set(labels.values())
+            if (found := find(searches, [r for r in own if labels[r.cell] == defense]))
         }
-        sections.append(_section(setting, rows, tuned))
+        attacks, unattacked = _labels(rows, "attack", UNATTACKED)
+        defenses, undefended = _labels(rows, "defense", UNDEFENDED)
+        seeds = sorted({int(seed) for seed in rows["seed"]})
+        cells, reference = _cells(rows, attacks, defenses, (unattacked, undefended), seeds)
+        sections.append(
+            Section(
+                setting=setting,
+                unattacked=unattacked,
+                undefended=undefended,
+                reference=reference,
+                seeds=seeds,
+                partitions=_partitions(rows),
+                attacks=attacks,
+                defenses=defenses,
+                defense_rows=rank_defenses(cells, unattacked, reference, tuned),
+                attack_rows=rank_attacks(cells, unattacked, undefended, reference),
+                cells=cells,
+                environment={
+                    fact: sorted(set(rows[fact].dropna()))
+                    for fact in ("engine", "device", "precision")
+                },
+                notes=_notes(rows, cells),
+            )
+        )
     return Leaderboard(name, sections)
-
-
-def _section(setting: Setting, table: "pd.DataFrame", tuned: dict[str, Tuned]) -> Section:
-    _refuse_twins(table)
-    attacks, unattacked = _labels(table, "attack", UNATTACKED)
-    defenses, undefended = _labels(table, "defense", UNDEFENDED)
-    seeds = sorted({int(seed) for seed in table["seed"]})
-    met = {pair: rows.sort_values("seed") for pair, rows in table.groupby(PAIR)}
-
-    def faced(attack: str | None, defense: str | None) -> "pd.DataFrame":
-        return met.get((attack, defense), table.iloc[:0])
-
-    sound = faced(unattacked, undefended)
-    reference = estimate(by_seed(sound, "main_accuracy", "last_fifth"))
-    cells = [
-        _cell((a, d), faced(a, d), faced(unattacked, d), sound, seeds, reference)
-        for d in defenses
-        for a in attacks
-    ]
-    return Section(
-        setting=setting,
-        unattacked=unattacked,
-        undefended=undefended,
-        reference=reference,
-        floor=None if reference is None else gates.floor(reference.mean),
-        seeds=seeds,
-        attacks=attacks,
-        defenses=defenses,
-        defense_rows=rank_defenses(cells, unattacked, reference, tuned),
-        attack_rows=rank_attacks(cells, unattacked, undefended, reference),
-        cells=cells,
-        environment={
-            fact: sorted(set(table[fact].dropna())) for fact in ("engine", "device", "precision")
-        },
-        notes=_notes(table),
-    )
 
 
 def _refuse_twins(table: "pd.DataFrame") -> None:
@@ -114,57 +104,85 @@ def _natural(label: str) -> list[tuple[float, str]]:
     return [(float(p), "") if i % 2 else (0.0, p) for i, p in enumerate(parts)]
 
 
-def _cell(
-    pair: tuple[str, str],
+def _cells(
     table: "pd.DataFrame",
-    plain: "pd.DataFrame",
-    sound: "pd.DataFrame",
+    attacks: list[str],
+    defenses: list[str],
+    nothing: tuple[str | None, str | None],
     seeds: list[int],
-    reference: Estimate | None,
-) -> Matchup:
-    def over_seeds(metric: str, measure: str = "last_fifth") -> Estimate | None:
-        return estimate(by_seed(table, metric, measure))
+) -> tuple[list[Matchup], Estimate | None]:
+    """The matrix, and the main accuracy of the undefended, unattacked model."""
+    met = {pair: rows.sort_values("seed") for pair, rows in table.groupby(PAIR)}
+    # A model that diverged is no reference for others.
+    sound = met.get(nothing, table.iloc[:0])
+    sound = sound[sound["status"] == FINISHED]
 
-    def more(one: "pd.DataFrame", other: "pd.DataFrame", metric: str) -> Estimate | None:
-        sides = (by_seed(rows, metric, "last_fifth") for rows in (one, other))
-        return estimate(difference(*sides))
+    def cell(attack: str, defense: str) -> Matchup:
+        own = met.get((attack, defense), table.iloc[:0])
+        plain = met.get((nothing[0], defense), table.iloc[:0])
 
-    return Matchup(
-        attack=pair[0],
-        defense=pair[1],
-        main=over_seeds("main_accuracy"),
-        in_sample=over_seeds("backdoor_in_sample"),
-        held_out=over_seeds("backdoor_held_out"),
-        final_main=over_seeds("main_accuracy", "final"),
-        final_in_sample=over_seeds("backdoor_in_sample", "final"),
-        final_held_out=over_seeds("backdoor_held_out", "final"),
-        lift=more(table, plain, "backdoor_in_sample"),
-        lift_held_out=more(table, plain, "backdoor_held_out"),
-        cost=more(sound, table, HONEST),
-        seconds=known(table["seconds_per_round"].median()),
-        runs=[_run(row, reference) for row in table.to_dict("records")],
-        missing=sorted(set(seeds) - set(table["seed"])),
-    )
+        def more(one: "pd.DataFrame", other: "pd.DataFrame", metric: str) -> dict[int, float]:
+            return difference(*(by_seed(rows, metric, "last_fifth") for rows in (one, other)))
+
+        loss = more(sound, own, MAIN)
+        return Matchup(
+            attack=attack,
+            defense=defense,
+            **{
+                f"{prefix}{name}": estimate(by_seed(own, metric, measure))
+                for measure, prefix in zip(MEASURES, ("", "final_"), strict=True)
+                for name, metric in SCORES.items()
+            },
+            lift=estimate(more(own, plain, SCORES["in_sample"])),
+            lift_held_out=estimate(more(own, plain, SCORES["held_out"])),
+            loss=estimate(loss),
+            cost=estimate(more(sound, own, HONEST)),
+            seconds=known(own["seconds_per_round"].median()),
+            runs=[_run(row, loss) for row in own.to_dict("records")],
+            missing=sorted(set(seeds) - set(own["seed"])),
+        )
+
+    matrix = [cell(attack, defense) for defense in defenses for attack in attacks]
+    return matrix, estimate(by_seed(sound, MAIN, "last_fifth"))
 
 
-def _run(row: dict[Any, Any], reference: Estimate | None) -> Run:
-    main = known(row.get("main_accuracy.last_fifth"))
+def _run(row: dict[Any, Any], loss: Mapping[int, float]) -> Run:
+    def whole(name: str) -> int | None:
+        value = known(row[name])
+        return None if value is None else int(value)
+
     return Run(
         cell=row["cell"],
         seed=row["seed"],
         record=row["record"],
         mlflow_run_id=known(row["mlflow_run_id"]),
         command=row["command"],
-        main=main,
-        in_sample=known(row.get("backdoor_in_sample.last_fifth")),
-        held_out=known(row.get("backdoor_held_out.last_fifth")),
-        below_gate=reference is not None and gates.is_below_gate(main, reference.mean),
+        **{name: known(row.get(f"{metric}.last_fifth")) for name, metric in SCORES.items()},
+        seconds=known(row["seconds_per_round"]),
+        diverged_round=whole("diverged_round"),
+        all_rejected=whole("all_rejected_rounds"),
+        below_gate=loss.get(row["seed"], 0.0) > GATE,
     )
 
 
-def _notes(table: "pd.DataFrame") -> list[str]:
-    counted = Counter(note for told in table["notes"].dropna() for note in set(told.split("\n")))
-    notes = [f"{note} ({counted[note]} of {len(table)} runs)" for note in sorted(counted)]
+def _partitions(table: "pd.DataFrame") -> int:
+    columns = [name for name in ("partition.seed", "data.hash") if name in table]
+    return len(table[columns].drop_duplicates())
+
+
+def _notes(table: "pd.DataFrame", cells: list[Matchup]) -> list[str]:
+    found = Counter(note for told in table["notes"].dropna() for note in set(told.split("\n")))
+    notes = [f"{note} ({found[note]} of {len(table)} runs)" for note in sorted(found)]
+    frozen = [
+        f"{c.attack} on {c.defense}, seed {run.seed}: {counted(run.all_rejected, 'round')}"
+        for c in cells
+        for run in c.runs
+        if run.all_rejected
+    ]
+    if frozen:
+        notes.append(
+            f"Everybody was rejected, so that the model stayed as it was: {'; '.join(frozen)}."
+        )
     versions = sorted(set(table["code_version"].dropna()))
     if len(versions) > 1:
         notes.append(f"Made by more than one version of the code: {', '.join(versions)}.")

@@ -16,8 +16,8 @@ COLUMNS = 3
 PANEL = (3.9, 3.5)
 """Inches."""
 
-HEADER = 0.5
-"""Inches above the panels of a section, for its legend and label."""
+HEIGHTS = (1.25, 1.5, 0.85)
+"""Inches of a panel on the sheet: its head, backdoor accuracy, main accuracy."""
 
 
 def panel(section: Section, defense: str, records: dict[str, Record]) -> Figure:
@@ -29,51 +29,43 @@ def panel(section: Section, defense: str, records: dict[str, Record]) -> Figure:
         records: by cell.
     """
     figure = Figure(figsize=PANEL, layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    top, bottom = figure.subplots(2, 1, height_ratios=(3, 2))
     _draw(top, bottom, section, defense, records)
     return figure
 
 
 def grid(sections: list[Section], records: dict[str, Record]) -> Figure:
-    """All panels of all sections on one sheet, with a legend for each section.
+    """All panels of all sections on one sheet, each section with a legend above its first.
 
-    Everything is placed by hand: matplotlib's solver for nested layouts does not give the same
-    bytes each time.
+    The margins are given: matplotlib's solver for nested layouts does not give the same bytes each
+    time.
     """
-    rows = [-(-len(section.defenses) // COLUMNS) for section in sections]
-    width, height = COLUMNS * PANEL[0], sum(rows) * PANEL[1] + HEADER * len(sections)
-    figure = Figure(figsize=(width, height))
-
-    def axes(left: float, top: float, high: float) -> Axes:
-        box = (left / width, 1 - (top + high) / height, (PANEL[0] - 1.15) / width, high / height)
-        return figure.add_axes(box)
-
-    start = 0.0
-    for section, count in zip(sections, rows, strict=True):
-        head = 1 - (start + 0.1) / height
-        figure.legend(
-            handles=_handles(section), loc="upper left", ncols=4, bbox_to_anchor=(0.01, head)
-        )
-        if section.setting.label:
-            figure.text(0.99, head, section.setting.label, ha="right", va="top")
-        for i, defense in enumerate(section.defenses):
-            left = i % COLUMNS * PANEL[0] + 1.0
-            above = start + HEADER + i // COLUMNS * PANEL[1] + 0.5
-            top, bottom = axes(left, above, 1.5), axes(left, above + 1.65, 0.85)
-            bottom.sharex(top)
-            top.tick_params(labelbottom=False)
-            _draw(top, bottom, section, defense, records)
-            top.set_title(fill(defense, 36), fontweight="bold")
-        start += HEADER + count * PANEL[1]
+    places: list[tuple[Section, str | None]] = []
+    for section in sections:
+        empty = [None] * (-len(section.defenses) % COLUMNS)
+        places += [(section, defense) for defense in (*section.defenses, *empty)]
+    rows = len(places) // COLUMNS
+    height = rows * sum(HEIGHTS)
+    figure = Figure(figsize=(COLUMNS * PANEL[0], height))
+    margins = {"left": 0.08, "right": 0.99, "bottom": 0.5 / height, "top": 1, "hspace": 0.1}
+    axes = figure.subplots(
+        3 * rows, COLUMNS, gridspec_kw={**margins, "wspace": 0.4, "height_ratios": HEIGHTS * rows}
+    )
+    for i, (section, defense) in enumerate(places):
+        head, top, bottom = axes.reshape(rows, 3, COLUMNS)[i // COLUMNS, :, i % COLUMNS]
+        head.set_axis_off()
+        if defense is None:
+            top.set_axis_off()
+            bottom.set_axis_off()
+            continue
+        _draw(top, bottom, section, defense, records)
+        top.set_title(fill(defense, 36), fontweight="bold")
+        if defense == section.defenses[0]:
+            looks = {attack: series(section.position(attack)) for attack in section.attacks}
+            lines = [Line2D([], [], color=c, ls=ls, label=a) for a, (c, ls) in looks.items()]
+            title = section.setting.label or None
+            head.legend(handles=lines, loc="center left", ncols=4, title=title, alignment="left")
     return figure
-
-
-def _handles(section: Section) -> list[Line2D]:
-    handles = []
-    for attack in section.attacks:
-        color, dashes = series(section.position(attack))
-        handles.append(Line2D([], [], color=color, linestyle=dashes, label=attack))
-    return handles
 
 
 def _draw(
@@ -87,6 +79,8 @@ def _draw(
         band(top, backdoor, look)
         top.plot(list(mean), list(mean.values()), color=look.color, linewidth=0.7)
         band(bottom, over_seeds(runs, "main_accuracy"), look)
+    bottom.sharex(top)
+    top.tick_params(labelbottom=False)
     top.set_ylabel("backdoor\nin-sample")
     bottom.set_ylabel("main")
     bottom.set_xlabel("round")

@@ -1,7 +1,7 @@
 """The sentences that stand under every leaderboard."""
 
-from benchmark.leaderboard.board import Section
-from benchmark.report.numbers import interval, number
+from benchmark.leaderboard.board import Section, counted
+from benchmark.report.numbers import interval
 from benchmark.report.vocabulary import HELD_OUT, IN_SAMPLE, USER_KINDS, WINDOW
 from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
 
@@ -32,33 +32,52 @@ TUNED_ORDER = (
     "that it stands above others is no sign that a search would not get into it."
 )
 ATTACK_ORDER = (
-    "Attacks are ranked by mean lift over the defenses whose unattacked model passes the gate. "
-    f"An attack succeeds above {100 * SUCCESS:.0f} % in-sample backdoor accuracy."
+    "Attacks are ranked by mean lift over the defenses whose unattacked model does not fail the "
+    f"gate. An attack succeeds from {100 * SUCCESS:.0f} % in-sample backdoor accuracy on."
+)
+DIVERGED = (
+    "Diverged: the model did not stay finite. Its main accuracy is 0 at the gate, and its backdoor "
+    "is not scored."
 )
 
 
 def seeds(section: Section) -> str:
-    """How many seeds there are and what that means for the intervals."""
+    """How many seeds there are, what that means for the intervals, and what these leave out."""
     n = len(section.seeds)
     if n == 1:
-        return "1 seed, so there are no intervals: nothing here says how much luck is in it."
-    return f"{n} seeds; ± is the 95 % interval of the mean over seeds (Student's t)."
+        return (
+            "1 seed, so there are no intervals: nothing here says how much luck is in it, and no "
+            "defense is ranked."
+        )
+    partition = (
+        f"The runs are on {section.partitions} partitions of the data, whose deviation is in it."
+        if section.partitions > 1
+        else "The partition of the data is the same in every seed, so what another one would "
+        "change is not in it."
+    )
+    return (
+        f"{n} seeds; ± is the 95 % interval of the mean over seeds (Student's t), cut where shares "
+        f"end and then given by its ends. {partition}"
+    )
+
+
+def reference(section: Section) -> str:
+    """What the gate is held against."""
+    if section.reference is None:
+        return "The undefended, unattacked model is missing here, so no defense is ranked."
+    usual = interval(section.reference)
+    return f"A loss of at most {100 * GATE:g} points; undefended and unattacked: {usual} %."
 
 
 def gate(section: Section) -> str:
-    """The accuracy gate in one or two sentences."""
-    told = (
-        f"Accuracy gate: a defense counts as usable if its mean main accuracy, unattacked and "
-        f"under every attack, is at most {100 * GATE:g} points below that of the undefended, "
-        f"unattacked model. "
-    )
-    if section.floor is None or section.reference is None:
-        return told + "That run is missing here, so no defense is ranked."
-    return told + (
-        f"Here: at least {number(section.floor)} % "
-        f"(undefended and unattacked: {interval(section.reference)} %). Whatever is below it is "
-        f"listed last and unranked; below {100 * COLLAPSE:g} % of the reference it is called "
-        f"collapsed."
+    """The accuracy gate in a few sentences."""
+    return (
+        f"Accuracy gate: a defense counts as usable if it costs at most {100 * GATE:g} points of "
+        "main accuracy, unattacked and under every attack. The loss is that beside the undefended, "
+        "unattacked model of the same seed, and it is judged by its 95 % interval: all of it "
+        "within passes, all of it beyond is below the gate; where it spans the edge, the defense "
+        "is at the gate and has no rank, as other seeds may decide otherwise. "
+        f"{reference(section)} A model below {100 * COLLAPSE:g} % of that is called collapsed."
     )
 
 
@@ -72,10 +91,9 @@ def users(section: Section) -> str:
 
 
 def missing(section: Section) -> str:
-    """How many runs are missing; empty if none is."""
-    n = section.num_missing
-    plural = "runs are" if n != 1 else "run is"
-    return f"{n} {plural} missing from the full grid." if n else ""
+    """How many runs are missing from the full grid of attacks, defenses and seeds; "" if none."""
+    n = sum(len(cell.missing) for cell in section.cells)
+    return f"{counted(n, 'run')} {'are' if n > 1 else 'is'} missing from the full grid." * (n > 0)
 
 
 def glossary(section: Section) -> list[str]:
@@ -87,6 +105,7 @@ def glossary(section: Section) -> list[str]:
         HELD_OUT,
         LIFT,
         COST,
+        *([DIVERGED] if any(cell.diverged for cell in section.cells) else []),
         *([TUNED] if section.tuned else []),
         ORDER,
         *([TUNED_ORDER] if section.tuned else []),

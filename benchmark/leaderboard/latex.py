@@ -1,7 +1,7 @@
 """The leaderboard's defenses as LaTeX tables, for papers."""
 
-from benchmark.leaderboard.board import DefenseRow, Leaderboard, Section, score
-from benchmark.results.statistics import Estimate
+from benchmark.leaderboard.board import DefenseRow, Leaderboard, Section, counted, score
+from benchmark.report.numbers import NOTHING, interval
 
 HEAD = ["", "Defense", "Worst attack", "In-sample", "Held-out", "Main", "Main, unattacked", "Tuned"]
 
@@ -22,36 +22,24 @@ def _table(name: str, section: Section) -> str:
     frame = pd.DataFrame([_row(row) for row in section.defense_rows], columns=HEAD)
     if not section.tuned:
         frame = frame.drop(columns="Tuned")
-    seeds = len(section.seeds)
     label = f", {section.setting.label}" if section.setting.label else ""
     caption = (
         f"{name}{label}: defenses by their worst attack, accuracies in percent "
-        f"over {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        f"over {counted(len(section.seeds), 'seed')}"
     )
     styled = frame.style.hide(axis="index").format(escape="latex", subset=HEAD[1:3])
-    return styled.to_latex(
-        hrules=True, caption=_escaped(caption), column_format="rll" + "r" * (frame.shape[1] - 3)
-    )
+    for character in r"_%&#$":
+        caption = caption.replace(character, "\\" + character)
+    shape = "rll" + "r" * (frame.shape[1] - 3)
+    return styled.to_latex(hrules=True, caption=caption, column_format=shape)
 
 
 def _row(row: DefenseRow) -> list[str]:
-    worst, plain = row.worst, row.unattacked
-    found = (score(worst, "in_sample"), score(worst, "held_out"), score(worst, "main"))
-    tuned = row.tuned.winner.in_sample if row.tuned and row.tuned.winner else None
-    numbers = [_interval(each) for each in (*found, score(plain, "main"), tuned)]
-    place = str(row.rank) if row.rank else row.status
-    return [place, row.defense, row.worst_attack or "--", *numbers]
-
-
-def _interval(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "--"
-    half = estimate.half_width
-    spread = "" if half is None else rf" \pm {100 * half:.1f}"
-    return f"${100 * estimate.mean:.1f}{spread}$"
-
-
-def _escaped(text: str) -> str:
-    for character in r"_%&#$":
-        text = text.replace(character, "\\" + character)
-    return text
+    found = [score(row.worst, metric) for metric in ("in_sample", "held_out", "main")]
+    found += [
+        score(row.unattacked, "main"),
+        row.tuned.winner.in_sample if row.tuned and row.tuned.winner else None,
+    ]
+    numbers = [interval(each).replace("±", r"$\pm$").replace(NOTHING, "--") for each in found]
+    worst = row.worst.attack if row.worst else "--"
+    return [str(row.rank or row.status), row.defense, worst, *numbers]

@@ -1,15 +1,15 @@
 """Everything a leaderboard is written to."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from benchmark.leaderboard import curves
-from benchmark.leaderboard.board import Leaderboard, Matchup
+from benchmark.leaderboard.board import AttackRow, DefenseRow, Leaderboard
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.sections import document, summary
 from benchmark.leaderboard.tradeoff import tradeoff
@@ -17,10 +17,12 @@ from benchmark.report import html, markdown, output, terminal
 from benchmark.report.theme import Draw
 from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
 from benchmark.results.searches import Search
+from benchmark.results.statistics import CONFIDENCE, Estimate
 from benchmark.run.record import Record
 from benchmark.utils.files import atomic_file
 
 SCHEMA_VERSION = 1
+SHARES = ("main", "in_sample", "held_out", "reference", "fixed")
 
 
 def write(
@@ -68,19 +70,37 @@ def to_json(board: Leaderboard) -> str:
         "gate": GATE,
         "collapse": COLLAPSE,
         "success": SUCCESS,
-        "confidence": 0.95,
-        **asdict(board),
+        "confidence": CONFIDENCE,
+        **_plain(board),
     }
     for raw, section in zip(value["sections"], board.sections, strict=True):
-        for row in raw["defense_rows"]:
-            row["runs"] = _records(c for c in section.cells if c.defense == row["defense"])
-            _strip(row, "worst", "unattacked")
+        raw["floor"] = _plain(section.floor)
+        rows: list[DefenseRow | AttackRow] = [*section.defense_rows, *section.attack_rows]
+        for told, row in zip(raw["defense_rows"] + raw["attack_rows"], rows, strict=True):
+            # Of a row's cells the matrix says the rest.
+            for cell in (each for each in told.values() if isinstance(each, dict)):
+                cell.pop("runs", None)
+                cell.pop("missing", None)
+            told["runs"] = [run.record for cell in section.of(row) for run in cell.runs]
             if not section.tuned:
-                del row["tuned"]
-        for row in raw["attack_rows"]:
-            row["runs"] = _records(c for c in section.cells if c.attack == row["attack"])
-            _strip(row, "undefended", "best_defense", "worst_defense")
-    return json.dumps(_rounded(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+                told.pop("tuned", None)
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """As JSON has it; an estimate of shares with the ends of its interval."""
+    if isinstance(value, float):
+        return round(value, 6) + 0.0
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if not is_dataclass(value):
+        return value
+    found = {f.name: _plain(getattr(value, f.name), f.name) for f in fields(value)}
+    if isinstance(value, Estimate) and name.removeprefix("final_") in SHARES:
+        found["interval"] = _plain(value.share())
+    return found
 
 
 def _drawing(board: Leaderboard, records: list[Record]) -> Draw:
@@ -99,24 +119,3 @@ def _drawing(board: Leaderboard, records: list[Record]) -> Draw:
         return curves.panel(section, section.defenses[int(numbers[1])], by_cell)
 
     return draw
-
-
-def _records(cells: Iterable[Matchup]) -> list[str]:
-    return [run.record for cell in cells for run in cell.runs]
-
-
-def _strip(row: dict[str, Any], *names: str) -> None:
-    """Leave out of a row's cells what the matrix says already."""
-    for name in names:
-        if row[name]:
-            row[name] = {k: v for k, v in row[name].items() if k not in ("runs", "missing")}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6) + 0.0
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    return value

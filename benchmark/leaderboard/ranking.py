@@ -1,8 +1,12 @@
 """The order of defenses and of attacks.
 
-A defense is judged by the attack that gets most into it, tuned or not. Three kinds never get a
-rank: one whose model has collapsed or fallen below the gate (a broken model keeps any backdoor
-out), and one that lacks runs which others have (its worst case would be unearned).
+A defense is judged by the attack that gets most into it, tuned or not. Five kinds never get a rank:
+
+- one whose model diverged, collapsed or fell below the gate: a broken model keeps any backdoor out;
+- one at the gate, of which these seeds do not say whether it passes: with others it might be out,
+  and then its rank and those of all below it would be luck. It is listed behind the ranked ones,
+  with what it loses, and more seeds settle it. A single seed settles nothing, so it ranks nobody;
+- one that lacks runs which others have: its worst case would be unearned.
 """
 
 from collections import defaultdict
@@ -10,14 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import fsum
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from benchmark.leaderboard.board import AttackRow, DefenseRow, Matchup, Status
-from benchmark.results.gates import has_collapsed, is_below_gate, succeeds
+from benchmark.leaderboard.board import AttackRow, DefenseRow, Matchup, Status, counted, score
+from benchmark.report.numbers import interval, number
+from benchmark.results.gates import gate, has_collapsed, succeeds
 from benchmark.results.searches import Tuned
 from benchmark.results.statistics import Estimate, difference, estimate
 
-_ORDER: tuple[Status, ...] = ("ranked", "incomplete", "below the gate", "collapsed")
+Row = TypeVar("Row", AttackRow, DefenseRow)
+BROKEN: tuple[Status, ...] = ("below the gate", "collapsed", "diverged")
 
 
 def rank_defenses(
@@ -26,18 +32,16 @@ def rank_defenses(
     reference: Estimate | None,
     tuned: Mapping[str, Tuned],
 ) -> list[DefenseRow]:
-    """Lowest worst case first; below it the incomplete, those below the gate, the collapsed.
+    """Lowest worst case first; below it, in the order of :data:`Status`, those without a rank.
 
     The worst case is over the attacks of the cells and the attacker tuned against the defense.
 
     Ties: lower held-out backdoor accuracy under that attack, then higher main accuracy without
     attack, then the name.
     """
-    rows = [_defense_row(own, unattacked, reference) for own in _grouped(cells, "defense")]
-    rows = [replace(row, tuned=tuned.get(row.defense)) for row in rows]
-    rows.sort(key=_defense_key)
-    ranked = sum(row.status == "ranked" for row in rows)
-    return [replace(r, rank=i + 1) if i < ranked else r for i, r in enumerate(rows)]
+    grouped = _grouped(cells, lambda cell: cell.defense)
+    rows = [_defense_row(own, unattacked, reference, tuned.get(d)) for d, own in grouped.items()]
+    return _numbered(rows, _defense_key)
 
 
 def rank_attacks(
@@ -48,112 +52,126 @@ def rank_attacks(
 ) -> list[AttackRow]:
     """Highest mean lift first, attacks that lack runs last.
 
-    Defenses that are below the gate without any attack are left out: there is no model to attack.
+    Defenses whose model fails without any attack are left out: there is nothing to attack.
     Ties: higher lift against the undefended server, then the name.
     """
-    sound = {
-        c.defense: c
-        for c in cells
-        if c.attack == unattacked
-        and c.main
-        and reference
-        and not is_below_gate(c.main.mean, reference.mean)
-    }
+    plain = [c for c in cells if c.attack == unattacked and c.main and reference]
+    sound = {c.defense: c for c in plain if _standing([c], unattacked, reference)[0] not in BROKEN}
+    grouped = _grouped(cells, lambda cell: cell.attack)
     rows = [
         _attack_row(own, sound, undefended)
-        for own in _grouped(cells, "attack")
-        if own[0].attack != unattacked
+        for attack, own in grouped.items()
+        if attack != unattacked
     ]
-    rows.sort(key=_attack_key)
-    complete = sum(not row.reason for row in rows)
-    return [replace(r, rank=i + 1) if i < complete else r for i, r in enumerate(rows)]
+    return _numbered(rows, _attack_key)
 
 
-def _grouped(cells: list[Matchup], by: str) -> list[list[Matchup]]:
+def _grouped(cells: list[Matchup], by: Callable[[Matchup], str]) -> dict[str, list[Matchup]]:
     groups: dict[str, list[Matchup]] = defaultdict(list)
     for cell in cells:
-        groups[getattr(cell, by)].append(cell)
-    return list(groups.values())
+        groups[by(cell)].append(cell)
+    return groups
 
 
-def _mean(value: Estimate | None, otherwise: float) -> float:
+def _numbered(rows: list[Row], key: Callable[[Row], tuple[Any, ...]]) -> list[Row]:
+    """In order; those that nothing speaks against have a rank."""
+    ordered = sorted(rows, key=key)
+    ranked = sum(not row.reason for row in rows)
+    return [replace(r, rank=i + 1) if i < ranked else r for i, r in enumerate(ordered)]
+
+
+def _mean(cell: Matchup | None, metric: str, otherwise: float) -> float:
+    value = score(cell, metric)
     return otherwise if value is None else value.mean
 
 
 def _defense_row(
-    cells: list[Matchup], unattacked: str | None, reference: Estimate | None
+    cells: list[Matchup], unattacked: str | None, reference: Estimate | None, tuned: Tuned | None
 ) -> DefenseRow:
     attacked = [c for c in cells if c.attack != unattacked and c.in_sample]
-    worst = max(
-        attacked,
-        key=lambda c: (_mean(c.in_sample, -1), _mean(c.held_out, -1), c.attack),
-        default=None,
-    )
-    status, reason = _status(cells, attacked, unattacked, reference)
-    seconds = [c.seconds for c in cells if c.seconds is not None]
+    status, reason = _standing(cells, unattacked, reference)
+    runs = [run for cell in cells for run in cell.runs]
+    seconds = [run.seconds for run in runs if run.seconds is not None]
     return DefenseRow(
         rank=None,
         defense=cells[0].defense,
         status=status,
         reason=reason,
-        worst_attack=worst.attack if worst else None,
-        worst=worst,
+        worst=max(
+            attacked,
+            key=lambda c: (_mean(c, "in_sample", -1), _mean(c, "held_out", -1), c.attack),
+            default=None,
+        ),
         unattacked=next((c for c in cells if c.attack == unattacked), None),
-        flagged=sum(run.below_gate for c in cells for run in c.runs),
+        dearest=_dearest(cells),
+        flagged=sum(run.below_gate for run in runs),
+        diverged=sum(cell.diverged for cell in cells),
+        all_rejected=sum(run.all_rejected or 0 for run in runs),
         missing=sum(len(c.missing) for c in cells),
         seconds=median(seconds) if seconds else None,
         seeds=min((len(c.runs) for c in cells if c.runs), default=0),
+        tuned=tuned,
     )
 
 
-def _status(
-    cells: list[Matchup],
-    attacked: list[Matchup],
-    unattacked: str | None,
-    reference: Estimate | None,
+def _dearest(cells: list[Matchup]) -> Matchup | None:
+    """The cell whose loss of main accuracy reaches highest: the last to pass the gate."""
+    reach = {c.attack: c.loss.mean + (c.loss.half_width or 0) for c in cells if c.loss}
+    judged = [c for c in cells if c.loss]
+    return max(judged, key=lambda c: (reach[c.attack], c.attack), default=None)
+
+
+def _standing(
+    cells: list[Matchup], unattacked: str | None, reference: Estimate | None
 ) -> tuple[Status, str]:
+    """A defense's status, and why it is not ranked."""
     if reference is None:
         return "incomplete", "no unattacked run of the undefended server, so no gate"
-    gates: tuple[tuple[Status, Callable[[float, float], bool]], ...] = (
-        ("collapsed", has_collapsed),
-        ("below the gate", is_below_gate),
-    )
-    for status, is_failed in gates:
-        # the unattacked run first: a defense that fails by itself should say so
-        failed = [
-            (c.attack != unattacked, c.main.mean, c.attack)
-            for c in cells
-            if c.main and is_failed(c.main.mean, reference.mean)
-        ]
-        if failed:
-            under_attack, lowest, attack = min(failed)
-            where = f"under {attack}" if under_attack else "even unattacked"
-            return status, f"main accuracy {100 * lowest:.1f} % {where}"
-    lacking = [_lack(c) for c in cells if c.missing]
-    unmeasured = [c.attack for c in cells if c.runs and not (c.main and c.in_sample)]
-    if lacking:
+    usual = reference.mean
+
+    def where(cell: Matchup) -> str:
+        return "unattacked" if cell.attack == unattacked else f"under {cell.attack}"
+
+    def lost(cell: Matchup) -> str:
+        return f"loses {interval(cell.loss, signed=True).removeprefix('+')} points {where(cell)}"
+
+    def first(failed: list[Matchup]) -> Matchup:
+        # The unattacked run first: a defense that fails by itself should say so.
+        return min(failed, key=lambda c: (c.attack != unattacked, _mean(c, "main", 0), c.attack))
+
+    if diverged := [c for c in cells if c.diverged]:
+        cell = first(diverged)
+        return "diverged", f"{cell.diverged} of {counted(len(cell.runs), 'seed')} {where(cell)}"
+    if collapsed := [c for c in cells if c.main and has_collapsed(c.main.mean, usual)]:
+        cell = first(collapsed)
+        return "collapsed", f"main accuracy {number(_mean(cell, 'main', 0))} % {where(cell)}"
+    if failed := [c for c in cells if gate(c.loss) == "failed"]:
+        return "below the gate", lost(first(failed))
+    if lacking := [_lack(c) for c in cells if c.missing]:
         return "incomplete", f"not run: {'; '.join(lacking)}"
-    if unmeasured:
+    if unmeasured := [c.attack for c in cells if c.runs and not (c.main and c.in_sample)]:
         return "incomplete", f"main or backdoor accuracy not measured under {', '.join(unmeasured)}"
-    if not attacked:
+    if all(c.attack == unattacked for c in cells):
         return "incomplete", "never attacked"
+    if unsure := _dearest([c for c in cells if gate(c.loss) == "at the gate"]):
+        is_alone = unsure.loss is None or unsure.loss.half_width is None
+        return "at the gate", "one seed has no interval" if is_alone else lost(unsure)
     return "ranked", ""
 
 
 def _lack(cell: Matchup) -> str:
     if not cell.runs:
         return cell.attack
-    plural = "seeds" if len(cell.missing) > 1 else "seed"
-    return f"{cell.attack} {plural} {', '.join(map(str, cell.missing))}"
+    seeds = "seed" + "s" * (len(cell.missing) > 1)
+    return f"{cell.attack} {seeds} {', '.join(map(str, cell.missing))}"
 
 
 def _defense_key(row: DefenseRow) -> tuple[Any, ...]:
-    worst, plain = row.worst, row.unattacked
     return (
-        _ORDER.index(row.status),
-        max(_mean(worst.in_sample if worst else None, 2), row.tuned.reached if row.tuned else -1),
-        _mean(worst.held_out if worst else None, 2),
-        -_mean(plain.main if plain else None, 0),
+        get_args(Status).index(row.status),
+        max(_mean(row.worst, "in_sample", 2), row.tuned.reached if row.tuned else -1),
+        _mean(row.worst, "held_out", 2),
+        -_mean(row.unattacked, "main", 0),
         row.defense,
     )
 
@@ -162,9 +180,11 @@ def _attack_row(
     cells: list[Matchup], sound: dict[str, Matchup], undefended: str | None
 ) -> AttackRow:
     faced = [c for c in cells if c.defense in sound]
-    struck = sorted((c for c in faced if c.in_sample), key=lambda c: (_success(c), c.defense))
+    struck = sorted(
+        (c for c in faced if c.in_sample), key=lambda c: (_mean(c, "in_sample", 0), c.defense)
+    )
     lacking = sum(len(c.missing) for c in cells)
-    reason = f"{lacking} {'run' if lacking == 1 else 'runs'} missing" if lacking else ""
+    reason = f"{counted(lacking, 'run')} missing" if lacking else ""
     if not lacking and not (faced and all(c.lift for c in faced)):
         reason = "lift not measured on every defense"
     return AttackRow(
@@ -175,14 +195,11 @@ def _attack_row(
         undefended=next((c for c in cells if c.defense == undefended and c.runs), None),
         best_defense=struck[0] if struck else None,
         worst_defense=struck[-1] if struck else None,
-        successes=sum(succeeds(_success(c)) for c in struck),
+        successes=sum(succeeds(_mean(c, "in_sample", 0)) for c in struck),
         defenses=len(struck),
+        diverged=sum(c.diverged for c in cells),
         missing=lacking,
     )
-
-
-def _success(cell: Matchup) -> float:
-    return _mean(cell.in_sample, 0)
 
 
 def _mean_lift(cells: list[Matchup], plain: dict[str, Matchup]) -> Estimate | None:
@@ -197,5 +214,5 @@ def _in_sample(cell: Matchup) -> dict[int, float]:
 
 
 def _attack_key(row: AttackRow) -> tuple[Any, ...]:
-    undefended = row.undefended.lift if row.undefended else None
-    return (bool(row.reason), -_mean(row.lift, -2), -_mean(undefended, -2), row.attack)
+    lift = -2 if row.lift is None else row.lift.mean
+    return (bool(row.reason), -lift, -_mean(row.undefended, "lift", -2), row.attack)

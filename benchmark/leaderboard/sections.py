@@ -2,7 +2,7 @@
 
 from benchmark.leaderboard import glossary, tables
 from benchmark.leaderboard.board import Leaderboard, Section
-from benchmark.leaderboard.runs import run_details, run_table
+from benchmark.leaderboard.runs import run_details
 from benchmark.leaderboard.tuned import attacker, tuned_attackers
 from benchmark.report.document import (
     Block,
@@ -17,9 +17,7 @@ from benchmark.report.document import (
     Picture,
     Text,
 )
-from benchmark.report.numbers import interval, number
 from benchmark.results.gates import SUCCESS
-from benchmark.results.searches import Tuned
 
 LEAD = (
     "Every attack against every defense. A defense is as good as its worst case, provided that the "
@@ -27,9 +25,9 @@ LEAD = (
 )
 TRADEOFF = (
     "A point for each attack on each defense, with 95 % intervals over seeds where there are "
-    "several. Up and to the left is better; the tinted corner is above the accuracy gate and below "
-    f"{100 * SUCCESS:.0f} % backdoor accuracy. Triangles on the lower edge are models that fell "
-    "further than the axis reaches."
+    "several. Up and to the left is better; the tinted corner is where the mean loss of main "
+    f"accuracy is within the gate, and below {100 * SUCCESS:.0f} % backdoor accuracy. Triangles on "
+    "the lower edge are models that fell further than the axis reaches."
 )
 CURVES = (
     "Mean over seeds by round; the band spans the seeds. Thin lines are the cumulative mean of the "
@@ -45,14 +43,11 @@ MATRICES = {
 
 def document(board: Leaderboard) -> Document:
     """All that is known, for a page and for a repository."""
-    blocks: list[Block] = []
-    for s, section in enumerate(board.sections, start=1):
-        blocks += _section(s, section)
+    blocks = [b for s, section in enumerate(board.sections, start=1) for b in _section(s, section)]
     figures = [Picture("tradeoff", "Trade-off", TRADEOFF), Picture("curves", "Curves", CURVES)]
-    blocks.append(Only("text", [Heading(2, "Figures"), *figures]))
     return Document(
         title=f"Federated backdoor leaderboard: {board.name}",
-        blocks=blocks,
+        blocks=[*blocks, Only("text", [Heading(2, "Figures"), *figures])],
         lead=LEAD,
         footer=(
             "Written by ",
@@ -72,9 +67,11 @@ def summary(board: Leaderboard) -> list[Block]:
         highest = f"{title}: attacks, highest mean lift first"
         blocks += [Paragraph(""), tables.defenses(s, section, lowest)]
         blocks.append(tables.attacks(s, section, highest))
-        told = [
-            *(_search(*found) for found in section.tuned),
-            *([glossary.TUNED, glossary.TUNED_ORDER] if section.tuned else []),
+        told = [glossary.TUNED, glossary.TUNED_ORDER] if section.tuned else []
+        for defense, found in section.tuned:
+            run = f"; run it: {found.winner.command}" if found.winner else ""
+            told.append(f"Tuned against {defense}: {attacker(found)}{run}")
+        told += [
             glossary.missing(section),
             glossary.gate(section),
             f"{glossary.WINDOW} {glossary.seeds(section)}",
@@ -91,8 +88,17 @@ def _section(s: int, section: Section) -> list[Block]:
     if missing := glossary.missing(section):
         told = " Defenses and attacks that lack runs are listed without a rank."
         blocks.append(Paragraph((Mark(missing), told), warning=True))
+    groups = "; ".join(f"{group}: {chosen}" for group, chosen in section.setting.groups.items())
+    made = "; ".join(f"{fact}: {', '.join(met)}" for fact, met in section.environment.items())
+    facts: list[tuple[str, Text]] = [
+        ("Users", glossary.users(section)),
+        ("Seeds", glossary.seeds(section)),
+        ("Accuracy gate", glossary.reference(section)),
+        ("Setting", groups),
+        ("Made on", made),
+    ]
     blocks += [
-        _facts(section),
+        Facts(facts),
         Heading(3, "Defenses", f"defenses-{s}"),
         Paragraph(
             "Ranked by worst-case in-sample backdoor accuracy, the lowest first. A row's numbers "
@@ -103,7 +109,6 @@ def _section(s: int, section: Section) -> list[Block]:
         tables.defenses(s, section),
         *(tuned_attackers(s, section) if section.tuned else []),
         Heading(3, "Attacks", f"attacks-{s}"),
-        Paragraph("Ranked by mean lift over the defenses whose unattacked model passes the gate."),
         tables.attacks(s, section),
         Only("page", _figures(s, section)),
         Heading(3, "Full matrix", f"matrix-{s}"),
@@ -118,32 +123,8 @@ def _section(s: int, section: Section) -> list[Block]:
         Heading(3, "How to read this", f"reading-{s}"),
         Bullets([*glossary.glossary(section), *notes]),
         Heading(3, "Runs", f"runs-{s}"),
-        Only("page", run_details(s, section)),
-        Only("text", [run_table(section)]),
+        *run_details(s, section),
     ]
-
-
-def _search(defense: str, tuned: Tuned) -> str:
-    run = f"; run it: {tuned.winner.command}" if tuned.winner else ""
-    return f"Tuned against {defense}: {attacker(tuned)}{run}"
-
-
-def _facts(section: Section) -> Facts:
-    gate = "Unknown: no unattacked run of the undefended server."
-    if section.floor is not None:
-        reference = interval(section.reference)
-        gate = f"{number(section.floor)} % main accuracy; undefended and unattacked: {reference} %."
-    groups = "; ".join(f"{group}: {chosen}" for group, chosen in section.setting.groups.items())
-    made = "; ".join(f"{fact}: {', '.join(met)}" for fact, met in section.environment.items())
-    return Facts(
-        [
-            ("Users", glossary.users(section)),
-            ("Seeds", glossary.seeds(section)),
-            ("Accuracy gate", gate),
-            ("Setting", groups),
-            ("Made on", made),
-        ]
-    )
 
 
 def _figures(s: int, section: Section) -> list[Block]:

@@ -51,7 +51,9 @@ def _block(block: Block, folder: str) -> str:
         case Facts():
             return "\n".join(f"- **{escaped(term)}**: {_text(told)}" for term, told in block.items)
         case Code():
-            return f"```\n{block.text}\n```"
+            # Longer than any in the text, which so cannot end it.
+            fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+|^", block.text)))
+            return f"{fence}\n{block.text}\n{fence}"
         case Table():
             return _table(block)
         case Picture():

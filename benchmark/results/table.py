@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmark.results.columns import COLUMNS
+from benchmark.results.curves import points
 from benchmark.results.measures import MEASURES
 from benchmark.results.settings import choice, split_by_setting, unique_choices
 from benchmark.run.record import Record
+from benchmark.utils.nested import flat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +65,7 @@ def no_record(
     # Evidence from before a diverged run had a record.
     status = DIVERGED if reason.startswith(FloatingPointError.__name__) else MISSING
     identity = {"cell": cell, "seed": seed, "status": status, "reason": reason or None}
-    return _flat(config or {}) | identity
+    return _configuration(config or {}) | identity
 
 
 def fitting(table: "pd.DataFrame", wanted: Mapping[str, Any]) -> "pd.DataFrame":
@@ -111,16 +113,18 @@ def _rows(setting: Any, records: list[Record], measures: Collection[str]) -> Ite
             for name in measures
         }
         facts = {f"data.{fact}": value for fact, value in record.data.items()}
-        yield _flat(record.config) | facts | scores | _own(record) | labels
+        yield _configuration(record.config) | facts | scores | _own(record) | labels
 
 
 def _own(record: Record) -> Row:
-    cost = record.cost
+    cost, judged = record.cost, points(record, "all_rejected")
     return {
         "cell": record.cell,
         "seed": record.seed,
         "status": DIVERGED if record.diverged else FINISHED,
         "reason": record.diverged.reason if record.diverged else None,
+        "diverged_round": record.diverged.round if record.diverged else None,
+        "all_rejected_rounds": sum(judged.values()) if judged else None,
         "seconds_per_round": statistics.median(cost.round_seconds) if cost.round_seconds else None,
         "peak_memory_mb": max(cost.round_peak_memory_mb, default=None),
         "device": cost.device,
@@ -136,15 +140,9 @@ def _own(record: Record) -> Row:
     }
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Row:
+def _configuration(config: Mapping[str, Any]) -> Row:
     """``group.key`` → value; keys that stand in no group, the seed aside, change no number."""
-    row: Row = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            row |= _flat(value, f"{prefix}{key}.")
-        elif prefix and key != "_target_":
-            row[prefix + key] = value
-    return row
+    return {k: v for k, v in flat(config) if "." in k and not k.endswith("._target_")}
 
 
 def _place(name: str) -> tuple[bool, str]:

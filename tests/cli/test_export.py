@@ -64,10 +64,11 @@ def test_the_leaderboard_can_be_computed_again_from_the_csv_with_pandas_alone(fo
         assert rows["seconds_per_round"].median() == pytest.approx(cell.seconds)
     means = over_seeds["backdoor_in_sample.last_fifth"].mean().drop("none", level="attack")
     worst = means.groupby("defense").max()
-    mains = over_seeds["main_accuracy.last_fifth"].mean().groupby("defense").min()
-    floor = over_seeds["main_accuracy.last_fifth"].mean()["all", "mean", "none"] - 0.05
+    main = table.set_index(["defense", "attack", "seed"])["main_accuracy.last_fifth"].sort_index()
+    lost = (main["mean", "none"] - main).groupby(["defense", "attack"])
+    reach = (lost.mean() + T_OF_3_SEEDS * lost.std() / math.sqrt(3)).groupby("defense").max()
     ranked = [row.defense for row in section.defense_rows if row.rank]
-    assert list(worst[mains >= floor].sort_values().index) == ranked
+    assert list(worst[reach <= 0.05].sort_values().index) == ranked
 
 
 def test_parquet_holds_the_same_table(folder, capsys):
@@ -136,10 +137,10 @@ def test_latex_shows_the_defenses_as_the_page_ranks_them_and_escapes(folder, cap
     (section,) = build(suite(rounds=10)).sections
     shown = [line.split(" & ") for line in body]
     assert [row[1].replace("\\", "") for row in shown] == [r.defense for r in section.defense_rows]
-    assert [row[0] for row in shown] == ["1", "2", "3", "4", "5", "6", "collapsed"]
+    assert [row[0] for row in shown] == ["1", "2", "3", "4", "5", "at the gate", "collapsed"]
     first = section.defense_rows[0]
     estimate = first.worst.in_sample
-    assert shown[0][3] == rf"${100 * estimate.mean:.1f} \pm {100 * estimate.half_width:.1f}$"
+    assert shown[0][3] == rf"{100 * estimate.mean:.1f} $\pm$ {100 * estimate.half_width:.1f}"
     assert r"norm\_clip (norm\_bound=" in said.out
     assert not re.search(r"[^\\]_", said.out)
 
@@ -154,5 +155,5 @@ def test_latex_of_settings_and_of_one_seed():
     assert text.count(r"\toprule") == 2
     assert r"\caption{50\% \& more, participation.frequency=1: " in text
     assert "over 1 seed}" in text
-    assert "$1.0$" in text
+    assert "& 1.0 &" in text
     assert r"\pm" not in text

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from benchmark import leaderboard
 from tests.support.synthetic import GOLDEN, golden_cases, record, suite, terminal, undefended
@@ -76,7 +77,7 @@ def test_outputs_state_the_gate_the_seeds_and_whose_data_it_is():
         terminal(board),
     ):
         plain = " ".join(text.split())
-        assert "at most 5 points below" in plain
+        assert "costs at most 5 points of main accuracy" in plain
         assert "1 seed, so there are no intervals" in plain
         assert "Style users are not writers" in plain
         assert "collapsed" in plain
@@ -119,7 +120,7 @@ def test_hostile_names_stay_text_everywhere(tmp_path):
     assert wild.tags.count("b") == tame.tags.count("b")
     leaderboard.write("hostile", hostile(HOSTILE), tmp_path)
     markdown = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
-    assert "<script>" not in markdown
+    assert "<script>" not in MarkdownIt("commonmark").enable("table").render(markdown)
     tables = [line for line in markdown.splitlines() if line.startswith("| boosted")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in tables}) <= 2
 
@@ -138,5 +139,19 @@ def test_terminal_tables_fit_and_lose_no_number(width):
     assert max(map(len, lines)) <= width
     assert "…" not in text
     if width >= 80:
-        (row,) = (line for line in lines if re.match(r" 6 +mean ", line))
+        (row,) = (line for line in lines if re.match(" \N{EN DASH} +mean ", line))
         assert "92.8 ± 1.8" in row
+
+
+def test_json_holds_every_number_of_the_tables_and_intervals_of_shares_that_stay_shares():
+    value = json.loads(leaderboard.to_json(leaderboard.build(suite(rounds=10))))
+    (section,) = value["sections"]
+    assert section["floor"] == pytest.approx(section["reference"]["mean"] - 0.05, abs=1e-6)
+    for cell in section["cells"]:
+        for name in ("main", "in_sample", "held_out", "final_in_sample"):
+            low, high = cell[name]["interval"]
+            assert 0 <= low <= cell[name]["mean"] <= high <= 1
+        assert "interval" not in cell["loss"]
+    (last,) = (row for row in section["defense_rows"] if row["status"] == "at the gate")
+    loss = last["dearest"]["loss"]
+    assert abs(loss["mean"] - 0.05) < loss["half_width"]

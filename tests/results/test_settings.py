@@ -18,7 +18,7 @@ def statuses(section):
 
 
 def test_a_defense_that_did_not_face_an_attack_is_not_ranked():
-    records = [*undefended(), record("none", "norm_clip")]
+    records = [*undefended(), *(record("none", "norm_clip", seed) for seed in (0, 1))]
     records += pair("norm_reject", attacked={"backdoor_in_sample": 0.4})
     section = only(records)
     assert statuses(section) == [
@@ -27,8 +27,8 @@ def test_a_defense_that_did_not_face_an_attack_is_not_ranked():
         (None, "norm_clip", "incomplete"),
     ]
     assert section.defense_rows[2].reason == "not run: boosted"
-    assert section.num_missing == 1
-    assert (section.attack_rows[0].rank, section.attack_rows[0].missing) == (None, 1)
+    assert sum(len(cell.missing) for cell in section.cells) == 2
+    assert (section.attack_rows[0].rank, section.attack_rows[0].missing) == (None, 2)
 
 
 def test_a_failed_seed_leaves_its_defense_unranked_and_is_named():
@@ -53,9 +53,9 @@ def test_without_an_undefended_unattacked_run_nothing_is_ranked():
 
 
 def test_an_absent_metric_is_not_a_good_one():
-    blind = record("boosted", "norm_clip")
-    del blind.summary["backdoor_in_sample"], blind.curves["backdoor_in_sample"]
-    records = [*undefended(), record("none", "norm_clip"), blind]
+    records = undefended() + pair("norm_clip")
+    for blind in (records[-1], records[-3]):
+        del blind.summary["backdoor_in_sample"], blind.curves["backdoor_in_sample"]
     board = leaderboard.build(records)
     assert statuses(board.sections[0]) == [(1, "mean", "ranked"), (None, "norm_clip", "incomplete")]
     assert "not measured under boosted" in leaderboard.to_html(board, records)

@@ -203,7 +203,7 @@ def only(records: list[Record]) -> Section:
     return section
 
 
-def pair(defense, *, unattacked=None, attacked=None, seeds=(0,), **options):
+def pair(defense, *, unattacked=None, attacked=None, seeds=(0, 1), **options):
     """An unattacked and a boosted run of a defense for each seed."""
     return [
         record(attack, defense, seed, metrics=metrics, **options)
@@ -212,7 +212,7 @@ def pair(defense, *, unattacked=None, attacked=None, seeds=(0,), **options):
     ]
 
 
-def undefended(seeds=(0,)):
+def undefended(seeds=(0, 1)):
     """The reference, and a boosted attack that succeeds."""
     return pair("mean", attacked={"backdoor_in_sample": 0.9}, seeds=seeds)
 
