@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from benchmark import __version__
 from benchmark.results.columns import COLUMNS, FAMILIES
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import FullError, UserError
 from benchmark.utils.urls import concealed, shown
 
 OVERRIDES = """\
@@ -216,6 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe is gone; the interpreter's own flush at exit must not say so.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except FullError as error:
+        print(f"fedbackdoor: {_line(str(error))}", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.filename is None:
             raise

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmark.engine.client import ClientModule
+from benchmark.utils.errors import one_line
 from benchmark.utils.files import cache_folder, locked, write_json
 
 log = logging.getLogger("benchmark")
@@ -54,7 +55,7 @@ def remembered(
                 write_json(path, {"question": question, "answer": answer})
             return str(answer)
     except OSError as error:
-        log.warning("%s: %s; measuring again each time", path.parent, error.strerror)
+        log.warning("%s: %s; measuring again each time", path.parent, one_line(error))
         return decide()
 
 

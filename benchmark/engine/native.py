@@ -183,8 +183,10 @@ def _compiled() -> Path:
     def run(*arguments: str) -> bytes:
         done = subprocess.run([*compiler, *arguments], capture_output=True, timeout=120)
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-            raise OSError(f"{compiler[0]}: {said.splitlines()[0]}")
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            said = said or [f"exit status {done.returncode}"]
+            fault = next((line for line in said if "error" in line.lower()), said[0])
+            raise OSError(f"{compiler[0]}: {fault}")
         return done.stdout
 
     # What -march=native means here: a cache may be shared by machines.

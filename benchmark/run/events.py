@@ -32,11 +32,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A cell gave no record: one line why, and where it happened."""
+    """A cell gave no record: one line why, and where it happened.
+
+    ``is_fatal``: what stopped it would stop all others.
+    """
 
     cell: Cell
     reason: str
     details: str
+    is_fatal: bool = False
 
 
 @dataclass(frozen=True)

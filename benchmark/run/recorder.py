@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 import torch
 
 from benchmark.run.curve import Curve, Summary
-from benchmark.utils.files import digest, sync
+from benchmark.utils.errors import FullError
+from benchmark.utils.files import digest, space_for, sync
 from benchmark.utils.machine import peak_memory_mb, reset_peak_memory
 
 log = logging.getLogger("benchmark")
@@ -90,8 +91,13 @@ class Checkpoint(pl.Callback):
         """Save after the Recorder has seen the round."""
         if (trainer.current_epoch + 1) % self.every == 0:
             beside = self.folder / "checkpoint.new"
-            trainer.save_checkpoint(beside)
-            sync(beside)
+            try:
+                with space_for(beside):
+                    trainer.save_checkpoint(beside)
+                    sync(beside)
+            except FullError:
+                beside.unlink(missing_ok=True)
+                raise
             saved = beside.replace(self.folder / _name(trainer.current_epoch, beside))
             for earlier in set(self.folder.glob(CHECKPOINTS)) - {saved}:
                 earlier.unlink()

@@ -13,7 +13,7 @@ from benchmark.run.events import Event, Failed, Finished
 from benchmark.run.executors.base import Executor
 from benchmark.run.record import Record
 from benchmark.run.runner import is_done
-from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.errors import FullError, UserError, unknown
 from benchmark.utils.files import atomic_file, write_json
 
 MANIFEST = "suite.json"
@@ -197,6 +197,8 @@ def run(
     for event in executor.run(pending, folder):
         watch(event)
         if isinstance(event, Failed):
+            if event.is_fatal:
+                raise FullError(event.reason)
             failed.append(event)
             with atomic_file(failure_path(event.cell, folder)) as path:
                 path.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
@@ -213,11 +215,8 @@ def failure_path(cell: Cell, folder: Path) -> Path:
 def failures(cells: Sequence[Cell], folder: Path) -> dict[str, str]:
     """Cells without a record that failed → one line why."""
     paths = {cell.id: failure_path(cell, folder) for cell in cells if not is_done(cell, folder)}
-    return {
-        name: path.read_text(encoding="utf-8").partition("\n")[0]
-        for name, path in paths.items()
-        if path.exists()
-    }
+    there = {name: path for name, path in paths.items() if path.exists()}
+    return {name: p.read_text(encoding="utf-8").partition("\n")[0] for name, p in there.items()}
 
 
 def write_manifest(suite: Suite, cells: Sequence[Cell], folder: Path) -> None:

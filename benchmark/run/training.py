@@ -1,6 +1,7 @@
 """A cell through Lightning's Trainer: its rounds, its final model, its record."""
 
 import hashlib
+import io
 import logging
 import warnings
 from dataclasses import replace
@@ -58,8 +59,11 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
         diverged = Divergence(end.round, str(end), end.honest, end.compromised)
         return _record(cell, dataset, federation, recorder, device, diverged)
     federation.client.load(federation.theta.detach())
+    # By way of memory: where a disk is full torch says nothing that could be told from a fault.
+    weights = io.BytesIO()
+    torch.save(federation.client.model.state_dict(), weights)
     with atomic_file(cell.weights_path(folder)) as temporary:
-        torch.save(federation.client.model.state_dict(), temporary)
+        temporary.write_bytes(weights.getvalue())
     return _record(cell, dataset, federation, recorder, device)
 
 

@@ -8,6 +8,10 @@ class UserError(Exception):
     """A fault that the user can mend: its message names the fault and the valid choices."""
 
 
+class FullError(OSError):
+    """No space is left to write on; the message says where, and that nothing is lost."""
+
+
 def one_line(error: BaseException) -> str:
     """The first line of what an exception says; its type where it says nothing."""
     lines = (line.strip() for line in str(error).splitlines())

@@ -1,5 +1,6 @@
 """Writing so that a reader never meets half a file: beside the target, then renamed."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmark.utils.errors import FullError
+
 
 def cache_folder() -> Path:
     """``FEDBACKDOOR_CACHE``, by default ``~/.cache/fedbackdoor``."""
@@ -18,19 +21,50 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in ``path``'s folder; rename it to ``path`` if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
+def space_for(path: Path) -> Iterator[None]:
+    """Say so where a disk, a quota or the allowed size of a file ends while ``path`` is written.
+
+    Raises:
+        FullError: names the folder that is full: that of ``path``, or that of temporary files.
+    """
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except FullError:
+        raise
+    except OSError as error:
+        # numpy says how many bytes it wrote, and gives no number.
+        if error.errno not in FULL and not (error.errno is None and " written" in str(error)):
+            raise
+        places = [next(p for p in path.parents if p.exists()), Path(tempfile.gettempdir())]
+        full = min(places, key=lambda place: shutil.disk_usage(place).free)
+        why = os.strerror(error.errno or errno.ENOSPC)
+        raise FullError(
+            f"{path}: {why} in {full}; with more room the same command goes on from here"
+        ) from error
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in ``path``'s folder; rename it to ``path`` if the block succeeds.
+
+    Raises:
+        FullError: no space is left.
+    """
+    with space_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -48,20 +82,21 @@ def digest(path: Path) -> str:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """As :func:`atomic_file` for a whole folder, which replaces ``path`` if that exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with space_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+                path.replace(old)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

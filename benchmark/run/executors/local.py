@@ -148,7 +148,7 @@ def _serve(connection: Connection, folder: Path) -> None:
     import torch
 
     from benchmark.run.runner import run
-    from benchmark.utils.errors import UserError
+    from benchmark.utils.errors import FullError, UserError
 
     torch.set_num_threads(1)
     while True:
@@ -170,6 +170,8 @@ def _serve(connection: Connection, folder: Path) -> None:
             # ends this process.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
+        except FullError as error:
+            event = Failed(cell, str(error), "", is_fatal=True)
         except UserError as error:
             event = Failed(cell, str(error), "")
         except Exception as error:
