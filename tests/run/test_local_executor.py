@@ -103,6 +103,58 @@ def test_a_worker_has_the_environment_of_the_moment(monkeypatch: pytest.MonkeyPa
         connection.close()
 
 
+HIT = """
+import os, signal, sys, threading, time
+from multiprocessing import forkserver
+from benchmark.run.executors.local import spawn
+
+def serve(connection):
+    connection.send("served")
+
+def hit(times):
+    server, seen = forkserver._forkserver, None
+    while times:
+        if server._forkserver_pid not in (None, seen):
+            seen = server._forkserver_pid
+            time.sleep(0.3)
+            os.kill(seen, getattr(signal, sys.argv[1]))
+            times -= 1
+        time.sleep(0.01)
+
+if __name__ == "__main__":
+    threading.Thread(target=hit, args=[int(sys.argv[2])], daemon=True).start()
+    try:
+        process, connection = spawn(serve)
+        print(connection.recv())
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+"""
+"""What workers are forked from is hit while it imports."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "times", "said"),
+    [
+        ("SIGINT", 1, "served"),
+        ("SIGKILL", 1, "served"),
+        ("SIGKILL", 3, "UserError: what workers are forked from was killed 3 times"),
+    ],
+)
+def test_the_server_is_hit_while_it_starts(tmp_path: Path, how: str, times: int, said: str) -> None:
+    (tmp_path / "hit.py").write_text(HIT)
+    done = subprocess.run(
+        [sys.executable, "hit.py", how, str(times)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith(said)
+    assert done.stderr == ""
+
+
 NO_GPU = f"""
 import os, torch
 asked = []

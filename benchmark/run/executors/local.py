@@ -3,11 +3,12 @@
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,9 +17,13 @@ from typing import Any
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished, Round, Started
 from benchmark.run.executors.base import Executor
+from benchmark.utils.errors import FullError, UserError
 
 IMPORTED = "benchmark.run.training"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+STARTS = 3
+DYING_SECONDS = 0.5
+"""Until a server that was killed counts as dead, and another is started."""
 
 
 class LocalExecutor(Executor):
@@ -59,22 +64,37 @@ def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Con
     Args:
         serve: is given its end of the pipe, then ``arguments``.
         arguments: can be pickled.
+
+    Raises:
+        UserError: the server dies whenever it is started.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([IMPORTED])
-    with _one_thread_for_children():
-        forkserver.ensure_running()
     ours, theirs = context.Pipe()
     given = (dict(os.environ) | ONE_THREAD, serve, theirs, *arguments)
     process = context.Process(target=_begin, args=given, daemon=True)
-    process.start()
-    theirs.close()
-    return process, ours
+    for _ in range(STARTS):
+        with _inherited_by_children():
+            forkserver.ensure_running()
+        # It imports for seconds, in which it may be killed; the next one starts it again.
+        with suppress(EOFError, ConnectionError):
+            process.start()
+            theirs.close()
+            return process, ours
+        time.sleep(DYING_SECONDS)
+    raise UserError(
+        f"what workers are forked from was killed {STARTS} times while it started: "
+        "is there enough memory? --workers 1 takes the least"
+    )
 
 
 @contextmanager
-def _one_thread_for_children() -> Iterator[None]:
-    """The OpenMP runtime reads its variable when it is loaded."""
+def _inherited_by_children() -> Iterator[None]:
+    """One thread: the OpenMP runtime reads its variable when it is loaded. No Ctrl-C: a terminal
+    sends it to all, and the server would say where its imports were interrupted."""
+    # Its own first start would end the mask.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:
@@ -85,6 +105,7 @@ def _one_thread_for_children() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _begin(environment: dict[str, str], serve: Callable[..., None], *arguments: Any) -> None:
@@ -148,7 +169,6 @@ def _serve(connection: Connection, folder: Path) -> None:
     import torch
 
     from benchmark.run.runner import run
-    from benchmark.utils.errors import FullError, UserError
 
     torch.set_num_threads(1)
     while True:
