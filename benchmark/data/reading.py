@@ -1,6 +1,5 @@
 """Reading published files without trusting them: every fault names the file."""
 
-import gzip
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 
 from benchmark.data.samples import Samples
 from benchmark.utils.errors import UserError, one_line
+from benchmark.utils.files import gunzip
 
 SIDE = 28
 
@@ -31,8 +31,7 @@ def read_file(path: Path) -> bytes:
         UserError: the file is missing, unreadable, truncated or corrupt.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return file.read()
+        return gunzip(path) if path.suffix == ".gz" else path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:

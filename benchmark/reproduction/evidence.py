@@ -18,7 +18,7 @@ from benchmark.reproduction.verdict import Verdict, judge
 from benchmark.results.table import Row, no_record, runs
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError, one_line
-from benchmark.utils.files import atomic_file
+from benchmark.utils.files import atomic_file, gunzip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,7 +161,7 @@ class Evidence:
             UserError: the file is missing or is no evidence.
         """
         try:
-            data = gzip.decompress(path.read_bytes())
+            data = gunzip(path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; {MEND}") from None
         except (OSError, EOFError, zlib.error) as error:

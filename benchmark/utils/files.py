@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -71,6 +72,24 @@ def sync(path: Path) -> None:
     """Bring a file to the disk, so that a rename never outlives what it names."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+GUNZIP_RATIO = 200
+"""Images and JSON shrink to a twentieth at most; a few MB of nothing would fill the memory."""
+
+
+def gunzip(path: Path) -> bytes:
+    """The content of a gzip file, which may be up to ``GUNZIP_RATIO`` times as long.
+
+    Raises:
+        OSError, EOFError, zlib.error: it is missing, no gzip file, cut, damaged or longer.
+    """
+    most = GUNZIP_RATIO * (path.stat().st_size + 1)
+    with gzip.open(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise gzip.BadGzipFile(f"more than {GUNZIP_RATIO} times its size when it is unpacked")
+    return content
 
 
 def digest(path: Path) -> str:

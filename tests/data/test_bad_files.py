@@ -181,6 +181,7 @@ BAD: dict[str, Case] = {
     "qmnist: truncated gz": qmnist_raw(IMAGES, lambda c: c[:-100], "truncated"),
     "qmnist: corrupt gz": qmnist_raw(LABELS, lambda c: c[:30] + bytes(20) + c[50:], "corrupt"),
     "qmnist: not gz": qmnist_raw(LABELS, lambda c: b"<html>not found</html>", "corrupt"),
+    "qmnist: a bomb": qmnist_case(IMAGES, lambda c: c + bytes(30_000_000), "200 times its size"),
     "qmnist: cut inside": qmnist_case(IMAGES, lambda c: c[:-1], "30 rows", "truncated"),
     "qmnist: too long": qmnist_case(IMAGES, lambda c: c + b"\0", "30 rows"),
     "qmnist: empty file": qmnist_case(LABELS, lambda c: b"", "starts with nothing"),
