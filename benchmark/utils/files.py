@@ -79,12 +79,12 @@ GUNZIP_RATIO = 200
 
 
 def gunzip(path: Path) -> bytes:
-    """The content of a gzip file, which may be up to ``GUNZIP_RATIO`` times as long.
+    """The content of a gzip file: at most 16 MiB, or ``GUNZIP_RATIO`` times as long.
 
     Raises:
         OSError, EOFError, zlib.error: it is missing, no gzip file, cut, damaged or longer.
     """
-    most = GUNZIP_RATIO * (path.stat().st_size + 1)
+    most = max(GUNZIP_RATIO * path.stat().st_size, 2**24)
     with gzip.open(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
