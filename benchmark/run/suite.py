@@ -154,6 +154,7 @@ class Manifest:
     axes: dict[str, Any]
     seeds: list[int]
     cells: list[Listed]
+    schema_version: int = 1
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         each.write(folder / "records" / f"{each.cell}.json")
     listed = [{"cell": each.cell, "overrides": each.overrides} for each in made]
     shape = {"description": "two runs", "overrides": [], "axes": {}, "seeds": [0, 1]}
-    write_json(folder / "suite.json", {"name": "smoke", **shape, "cells": listed})
+    write_json(folder / "suite.json", {"name": "smoke", **shape, "cells": listed, "schema_version": 1})
     return folder
 
 
@@ -126,6 +126,7 @@ def test_a_damaged_record_is_one_line(
         *ANY_FILE,
         (take("cells"), "cells"),
         (put("cells", value="all"), "cells"),
+        (put("schema_version", value=2), "of schema version 2, this program reads version 1"),
         (put("cells", 0, value="one"), "cells"),
         (put("cells", 0, value={"overrides": []}), "cell"),
     ],

@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     for run in records:
         run.write(made / "records" / f"{run.cell}.json")
     listed = [{"cell": run.cell, "overrides": run.overrides} for run in records]
-    manifest = asdict(Suite.read("smoke")) | {"cells": listed}
+    manifest = asdict(Suite.read("smoke")) | {"cells": listed, "schema_version": 1}
     (made / "suite.json").write_text(json.dumps(manifest))
     return made
 
