@@ -173,16 +173,17 @@ def _partitions(table: "pd.DataFrame") -> int:
 def _notes(table: "pd.DataFrame", cells: list[Matchup]) -> list[str]:
     found = Counter(note for told in table["notes"].dropna() for note in set(told.split("\n")))
     notes = [f"{note} ({found[note]} of {len(table)} runs)" for note in sorted(found)]
-    frozen = [
-        f"{c.attack} on {c.defense}, seed {run.seed}: {counted(run.all_rejected, 'round')}"
-        for c in cells
-        for run in c.runs
-        if run.all_rejected
-    ]
-    if frozen:
-        notes.append(
-            f"Everybody was rejected, so that the model stayed as it was: {'; '.join(frozen)}."
-        )
+    for cell in cells:
+        seeds = [
+            f"{run.seed} ({counted(run.all_rejected, 'round')})"
+            for run in cell.runs
+            if run.all_rejected
+        ]
+        if seeds:
+            notes.append(
+                f"{cell.defense} rejected everybody under {cell.attack}, so that the model stayed "
+                f"as it was: seed {', '.join(seeds)}."
+            )
     versions = sorted(set(table["code_version"].dropna()))
     if len(versions) > 1:
         notes.append(f"Made by more than one version of the code: {', '.join(versions)}.")

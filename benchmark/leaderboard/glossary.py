@@ -65,8 +65,7 @@ def reference(section: Section) -> str:
     """What the gate is held against."""
     if section.reference is None:
         return "The undefended, unattacked model is missing here, so no defense is ranked."
-    usual = interval(section.reference)
-    return f"A loss of at most {100 * GATE:g} points; undefended and unattacked: {usual} %."
+    return f"Undefended and unattacked: {interval(section.reference)} %."
 
 
 def gate(section: Section) -> str:
@@ -76,7 +75,8 @@ def gate(section: Section) -> str:
         "main accuracy, unattacked and under every attack. The loss is that beside the undefended, "
         "unattacked model of the same seed, and it is judged by its 95 % interval: all of it "
         "within passes, all of it beyond is below the gate; where it spans the edge, the defense "
-        "is at the gate and has no rank, as other seeds may decide otherwise. "
+        "is at the gate and has no rank, as other seeds may decide otherwise, and so is every "
+        "one with a single seed. "
         f"{reference(section)} A model below {100 * COLLAPSE:g} % of that is called collapsed."
     )
 

@@ -9,7 +9,6 @@ A defense is judged by the attack that gets most into it, tuned or not. Five kin
 - one that lacks runs which others have: its worst case would be unearned.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import fsum
@@ -39,8 +38,10 @@ def rank_defenses(
     Ties: lower held-out backdoor accuracy under that attack, then higher main accuracy without
     attack, then the name.
     """
-    grouped = _grouped(cells, lambda cell: cell.defense)
-    rows = [_defense_row(own, unattacked, reference, tuned.get(d)) for d, own in grouped.items()]
+    rows = [
+        _defense_row([c for c in cells if c.defense == d], unattacked, reference, tuned.get(d))
+        for d in dict.fromkeys(cell.defense for cell in cells)
+    ]
     return _numbered(rows, _defense_key)
 
 
@@ -57,20 +58,12 @@ def rank_attacks(
     """
     plain = [c for c in cells if c.attack == unattacked and c.main and reference]
     sound = {c.defense: c for c in plain if _standing([c], unattacked, reference)[0] not in BROKEN}
-    grouped = _grouped(cells, lambda cell: cell.attack)
     rows = [
-        _attack_row(own, sound, undefended)
-        for attack, own in grouped.items()
-        if attack != unattacked
+        _attack_row([c for c in cells if c.attack == a], sound, undefended)
+        for a in dict.fromkeys(cell.attack for cell in cells)
+        if a != unattacked
     ]
     return _numbered(rows, _attack_key)
-
-
-def _grouped(cells: list[Matchup], by: Callable[[Matchup], str]) -> dict[str, list[Matchup]]:
-    groups: dict[str, list[Matchup]] = defaultdict(list)
-    for cell in cells:
-        groups[by(cell)].append(cell)
-    return groups
 
 
 def _numbered(rows: list[Row], key: Callable[[Row], tuple[Any, ...]]) -> list[Row]:

@@ -1,18 +1,7 @@
 """The runs behind a leaderboard: how each is found and repeated."""
 
 from benchmark.leaderboard.board import AttackRow, DefenseRow, Matchup, Run, Section, counted
-from benchmark.report.document import (
-    Block,
-    Code,
-    Column,
-    Details,
-    Entry,
-    Heading,
-    Link,
-    Mark,
-    Paragraph,
-    Text,
-)
+from benchmark.report import document as doc
 from benchmark.report.numbers import percent
 
 NOT_TRACKED = "not tracked"
@@ -23,56 +12,56 @@ def cell_anchor(s: int, section: Section, cell: Matchup) -> str:
     return f"cell-{s}-{section.defenses.index(cell.defense)}-{section.attacks.index(cell.attack)}"
 
 
-def gaps(cell: Matchup) -> Text:
+def gaps(cell: Matchup) -> doc.Text:
     """What a cell lacks: runs that are missing, and those that diverged."""
     counts = {"missing": len(cell.missing), "diverged": cell.diverged}
     told = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    return (Mark(told, "gap"),) if told else ()
+    return (doc.Mark(told, "gap"),) if told else ()
 
 
-def runs_of(s: int, section: Section) -> Column:
+def runs_of(s: int, section: Section) -> doc.Column:
     """A column of a page that leads from an attack or a defense to its cells' runs."""
 
-    def entry(row: AttackRow | DefenseRow) -> Entry:
-        def line(cell: Matchup) -> Text:
+    def entry(row: AttackRow | DefenseRow) -> doc.Entry:
+        def line(cell: Matchup) -> doc.Text:
             name = cell.attack if isinstance(row, DefenseRow) else cell.defense
-            link = Link(name, f"#{cell_anchor(s, section, cell)}") if cell.runs else name
+            link = doc.Link(name, f"#{cell_anchor(s, section, cell)}") if cell.runs else name
             return (link, " ", *gaps(cell))
 
         cells = section.of(row)
         count = sum(len(cell.runs) for cell in cells)
         seeds = counted(row.seeds, "seed") if isinstance(row, DefenseRow) else ""
-        return Entry(counted(count, "run"), count, seeds, more=[line(cell) for cell in cells])
+        return doc.Entry(counted(count, "run"), count, seeds, more=[line(cell) for cell in cells])
 
-    return Column("Runs", entry, is_number=False, descending=True, only="page")
+    return doc.Column("Runs", entry, is_number=False, descending=True, only="page")
 
 
-def run_details(s: int, section: Section) -> list[Block]:
+def run_details(s: int, section: Section) -> list[doc.Block]:
     """Every cell, to be opened."""
-    blocks: list[Block] = [
-        Paragraph("Each run is a record beside this page; the command repeats it.")
+    blocks: list[doc.Block] = [
+        doc.Paragraph("Each run is a record beside this page; the command repeats it.")
     ]
     for d, defense in enumerate(section.defenses):
-        blocks.append(Heading(4, defense, f"runs-{s}-{d}"))
+        blocks.append(doc.Heading(4, defense, f"runs-{s}-{d}"))
         for cell in (cell for cell in section.cells if cell.defense == defense):
-            summary = (f"{cell.attack} ", Mark(counted(len(cell.runs), "run"), "quiet"))
+            summary = (f"{cell.attack} ", doc.Mark(counted(len(cell.runs), "run"), "quiet"))
             told = [block for run in cell.runs for block in _run(run)]
             if cell.missing:
                 seeds = f"Seed{'s' * (len(cell.missing) > 1)} {', '.join(map(str, cell.missing))}"
-                told.append(Paragraph((Mark(f"{seeds} missing", "gap"),)))
+                told.append(doc.Paragraph((doc.Mark(f"{seeds} missing", "gap"),)))
             anchor = cell_anchor(s, section, cell)
-            blocks.append(Details((*summary, " ", *gaps(cell)), told, anchor))
+            blocks.append(doc.Details((*summary, " ", *gaps(cell)), told, anchor))
     return blocks
 
 
-def _run(run: Run) -> list[Block]:
+def _run(run: Run) -> list[doc.Block]:
     told = (
         f": in-sample {percent(run.in_sample)}, held-out {percent(run.held_out)}, "
         f"main {percent(run.main)} "
     )
-    tracked = Mark(run.mlflow_run_id or NOT_TRACKED, "code")
+    tracked = doc.Mark(run.mlflow_run_id or NOT_TRACKED, "code")
     return [
-        Paragraph((Mark(f"Seed {run.seed}"), told, Mark(run.remark, "gap"))),
-        Paragraph((Link(run.record, run.record), " · MLflow run ", tracked)),
-        Code(run.command),
+        doc.Paragraph((doc.Mark(f"Seed {run.seed}"), told, doc.Mark(run.remark, "gap"))),
+        doc.Paragraph((doc.Link(run.record, run.record), " · MLflow run ", tracked)),
+        doc.Code(run.command),
     ]

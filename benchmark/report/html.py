@@ -14,22 +14,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from benchmark.report import document as doc
 from benchmark.report import theme
-from benchmark.report.document import (
-    Block,
-    Code,
-    Column,
-    Details,
-    Document,
-    Heading,
-    Picture,
-    Prose,
-    Table,
-    kind,
-    pieces,
-    plain,
-    visible,
-)
 from benchmark.report.numbers import NOTHING
 from benchmark.report.theme import Draw
 
@@ -48,20 +34,20 @@ def environment() -> Environment:
     )
 
 
-def to_html(document: Document, draw: Draw) -> str:
+def to_html(document: doc.Document, draw: Draw) -> str:
     """The page; ``draw`` makes the figures of its pictures."""
-    blocks = list(visible(document.blocks, "page"))
+    blocks = list(doc.visible(document.blocks, "page"))
     templates = environment()
     templates.filters.update(
         anchor=anchor,
         breadth=breadth,
         key=key,
-        kind=kind,
-        pieces=pieces,
-        plain=plain,
+        kind=doc.kind,
+        pieces=doc.pieces,
+        plain=doc.plain,
         prose=prose,
         unbroken=unbroken,
-        visible=lambda blocks: visible(blocks, "page"),
+        visible=lambda blocks: doc.visible(blocks, "page"),
     )
     script = templates.get_template("report/page.js.jinja").render() if _has_script(blocks) else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -78,7 +64,7 @@ def to_html(document: Document, draw: Draw) -> str:
         )
 
 
-def anchor(heading: Heading) -> str:
+def anchor(heading: doc.Heading) -> str:
     """A heading's id, from its words unless it names one."""
     words = heading.text.partition(":")[0].lower()
     return heading.anchor or re.sub(r"[^a-z0-9]+", "-", words).strip("-")
@@ -89,18 +75,18 @@ def unbroken(text: str) -> str:
     return re.sub(r" (?=[=±%]|\(\d)|(?<=[=±]) ", "\N{NO-BREAK SPACE}", text)
 
 
-def breadth(column: Column[Any], table: Table[Any]) -> str:
+def breadth(column: doc.Column[Any], table: doc.Table[Any]) -> str:
     """A class for the entries of a column of words."""
-    longest = max((len(plain(column.entry(row).text)) for row in table.rows), default=0)
+    longest = max((len(doc.plain(column.entry(row).text)) for row in table.rows), default=0)
     return "num" if column.is_number else "long" if longest > LONG else "some" * (longest > SOME)
 
 
-def key(column: Column[Any], row: Any) -> str:
+def key(column: doc.Column[Any], row: Any) -> str:
     """What an entry is sorted by; empty sorts last in both directions."""
     entry = column.entry(row)
     if isinstance(entry.key, int | float):
         return f"{entry.key:.6g}"
-    return entry.key or ("" if column.is_number else plain(entry.text))
+    return entry.key or ("" if column.is_number else doc.plain(entry.text))
 
 
 def prose(markdown: str) -> Markup:
@@ -121,24 +107,24 @@ def _command(self: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
     return str(Markup('<div class="command"><pre>{}</pre></div>\n').format(tokens[index].content))
 
 
-def _navigation(blocks: Sequence[Block]) -> list[Heading]:
+def _navigation(blocks: Sequence[doc.Block]) -> list[doc.Heading]:
     """The headings of the highest level that has several."""
-    found = [block for block in blocks if isinstance(block, Heading)]
+    found = [block for block in blocks if isinstance(block, doc.Heading)]
     levels = [[h for h in found if h.level == level] for level in (2, 3)]
     return next((headings for headings in levels if len(headings) > 1), levels[0])
 
 
-def _has_script(blocks: Sequence[Block]) -> bool:
+def _has_script(blocks: Sequence[doc.Block]) -> bool:
     """Whether there is anything to sort, to copy or to open."""
     return any(
-        isinstance(block, Code | Details)
-        or (isinstance(block, Table) and block.is_sortable)
-        or (isinstance(block, Prose) and "```" in block.markdown)
+        isinstance(block, doc.Code | doc.Details)
+        or (isinstance(block, doc.Table) and block.is_sortable)
+        or (isinstance(block, doc.Prose) and "```" in block.markdown)
         for block in blocks
     )
 
 
-def _embedded(picture: Picture, draw: Draw) -> Markup:
+def _embedded(picture: doc.Picture, draw: Draw) -> Markup:
     """A figure as SVG; a PNG as it is."""
     drawn = draw(picture.name)
     if isinstance(drawn, bytes):

@@ -9,28 +9,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as Grid
 from rich.text import Text as Line
 
-from benchmark.report.document import (
-    Block,
-    Bullets,
-    Code,
-    Column,
-    Details,
-    Facts,
-    Heading,
-    Kind,
-    Only,
-    Panels,
-    Paragraph,
-    Picture,
-    Prose,
-    Table,
-    Text,
-    pieces,
-    visible,
-)
+from benchmark.report import document as doc
 from benchmark.report.numbers import NOTHING
 
-STYLES: dict[Kind, str] = {
+STYLES: dict[doc.Kind, str] = {
     "strong": "bold",
     "code": "cyan",
     "verdict": "bold",
@@ -46,47 +28,47 @@ HEAD = 11
 """Characters of a number's heading, after which it goes on below."""
 
 
-def to_terminal(blocks: Sequence[Block]) -> Shown:
+def to_terminal(blocks: Sequence[doc.Block]) -> Shown:
     """The blocks below each other; tables have more columns where there is room for them."""
-    return Group(*map(_block, visible(blocks, "text")))
+    return Group(*map(_block, doc.visible(blocks, "text")))
 
 
-def _block(block: Block) -> RenderableType:
+def _block(block: doc.Block) -> RenderableType:
     match block:
-        case Heading():
+        case doc.Heading():
             return Line(block.text, style="bold")
-        case Paragraph():
+        case doc.Paragraph():
             return _line(block.text, "yellow" if block.warning else "")
-        case Bullets():
+        case doc.Bullets():
             return Group(*(Line("- ").append_text(_line(item)) for item in block.items))
-        case Facts():
+        case doc.Facts():
             facts = [Line(f"{term}: ").append_text(_line(told)) for term, told in block.items]
             return Group(*facts)
-        case Code():
+        case doc.Code():
             return Line(block.text, style=STYLES["code"])
-        case Table():
+        case doc.Table():
             return _Fitting(block)
-        case Picture() | Panels():
+        case doc.Picture() | doc.Panels():
             return Group()
-        case Details():
+        case doc.Details():
             return Group(_line(block.summary), to_terminal(block.blocks))
-        case Prose():
+        case doc.Prose():
             return Line(block.markdown)
-        case Only():
+        case doc.Only():
             return to_terminal([block])
 
 
 class _Fitting:
     """A table that drops the columns for which a terminal has no room."""
 
-    def __init__(self, table: Table[Any]) -> None:
+    def __init__(self, table: doc.Table[Any]) -> None:
         self.table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table, title = self.table, Line(self.table.title, style="bold")
         columns = [c for c in table.shown("text") if c.room <= options.max_width]
         if rank := table.rank:
-            columns.insert(0, Column("#", lambda row: str(rank(row) or NOTHING)))
+            columns.insert(0, doc.Column("#", lambda row: str(rank(row) or NOTHING)))
         grid = Grid(
             title=title if table.title else None,
             title_justify="left",
@@ -105,24 +87,24 @@ class _Fitting:
             entries = [_entry(column, row) for column in columns]
             if table.status and (told := table.status(row)):
                 entries[int(table.rank is not None)].append_text(
-                    _line(("\n", *pieces(told)), "yellow")
+                    _line(("\n", *doc.pieces(told)), "yellow")
                 )
             grid.add_row(*entries, style="dim" if table.is_quiet(row) else "")
         yield grid
 
 
-def _entry(column: Column[Any], row: Any) -> Line:
+def _entry(column: doc.Column[Any], row: Any) -> Line:
     """Numbers have no note: there is no room for it."""
     entry = column.entry(row)
     told = _line(entry.text)
     if entry.note and not column.is_number:
-        told.append_text(_line(("\n", *pieces(entry.note)), "dim"))
+        told.append_text(_line(("\n", *doc.pieces(entry.note)), "dim"))
     return told
 
 
-def _line(text: Text, style: str = "") -> Line:
+def _line(text: doc.Text, style: str = "") -> Line:
     line = Line(style=style)
-    for piece in pieces(text):
+    for piece in doc.pieces(text):
         if isinstance(piece, str):
             line.append(piece)
         else:

@@ -48,16 +48,6 @@ def exceeds(loss: Mapping[int, float], allowed: float) -> bool:
     return mean(loss) > allowed
 
 
-def floor(reference: float) -> float:
-    """The least main accuracy within the gate, the undefended, unattacked one's given."""
-    return reference - GATE
-
-
-def is_below_gate(main: float | None, reference: float) -> bool:
-    """Whether a main accuracy is too low to count; an unknown one is not."""
-    return main is not None and main < floor(reference)
-
-
 def has_collapsed(main: float | None, reference: float) -> bool:
     """Whether a main accuracy, None where it is no number, is that of a broken model."""
     return main is None or main < COLLAPSE * reference

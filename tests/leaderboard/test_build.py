@@ -175,14 +175,13 @@ def test_rounds_in_which_everybody_was_rejected_are_counted_and_their_seeds_name
         ("mean", 0),
     ]
     assert [run.all_rejected for run in section.cell("none", "mean").runs] == [None, None]
-    (note,) = section.notes
-    assert note == (
-        "Everybody was rejected, so that the model stayed as it was: "
-        "none on norm_reject, seed 1: 3 rounds; boosted on norm_reject, seed 1: 1 round."
+    told = (
+        "norm_reject rejected everybody under {}, so that the model stayed as it was: seed 1 ({})."
     )
+    assert section.notes == [told.format("none", "3 rounds"), told.format("boosted", "1 round")]
     for text in (leaderboard.to_markdown(board), leaderboard.to_html(board, records)):
         assert "rejected everybody in 4 rounds" in text
-        assert "seed 1: 3 rounds" in text
+        assert "seed 1 (3 rounds)" in " ".join(text.split())
 
 
 def test_intervals_say_that_the_partition_is_the_same_in_every_seed():
