@@ -80,6 +80,7 @@ def _section(s: int, section: Section) -> list[doc.Block]:
         blocks.append(doc.Paragraph((doc.Mark(missing), told), warning=True))
     groups = "; ".join(f"{group}: {chosen}" for group, chosen in section.setting.groups.items())
     made = "; ".join(f"{fact}: {', '.join(met)}" for fact, met in section.environment.items())
+    allowed = f"At most {100 * GATE:g} points"
     facts: list[tuple[str, doc.Text]] = [
         ("Users", glossary.users(section)),
         ("Seeds", glossary.seeds(section)),
