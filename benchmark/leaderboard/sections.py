@@ -80,14 +80,11 @@ def _section(s: int, section: Section) -> list[doc.Block]:
         blocks.append(doc.Paragraph((doc.Mark(missing), told), warning=True))
     groups = "; ".join(f"{group}: {chosen}" for group, chosen in section.setting.groups.items())
     made = "; ".join(f"{fact}: {', '.join(met)}" for fact, met in section.environment.items())
-    allowed = f"At most {100 * GATE:g} points"
+    allowed = f"At most {100 * GATE:g} points of main accuracy lost."
     facts: list[tuple[str, doc.Text]] = [
         ("Users", glossary.users(section)),
         ("Seeds", glossary.seeds(section)),
-        (
-            "Accuracy gate",
-            f"At most {100 * GATE:g} points of main accuracy lost. {glossary.reference(section)}",
-        ),
+        ("Accuracy gate", f"{allowed} {glossary.reference(section)}"),
         ("Setting", groups),
         ("Made on", made),
     ]

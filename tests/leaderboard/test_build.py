@@ -132,6 +132,15 @@ def test_what_is_at_the_gate_stands_behind_the_ranked_with_what_it_loses():
     row = losing(0.02, 0.04, 0.06)
     assert row.reason == "loses 4.0 ± 5.0 points under boosted"
     assert losing(0.0).reason == "one seed has no interval"
+    # Of two cells that one whose interval reaches highest is shown, whatever the mean.
+    steady = [
+        record("norm_bounded", "norm_clip", s, metrics={"main_accuracy": 0.875}) for s in (0, 1)
+    ]
+    lucky = pair("norm_clip", attacked={"main_accuracy": 0.9}, seeds=(0,))
+    lucky += pair("norm_clip", attacked={"main_accuracy": 0.88}, seeds=(1,))
+    rows = only([*undefended(), *steady, *lucky]).defense_rows
+    (row,) = (row for row in rows if row.defense == "norm_clip")
+    assert (row.dearest.attack, row.dearest.loss.mean) == ("boosted", pytest.approx(0.03))
 
 
 def test_a_model_that_diverged_is_at_zero_for_the_gate_and_not_scored_and_said_everywhere():
