@@ -152,9 +152,8 @@ def observe(overrides: Sequence[str], store: Path | None, folder: Path) -> Round
         clock.around(RECORDER, Recorder, "on_train_batch_start", "on_train_batch_end"),
         _thread_time(beside),
     ):
-        tracker.start(
-            CellFacts(cell.id, cell.config, {"hash": cell.data_hash}, cell.code, cell.seed)
-        )
+        data = {"hash": cell.data_hash}
+        tracker.start(CellFacts(cell.id, cell.config, data, cell.code, cell.seed, cell.overrides))
         run(cell, folder, on_round)
         tracker.finish(cell.record_path(folder), cell.data)
         if notes := tracker.close():

@@ -23,10 +23,10 @@ class Watch:
         cell = event.cell
         match event:
             case Started():
-                facts = CellFacts(
-                    cell.id, cell.config, {"hash": cell.data_hash}, cell.code, cell.seed
+                data = {"hash": cell.data_hash}
+                self.tracker.start(
+                    CellFacts(cell.id, cell.config, data, cell.code, cell.seed, cell.overrides)
                 )
-                self.tracker.start(facts)
             case Round():
                 self.tracker.round(cell.id, event.round, event.metrics)
             case Finished():

@@ -65,7 +65,7 @@ def in_full(group: str, section: Mapping[str, Any]) -> str:
         return re.sub(r"\{(\w+)\}", lambda key: told.get(key[1], ""), template)
     usual = read_yaml(group, name) if name in available(group) else {}
     changed = [t for key, t in told.items() if key not in usual or usual[key] != section[key]]
-    return _joined([title(group, name).removesuffix(f" {group}"), *changed])
+    return joined([title(group, name).removesuffix(f" {group}"), *changed])
 
 
 def said(group: str, parameter: str, value: Any, name: str = "") -> str:
@@ -102,7 +102,7 @@ def parts(chosen: Mapping[str, Any], varied: Collection[str]) -> dict[str, str]:
             found[group].append(said(group, parameter, chosen[key], chosen.get(group, "")))
         elif group not in spoken_for:
             found[group].append(title(group, chosen[key]))
-    told = {group: _joined(texts) for group, texts in found.items()}
+    told = {group: joined(texts) for group, texts in found.items()}
     return {group: text for group, text in told.items() if text}
 
 
@@ -125,7 +125,8 @@ def share(value: float) -> str:
     return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.3g} %"
 
 
-def _joined(texts: Sequence[str]) -> str:
+def joined(texts: Sequence[str]) -> str:
+    """Parts of a name, without a comma before one that begins with a space."""
     told = "".join(t if t.startswith(" ") else f", {t}" for t in texts if t)
     return told.removeprefix(", ").strip()
 

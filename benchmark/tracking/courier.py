@@ -86,7 +86,8 @@ class Courier:
             if not closing and (now < retry_at or not (waiting or now >= flush_at)):
                 continue
             try:
-                runs = self._connected()
+                self._runs = runs = self._runs or self._connect()
+                self.progress()
                 while waiting:
                     self._do(waiting.popleft(), runs)
                 if closing or now >= flush_at:
@@ -94,7 +95,9 @@ class Courier:
                     flush_at = now + self._flush_seconds
                 self.down = False
             except Exception as error:
-                self._report(error)
+                is_first, self.fault, self.down = self.fault is None, _reason(error), True
+                if is_first:
+                    self._warn(self.fault)
                 retry_at = time.monotonic() + BACK_OFF_SECONDS
                 if closing and self._runs is None:
                     return
@@ -115,17 +118,6 @@ class Courier:
         if job is not None:
             waiting.append(job)
         return job is None
-
-    def _connected(self) -> "Runs":
-        if self._runs is None:
-            self._runs = self._connect()
-            self.progress()
-        return self._runs
-
-    def _report(self, error: Exception) -> None:
-        first, self.fault, self.down = self.fault is None, _reason(error), True
-        if first:
-            self._warn(self.fault)
 
 
 def _reason(error: BaseException) -> str:

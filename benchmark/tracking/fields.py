@@ -4,17 +4,28 @@ import json
 import re
 import statistics
 import subprocess
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from benchmark.report.naming import joined, said
+from benchmark.results.measures import last_fifth
 from benchmark.run.record import Record
-from benchmark.utils.nested import flat
+from benchmark.utils.nested import digest, flat
 
 PARAM_CHARACTERS = 6000
 DIGEST_CHARACTERS = 36
+FIRST = (
+    "main_accuracy",
+    "backdoor_in_sample",
+    "backdoor_held_out",
+    "source_accuracy_targets",
+)
+"""Curves that are read first: does the model work, is there a backdoor, what do others lose."""
+NAME_CHARACTERS = 250
 SOURCE = {"mlflow.source.name": "benchmark", "mlflow.source.type": "LOCAL"}
 
 
@@ -27,11 +38,12 @@ class CellFacts:
     data: dict[str, Any]
     code: dict[str, str]
     seed: int
+    overrides: Collection[str]
 
     @staticmethod
     def of(record: Record) -> "CellFacts":
         """The facts that a record holds."""
-        return CellFacts(record.cell, record.config, record.data, record.code, record.seed)
+        return CellFacts(**{field.name: getattr(record, field.name) for field in fields(CellFacts)})
 
     def tags(self) -> dict[str, str]:
         """One tag for each group's name (``attack``, ``defense``, …), seed, data and code."""
@@ -45,7 +57,30 @@ class CellFacts:
         return SOURCE | {"kind": "cell", "cell": self.cell} | {k: str(v) for k, v in tags.items()}
 
 
-def parameters(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def run_name(facts: CellFacts, shared: Collection[str]) -> str:
+    """What tells a cell from others: ``norm_clip M = 1 · boosted · s0``.
+
+    Args:
+        facts: of the cell.
+        shared: overrides that the others have too: told of attack and defense alone.
+    """
+    chosen: dict[str, dict[str, str]] = {"defense": {}, "attack": {}}
+    for override in facts.overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group, _, parameter = key.partition(".")
+        is_told = group in chosen or (override not in shared and group != "tracking")
+        if is_told and isinstance(facts.config.get(group), dict):
+            chosen.setdefault(group, {}).update({parameter: value} if parameter else {})
+    parts = []
+    for group, explicit in chosen.items():
+        name = facts.config[group]["name"]
+        resolved = explicit | dict(flat(facts.config[group]))
+        words = joined([said(group, key, resolved[key], name) for key in explicit])
+        parts.append(f"{name} {words}".strip())
+    return " · ".join([*parts, f"s{facts.seed}"])[:NAME_CHARACTERS]
+
+
+def parameters(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Dotted names, and values as on the command line.
 
     A value beyond MLflow's 6,000 characters is cut, and says so.
@@ -55,29 +90,48 @@ def parameters(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield allowed(key), cut(text)
 
 
+def grown(params: Iterable[tuple[str, str]], known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The parameters that are not known; what ``seeds`` has become since is ``seeds 2``.
+
+    MLflow's parameters are final, and a suite grows.
+    """
+    for name, value in params:
+        keys = chain([name], (f"{name} {number}" for number in count(2)))
+        key = next(key for key in keys if known.get(key, value) == value)
+        if key not in known:
+            yield key, value
+
+
 def metrics(record: Record) -> Iterator[tuple[str, int, float | None]]:
-    """All numbers of a record as (name, step, value); a curve's step is the round."""
+    """Numbers of a record as (name, step, value); a curve's step is the round.
+
+    Those that matter first are numbered, as MLflow sorts by name; they are means over the last
+    fifth of the rounds, and the median of a round's seconds.
+    """
+    for number, name in enumerate(FIRST, 1):
+        yield f"{number}_{name}", 0, last_fifth(record, name)
+    seconds, memory = record.cost.round_seconds, record.cost.round_peak_memory_mb
+    if seconds:
+        yield f"{len(FIRST) + 1}_seconds_per_round", 0, statistics.median(seconds)
     for name, curve in record.curves.items():
         for round, value in zip(curve.rounds, curve.values, strict=True):
             yield name, round, value
-    for name, summary in record.summary.items():
-        for kind, number in asdict(summary).items():
-            yield f"summary/{name}/{kind}", 0, number
-    cost = record.cost
-    for round, seconds in enumerate(cost.round_seconds):
-        yield "cost/round_seconds", round, seconds
-    for round, memory in enumerate(cost.round_peak_memory_mb):
-        yield "cost/round_peak_memory_mb", round, memory
-    if cost.round_seconds:
-        yield "cost/median_round_seconds", 0, statistics.median(cost.round_seconds)
-    yield "cost/seconds", 0, cost.seconds
-    yield "cost/peak_memory_mb", 0, cost.peak_memory_mb
+    for name, values in (("round_seconds", seconds), ("round_peak_memory_mb", memory)):
+        for round, value in enumerate(values):
+            yield f"cost/{name}", round, value
+
+
+def execution(record: Record) -> str:
+    """Tells a run of a cell from another one of the same cell, by what it took."""
+    return digest([record.weights_sha256, record.cost.round_seconds], 16)
 
 
 def outcome_tags(record: Record) -> dict[str, str]:
     """What is known only after the run; MLflow shows the note as the run's description."""
     note = "\n\n".join([f"`{record.command}`", *record.notes])
     return {
+        "status": "diverged" if record.diverged else "finished",
+        "execution": execution(record),
         "engine": record.cost.engine,
         "device": record.cost.device,
         "precision": record.cost.precision,
@@ -113,19 +167,15 @@ def git_tags() -> dict[str, str]:
 
     A package inside somebody else's repository must not borrow that one's commit.
     """
+    command = ["git", "rev-parse", "HEAD", "HEAD:./__init__.py"]
     try:
-        for command in ("ls-files --error-unmatch __init__.py", "rev-parse HEAD"):
-            done = subprocess.run(
-                ["git", *command.split()],
-                cwd=Path(__file__).parents[1],
-                capture_output=True,
-                text=True,
-                timeout=5,
-                check=True,
-            )
+        done = subprocess.run(
+            command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=5
+        )
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"mlflow.source.git.commit": done.stdout.strip()}
+    commit = done.stdout.partition("\n")[0]
+    return {} if done.returncode else {"mlflow.source.git.commit": commit}
 
 
 def allowed(name: str) -> str:

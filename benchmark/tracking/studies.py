@@ -42,7 +42,7 @@ def log(runs: Runs, folder: Path, progress: Callable[[], None]) -> None:
             progress()
     for pattern in FILES:
         for path in sorted(folder.glob(pattern)):
-            runs.artifact(parent, path)
+            runs.client.log_artifact(parent, str(path))
             progress()
 
 
@@ -50,7 +50,7 @@ def _log_trial(runs: Runs, study: str, trial: Trial, cells: list[str]) -> None:
     tags = {"kind": "trial", "study": study, "trial": str(trial.number), "state": trial.state}
     run, ended = runs.child(f"trial {trial.number}", tags)
     if not ended:
-        opened = runs.opened(run, dict(terms.parameters(trial.params)))
+        opened = runs.opened(run, terms.parameters(trial.params))
         for metric, value in _metrics(trial):
             opened.add(metric, 0, value, 0)
         for step, value in trial.curve.items():
@@ -60,7 +60,7 @@ def _log_trial(runs: Runs, study: str, trial: Trial, cells: list[str]) -> None:
     for cell in cells:
         runs.adopt(cell, run)
     if not ended:
-        runs.end_run(run, STATUS[trial.state])
+        runs.client.set_terminated(run, STATUS[trial.state])
 
 
 def _metrics(trial: Trial) -> Iterator[tuple[str, float]]:
@@ -70,10 +70,9 @@ def _metrics(trial: Trial) -> Iterator[tuple[str, float]]:
         yield f"constraint/{name}", amount
 
 
-def _parameters(described: dict[str, Any]) -> dict[str, str]:
-    flat = {k: v for k, v in described.items() if k not in ("space", "code")}
-    space = json.dumps(described.get("space"), default=str)
-    return {**dict(terms.parameters(flat)), "space": terms.cut(space)}
+def _parameters(described: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from terms.parameters({k: v for k, v in described.items() if k not in ("space", "code")})
+    yield "space", terms.cut(json.dumps(described.get("space"), default=str))
 
 
 def _cells(study: trials.Trials, folder: Path) -> dict[frozenset[str], list[str]]:

@@ -3,23 +3,21 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from benchmark.tracking.courier import Courier
+from benchmark.tracking.courier import Courier, Job
 from benchmark.tracking.fields import CellFacts
-from benchmark.tracking.uri import artifact_folder, tracking_uri
+from benchmark.tracking.uri import artifact_folder, experiment_fault, tracking_uri
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
     from benchmark.tracking.runs import Runs
 
-PATIENCE_SECONDS = {"http": 8.0, "https": 8.0}
-"""Without progress, at the end."""
-DATABASE_PATIENCE_SECONDS = 30.0
-"""Creating MLflow's tables takes a few seconds of computing, and more beside busy workers."""
+PATIENCE_SECONDS, TABLES_SECONDS = 8.0, 30.0
+"""Without progress, at the end; making tables takes seconds, and more beside busy workers."""
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -32,33 +30,83 @@ ENVIRONMENT = {
 }
 """Set where the user has not: no minutes of retries, and MLflow keeps off the terminal."""
 
-Kind = Literal["suite", "study"]
+Result = tuple[Mapping[str, float], Iterable[tuple[str, str]]]
+"""Metrics by their names, and the names and texts of files."""
+
 log = logging.getLogger("benchmark")
 
 
 class NoTracker:
-    """Tracks nothing; also the list of what a tracker is told."""
+    """What a tracker is told; this one tracks nothing.
 
-    def open_suite(self, name: str, params: dict[str, Any], kind: Kind = "suite") -> None:
-        """A suite or a study begins or goes on; comes before any cell."""
+    Attributes:
+        logged: cells whose runs were completed.
+    """
+
+    def __init__(self) -> None:
+        self.logged = list[str]()
+        self._suite: tuple[str, dict[str, Any], str] | None = None
+        self._unlogged = set[str]()
+        self._submit: Callable[[Job], None] = lambda job: None
+        self._progress: Callable[[], None] = lambda: None
+
+    def open_suite(self, name: str, params: dict[str, Any], kind: str = "suite") -> None:
+        """Cells from here on are children of the run of this suite (or study), made or found."""
+        self._suite = (name, params, kind)
+        self._submit(lambda runs: None)
 
     def study(self, folder: Path) -> None:
-        """A study has trials, and maybe a result, in its folder."""
+        """Log the study's trials and files, as far as they are not; its cells come before."""
+        self._unlogged.add(folder.name)
+
+        def job(runs: "Runs") -> None:
+            from benchmark.tracking import studies
+
+            studies.log(runs, folder, self._progress)
+            self._unlogged.discard(folder.name)
+
+        self._submit(job)
+
+    def result(self, find: Callable[[], Result]) -> None:
+        """Find what the cells come to, when they are tracked, and give it to the suite's run."""
+        self._submit(lambda runs: runs.result(*find(), self._progress))
 
     def start(self, facts: CellFacts) -> None:
-        """A cell begins or goes on."""
+        """Continue the cell's run if it is unfinished, else create one."""
+        self._submit(lambda runs: runs.start(facts))
 
     def round(self, cell: str, round: int, metrics: dict[str, float]) -> None:
-        """A round was measured; None stands for no value."""
+        """Note a round's metrics, None where there is no value; what the store holds stays."""
+        at, values = int(time.time() * 1000), dict(metrics)
+        self._submit(lambda runs: runs.round(cell, round, values, at))
 
     def finish(self, path: Path, partition: Path | None = None) -> None:
-        """A cell's record was written to ``path``; ``partition`` is its data's folder."""
+        """Complete the run of the record at ``path``; does nothing for what is complete.
+
+        Args:
+            path: of the record.
+            partition: the folder of its data.
+        """
+        self._unlogged.add(path.stem)
+
+        def job(runs: "Runs") -> None:
+            try:
+                if runs.finish(path, partition):
+                    self.logged.append(path.stem)
+            except UserError:
+                self._unlogged.discard(path.stem)
+                raise
+            self._unlogged.discard(path.stem)
+
+        self._submit(job)
 
     def fail(self, cell: str, reason: str) -> None:
-        """A cell stopped without a record."""
+        """End the cell's run as failed, with the reason as tag ``failure``."""
+        self._submit(lambda runs: runs.end(cell, "FAILED", reason))
 
     def stop(self, cell: str, reason: str) -> None:
-        """A cell was given up on purpose."""
+        """End the cell's run, which was given up on purpose, as killed."""
+        self._submit(lambda runs: runs.end(cell, "KILLED", reason))
 
     def close(self) -> list[str]:
         """All is said; returns what the user must know, nothing if all is tracked."""
@@ -79,11 +127,8 @@ class Tracker(NoTracker):
         flush_seconds: rounds are sent this often; 1 to 60 is sensible.
         warn: told one line when the store fails; called from the tracker's thread.
 
-    Attributes:
-        logged: cells whose runs were completed.
-
     Raises:
-        UserError: MLflow could never track at ``uri``.
+        UserError: MLflow could never track at ``uri``, or under that name.
     """
 
     def __init__(
@@ -93,71 +138,14 @@ class Tracker(NoTracker):
         flush_seconds: float = 5.0,
         warn: Callable[[str], None] = log.warning,
     ):
-        if not experiment:
-            raise UserError("tracking.experiment: the name of an MLflow experiment is missing")
+        super().__init__()
         if not flush_seconds > 0:
             raise UserError(f"tracking.flush_seconds must be positive, got {flush_seconds}")
-        self.uri, self.experiment, self.logged = tracking_uri(uri), experiment, list[str]()
+        self.uri, self.experiment, self._warn = tracking_uri(uri), experiment, warn
+        if fault := experiment_fault(experiment, self.uri):
+            raise UserError(f"tracking.experiment: {fault}, got {experiment!r}")
         self._courier = Courier(self._connect, flush_seconds, self._failing)
-        self._warn = warn
-        self._suite: tuple[str, dict[str, Any], Kind] | None = None
-        self._running, self._unlogged = set[str](), set[str]()
-        self._failed = False
-
-    def open_suite(self, name: str, params: dict[str, Any], kind: Kind = "suite") -> None:
-        """Cells from here on are children of the run of this suite, which is made or found."""
-        self._suite = (name, params, kind)
-        self._courier.submit(lambda runs: None)
-
-    def study(self, folder: Path) -> None:
-        """Log the study's trials and files, as far as they are not; its cells come before."""
-        self._unlogged.add(folder.name)
-
-        def job(runs: "Runs") -> None:
-            from benchmark.tracking import studies
-
-            studies.log(runs, folder, self._courier.progress)
-            self._unlogged.discard(folder.name)
-
-        self._courier.submit(job)
-
-    def start(self, facts: CellFacts) -> None:
-        """Continue the cell's run if it is unfinished, else create one."""
-        self._running.add(facts.cell)
-        self._courier.submit(lambda runs: runs.start(facts))
-
-    def round(self, cell: str, round: int, metrics: dict[str, float]) -> None:
-        """Note a round's metrics; a round that the store holds already is not logged again."""
-        at, values = int(time.time() * 1000), dict(metrics)
-        self._courier.submit(lambda runs: runs.round(cell, round, values, at))
-
-    def finish(self, path: Path, partition: Path | None = None) -> None:
-        """Complete the run of the record at ``path``; does nothing for what is complete."""
-        self._running.discard(path.stem)
-        self._unlogged.add(path.stem)
-
-        def job(runs: "Runs") -> None:
-            try:
-                if runs.finish(path, partition):
-                    self.logged.append(path.stem)
-            except UserError:
-                self._unlogged.discard(path.stem)
-                raise
-            self._unlogged.discard(path.stem)
-
-        self._courier.submit(job)
-
-    def fail(self, cell: str, reason: str) -> None:
-        """End the cell's run as failed, with the reason as tag ``failure``."""
-        # In a study that is a finding: an attack that breaks the model.
-        self._failed |= self._suite is None or self._suite[2] == "suite"
-        self._running.discard(cell)
-        self._courier.submit(lambda runs: runs.end(cell, "FAILED", reason))
-
-    def stop(self, cell: str, reason: str) -> None:
-        """End the cell's run as killed, with the reason as tag ``failure``."""
-        self._running.discard(cell)
-        self._courier.submit(lambda runs: runs.end(cell, "KILLED", reason))
+        self._submit, self._progress = self._courier.submit, self._courier.progress
 
     def close(self) -> list[str]:
         """Send the rest, end the suite's run and stop; a store that hangs is left to itself.
@@ -166,12 +154,8 @@ class Tracker(NoTracker):
         """
         if not self._courier.started:
             return []
-        for cell in self._running:
-            self._courier.submit(lambda runs, cell=cell: runs.end(cell, "KILLED"))  # type: ignore[misc]
-        status = "KILLED" if self._running else "FAILED" if self._failed else "FINISHED"
-        self._courier.submit(lambda runs: runs.close_suite(status))
-        patience = PATIENCE_SECONDS.get(self.uri.partition(":")[0], DATABASE_PATIENCE_SECONDS)
-        self._courier.close(patience)
+        self._submit(lambda runs: runs.close())
+        self._courier.close(PATIENCE_SECONDS if self.uri.startswith("http") else TABLES_SECONDS)
         notes = list(self._courier.refused)
         count = len(self._unlogged)
         if count or self._courier.down:

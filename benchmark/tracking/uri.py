@@ -1,6 +1,7 @@
 """Where runs are tracked: the address is checked before anything is started."""
 
 import os
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from benchmark.utils.urls import database_file, revealed, shown, sqlite_fault
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+FILE_NAME_BYTES = 255
 VALID = (
     "sqlite:///FILE.db, http://HOST:PORT, https://HOST, "
     "postgresql://, mysql:// or mssql://USER@HOST/DATABASE, databricks"
@@ -59,6 +61,19 @@ def artifact_folder(uri: str) -> Path | None:
         return None
     file = database_file(uri) if uri.startswith("sqlite") else None
     return (file.parent if file else Path()) / "mlartifacts"
+
+
+def experiment_fault(name: str, uri: str) -> str | None:
+    """Why an experiment cannot be called that; None if it can.
+
+    Beside a database its artifacts lie in a folder of that name.
+    """
+    if not name.strip():
+        return "must be the name of an MLflow experiment"
+    is_folder = name.strip() not in (".", "..") and not re.search(r"[/\\\x00-\x1f]", name)
+    if artifact_folder(uri) is None or (is_folder and len(name.encode()) <= FILE_NAME_BYTES):
+        return None
+    return "must be a folder's name, without a slash or backslash, not . or .., of 255 bytes"
 
 
 def _parts(uri: str) -> tuple[str, str, str | None]:

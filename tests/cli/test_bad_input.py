@@ -115,6 +115,11 @@ Words = list[str]
         ([*RUN, "tracking=mlflow", "tracking.uri=mlruns"], ["no longer writes to folders"]),
         ([*SUITE, "tracking=mlflow", "tracking.uri=ftp://x"], ["no scheme ftp"]),
         ([*RUN, "tracking=mlflow", "tracking.flush_seconds=0"], ["flush_seconds must be positive"]),
+        ([*RUN, "tracking=mlflow", "tracking.experiment=../../x"], ["without a slash", "../../x"]),
+        (
+            [*SUITE, "tracking=mlflow", "tracking.experiment=.."],
+            ["tracking.experiment", "not . or"],
+        ),
         ([*RUN, "tracking.uri=sqlite:///x.db"], ["no key 'uri' in tracking=none"]),
         # devices
         ([*RUN, "engine=cpu", "device=cuda"], ["this engine runs on cpu", "engine=reference"]),

@@ -42,11 +42,13 @@ def test_suite_cells_metrics_and_figure_are_visible(tmp_path, browser, monkeypat
     card = tmp_path / "partition"
     card.mkdir()
     (card / "manifest.json").write_text('{"users": 100}')
-    records = [make_record(f"boosted-mean-s{seed}-abc") for seed in range(2)]
+    records = [make_record(f"boosted-mean-s{seed}-abc", seed=seed) for seed in range(2)]
     tracker = Tracker(uri="sqlite:///mlflow.db")
-    tracker.open_suite("default-suite", {"seeds": 2})
+    tracker.open_suite("default-suite", {"axes": {"attack": ["*"]}, "seeds": [0, 1]})
     for record in records:
         tracker.finish(written(tmp_path, record), card)
+    numbers = {"1_worst_backdoor/norm_clip norm_bound 1": 0.276, "cells": 2}
+    tracker.result(lambda: (numbers, [("leaderboard.html", "<h1>Ranks</h1>")]))
     assert tracker.close() == []
 
     def shows(*texts):
@@ -67,11 +69,19 @@ def test_suite_cells_metrics_and_figure_are_visible(tmp_path, browser, monkeypat
         browser.get(f"{address}/#/experiments")
         click("fedbackdoor")
         click("Model training")  # MLflow 3 opens every experiment as one of generative AI
+        shows("default-suite", "mean · boosted · s0")
+        screenshot(browser, tmp_path, "experiment")
         click("default-suite")
-        shows("boosted-mean-s0-abc", "boosted-mean-s1-abc", "seeds", "Finished")
+        shows("mean · boosted · s0", "mean · boosted · s1", "seeds", "[0, 1]", "axes.attack")
+        shows("1_worst_backdoor/norm_clip norm_bound 1", "0.276", "Finished")
         screenshot(browser, tmp_path, "suite")
-        click("boosted-mean-s1-abc")
-        shows("main_accuracy", "0.9333", "attack.name", "boosted", "digits5k (0123456789abcdef")
+        click("Artifacts")
+        shows("leaderboard.html")
+        click("Overview")
+        click("mean · boosted · s1")
+        shows(
+            "1_main_accuracy", "0.88", "main_accuracy", "attack.name", "digits5k (0123456789abcdef"
+        )
         screenshot(browser, tmp_path, "cell")
         click("Artifacts")
         shows("record.json", "partition")

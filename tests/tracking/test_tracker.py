@@ -18,8 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchmark.config.compose import GROUPS
 from benchmark.report.curves import curves
-from benchmark.run.record import SCHEMA, Cost, Curve, Record, Summary
-from benchmark.tracking import CellFacts, NoTracker, Tracker, tracking_uri
+from benchmark.run.record import SCHEMA, Cost, Curve, Divergence, Record, Summary
+from benchmark.tracking import CellFacts, Tracker, tracking_uri
+from benchmark.tracking.fields import run_name
 from benchmark.tracking.tracker import ENVIRONMENT
 from benchmark.utils.errors import UserError
 from tests.support.serving import free_port, started, stop
@@ -29,29 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 
 ROUNDS = 12
 HASH = "0123456789abcdef" * 4
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch):
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """A SQLite store with MLflow's tables: making them takes seconds, copying them does not."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(empty_store, tmp_path):
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 def make_record(cell="boosted-mean-s1-abc", rounds=ROUNDS, **changes):
@@ -133,8 +111,8 @@ def test_a_suite_and_its_cell_are_tracked_whole(uri, tmp_path):
     assert "| base.federation | small |" in parent.data.tags["mlflow.note.content"]
     _, (run,) = runs(uri, "tags.kind = 'cell'")
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == record.cell
-    assert Record.read(path) == record.with_run(run.info.run_id)
+    assert run.info.run_name == "mean · boosted · s1"
+    assert Record.read(path).mlflow_run_id == run.info.run_id
     others = set(GROUPS) - {"attack", "defense", "federation"}
     assert run.data.params == {f"{group}.name": "some" for group in others} | {
         "federation.name": "small",
@@ -165,9 +143,12 @@ def test_a_suite_and_its_cell_are_tracked_whole(uri, tmp_path):
     assert {m.step: m.value for m in history} == dict(
         enumerate(record.curves["main_accuracy"].values)
     )
-    assert run.data.metrics["summary/main_accuracy/last_fifth"] == 0.88
-    assert "summary/main_accuracy/before_attack" not in run.data.metrics
-    assert run.data.metrics["cost/seconds"] == 3.0
+    assert {k: v for k, v in run.data.metrics.items() if k[0].isdigit()} == {
+        "1_main_accuracy": 0.88,
+        "5_seconds_per_round": 0.25,
+    }
+    costs = {"cost/round_seconds", "cost/round_peak_memory_mb"}
+    assert {k for k in run.data.metrics if not k[0].isdigit()} == {*record.curves, *costs}
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("digits5k", HASH[:36])
     assert HASH in data.dataset.source
@@ -177,6 +158,93 @@ def test_a_suite_and_its_cell_are_tracked_whole(uri, tmp_path):
     assert len(client.list_artifacts(run.info.run_id, "partition")) == 2
     logged = client.download_artifacts(run.info.run_id, "record.json", str(card))
     assert SCHEMA.read(Path(logged)) == Record.read(path)
+
+
+def test_a_suite_grows_and_its_result_takes_the_place_of_the_last_one(uri):
+    grown = ([0], 0.25, "# one"), ([0, 1], 0.5, "# two"), ([0, 1], 0.5, "# two")
+    for seeds, value, text in grown:
+        tracker = Tracker(uri=uri)
+        tracker.open_suite("default", {"axes": {"attack": ["*"]}, "seeds": seeds})
+        metrics = {"cells": 3, "1_worst_backdoor/mean": value}
+        tracker.result(lambda m=metrics, t=text: (m, [("leaderboard.md", t)]))
+        assert tracker.close() == []
+    client, (parent,) = runs(uri)
+    assert parent.data.params == {"axes.attack": '["*"]', "seeds": "[0]", "seeds 2": "[0, 1]"}
+    assert "| seeds | [0, 1] |" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.metrics == {"cells": 3, "1_worst_backdoor/mean": 0.5}
+    history = client.get_metric_history(parent.info.run_id, "1_worst_backdoor/mean")
+    assert [m.value for m in history] == [0.25, 0.5]
+    board = client.download_artifacts(parent.info.run_id, "leaderboard.md")
+    assert Path(board).read_text() == "# two"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "mean · boosted · s1"),
+        (
+            ["defense=mean", "defense.weighted=true", "seed=1"],
+            "mean weighted = false · boosted · s1",
+        ),
+        (["federation=small", "federation.rounds=12"], "mean · boosted · small rounds = 12 · s1"),
+        (["model=some", "tracking=mlflow"], "mean · boosted · s1"),
+        (["attack.boost=null", "+attack.gone=5"], "mean · boosted boost = null, gone = 5 · s1"),
+    ],
+)
+def test_a_run_is_called_by_what_was_chosen(overrides, name):
+    """With values as they are resolved; of what all cells share, attack and defense alone."""
+    shared = ["model=some", "attack.boost=null"]
+    assert run_name(CellFacts.of(make_record(overrides=overrides)), shared) == name
+
+
+def test_names_in_the_words_of_reports():
+    record = make_record(overrides=["defense=weak_dp", "defense.norm_bound=${x}", "seed=1"])
+    record.config["defense"] = {"name": "weak_dp", "norm_bound": 0.5, "noise_std": 0.002}
+    assert run_name(CellFacts.of(record), []) == "weak_dp M = 0.5 · boosted · s1"
+
+
+def test_a_federation_that_diverged_has_a_finished_run_that_says_so(uri, tmp_path):
+    record = make_record(
+        rounds=3,
+        summary={"main_accuracy": Summary(0.0, 0.0, 0.5, None, None)},
+        weights_sha256=None,
+        diverged=Divergence(3, "round 3: the global model is not finite", [], [7]),
+        notes=["diverged in round 3: the global model is not finite"],
+    )
+    tracker = Tracker(uri=uri)
+    play(tracker, record, range(3))
+    tracker.finish(written(tmp_path, record))
+    assert tracker.close() == []
+    _, (run,) = runs(uri)
+    assert (run.info.status, run.data.tags["status"]) == ("FINISHED", "diverged")
+    assert "the global model is not finite" in run.data.tags["mlflow.note.content"]
+    assert run.data.metrics["1_main_accuracy"] == 0
+    assert "2_backdoor_in_sample" not in run.data.metrics
+
+
+def test_a_run_of_an_earlier_version_is_found_and_left_as_it_is(uri, tmp_path):
+    """It says nothing of which execution it is, is called by its cell, and has other metrics."""
+    from mlflow import MlflowClient
+
+    record = make_record()
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("fedbackdoor")
+    suite = client.create_run(experiment, tags={"kind": "suite", "suite": "default"})
+    tags = {"kind": "cell", "cell": record.cell, "suite": "default"}
+    tags |= {"mlflow.parentRunId": suite.info.run_id}
+    old = client.create_run(experiment, tags=tags, run_name=record.cell)
+    client.log_metric(old.info.run_id, "summary/main_accuracy/final", 0.9)
+    client.set_terminated(old.info.run_id)
+    for known in (None, old.info.run_id):
+        replace(record, mlflow_run_id=known).write(path := tmp_path / f"{record.cell}.json")
+        tracker = Tracker(uri=uri)
+        tracker.open_suite("default", {"seeds": [1]})
+        tracker.finish(path)
+        assert tracker.close() == []
+        assert tracker.logged == []
+        assert Record.read(path).mlflow_run_id == old.info.run_id
+    _, every = runs(uri)
+    assert {run.info.run_id for run in every} == {suite.info.run_id, old.info.run_id}
 
 
 def test_a_resumed_cell_continues_its_run_without_logging_a_round_twice(uri, tmp_path):
@@ -293,9 +361,10 @@ def test_a_cell_that_two_suites_share_is_a_child_of_both_and_its_record_keeps_th
 
 
 def test_a_finished_cell_that_runs_anew_gets_a_run_of_its_own(uri, tmp_path):
-    record = make_record()
-    path = written(tmp_path, record)
-    for _ in range(2):
+    path = tmp_path / "boosted-mean-s1-abc.json"
+    for seconds in (0.25, 0.5):
+        record = make_record()
+        record.cost.round_seconds[0] = seconds
         record.write(path)
         tracker = Tracker(uri=uri)
         play(tracker, record, range(3))
@@ -303,6 +372,7 @@ def test_a_finished_cell_that_runs_anew_gets_a_run_of_its_own(uri, tmp_path):
         assert tracker.close() == []
     client, every = runs(uri)
     assert [steps(client, run, "main_accuracy") for run in every] == [ONCE, ONCE]
+    assert Record.read(path).mlflow_run_id == every[0].info.run_id
 
 
 def test_a_failed_cell_says_why_and_its_suite_fails(uri):
@@ -382,29 +452,11 @@ def test_a_server_that_is_down_costs_a_line_and_the_record_can_be_tracked_later(
     assert "1 record is not tracked: `python -m benchmark track`" in note
     assert len(told) == 1
     assert "secret" not in note + told[0]
-    assert Record.read(path) == record
+    assert Record.read(path).mlflow_run_id is None
     later = Tracker(uri=uri)
     later.finish(path)
     assert later.close() == []
     assert steps(*runs_of_one(uri), "main_accuracy") == ONCE
-
-
-def test_what_two_processes_log_at_once_stands_once(uri, tmp_path):
-    """A request that timed out may still arrive while its record is tracked again."""
-    from benchmark.tracking.runs import Runs
-
-    record = make_record()
-    one, other = (Runs(uri, "fedbackdoor", tmp_path, ("default", {}, "suite")) for _ in range(2))
-    path = written(tmp_path, record)
-    one.start(CellFacts.of(record))
-    other.start(CellFacts.of(record))  # the same run, which is empty yet
-    (tmp_path / "copy").mkdir()
-    copy = Path(shutil.copy2(path, tmp_path / "copy"))
-    assert one.finish(path, None)
-    assert other.finish(copy, None)
-    client, run = runs_of_one(uri, "tags.kind = 'cell'")
-    assert steps(client, run, "main_accuracy") == ONCE
-    assert steps(client, run, "cost/round_seconds") == ONCE
 
 
 def runs_of_one(uri, query=""):
@@ -546,10 +598,30 @@ def test_a_relative_address_is_of_the_directory_it_is_used_in(tmp_path, monkeypa
         assert tracker.close() == []
     for name in ("first", "second"):
         with closing(sqlite3.connect(tmp_path / name / "mlflow.db")) as store:
-            assert list(store.execute("select name from runs")) == [(f"cell-{name}",)]
+            tags = store.execute("select value from tags where key = 'cell'")
+            assert list(tags) == [(f"cell-{name}",)]
 
 
-@pytest.mark.parametrize("settings", [{"experiment": ""}, {"flush_seconds": 0}])
+@pytest.mark.parametrize("name", ["../../x", "a/b", "a\\b", "..", ".", "a\nb", "x" * 256])
+def test_an_experiment_whose_artifacts_would_lie_elsewhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"tracking\.experiment: must be a folder's name"):
+        Tracker(experiment=name)
+    assert list(tmp_path.iterdir()) == []
+    # A server keeps artifacts itself, and Databricks wants a path.
+    Tracker(experiment=name, uri="databricks")
+
+
+def test_artifacts_of_an_odd_experiment_lie_in_a_folder_of_its_name(uri, tmp_path):
+    for name in ("..%2f..%2fx", " a b", "ä#?%"):
+        record = make_record(f"cell-{name.encode().hex()}")
+        tracker = Tracker(experiment=name, uri=uri)
+        tracker.finish(written(tmp_path, record))
+        assert tracker.close() == []
+        assert len(list((tmp_path / "mlartifacts" / name).rglob("record.json"))) == 1
+
+
+@pytest.mark.parametrize("settings", [{"experiment": " "}, {"flush_seconds": 0}])
 def test_settings_out_of_range(settings):
     with pytest.raises(UserError, match=next(iter(settings))):
         Tracker(**settings)
@@ -557,8 +629,8 @@ def test_settings_out_of_range(settings):
 
 def test_nothing_is_tracked_or_imported_without_a_tracker_or_before_its_first_event(tmp_path):
     code = (
-        "import sys; from benchmark.tracking import NoTracker, Tracker; "
-        "t = NoTracker(); t.open_suite('s', {}); t.fail('c', 'r'); t.finish('x'); "
+        "import sys; from pathlib import Path; from benchmark.tracking import NoTracker, Tracker; "
+        "t = NoTracker(); t.open_suite('s', {}); t.fail('c', 'r'); t.finish(Path('x')); "
         "assert t.close() == [] and Tracker().close() == []; "
         "assert not {'mlflow', 'matplotlib', 'torch'} & set(sys.modules)"
     )
@@ -570,12 +642,6 @@ def test_nothing_is_tracked_or_imported_without_a_tracker_or_before_its_first_ev
         check=True,
     )
     assert list(tmp_path.iterdir()) == []
-    assert set(vars(NoTracker)) <= set(vars(Tracker)) | {
-        "__doc__",
-        "__module__",
-        "__dict__",
-        "__weakref__",
-    }
 
 
 @pytest.mark.slow
