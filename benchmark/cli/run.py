@@ -26,8 +26,8 @@ def main(arguments: argparse.Namespace) -> int:
         from benchmark.run.training import check
 
         check(cell)
-        folder.mkdir(parents=True, exist_ok=True)
         tracker = make("tracking", cell.config["tracking"])
+        folder.mkdir(parents=True, exist_ok=True)
         with Display([cell], console=console) as display:
             watch = Watch(display, tracker, folder)
             try:

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmark.cli import tracked
 from benchmark.cli.display import Display
 from benchmark.cli.watch import Watch, say
 from benchmark.config.instantiate import make
@@ -47,9 +49,9 @@ def run_cells(
 
         for cell in pending:
             check(cell)
+    tracker = make("tracking", cells[0].config["tracking"])
     folder.mkdir(parents=True, exist_ok=True)
     executor = LocalExecutor(workers)
-    tracker = make("tracking", cells[0].config["tracking"])
     if not pending and (not untracked or type(tracker) is NoTracker):
         suite.write_manifest(grid, cells, folder)
         console.print(f"suite {grid.name}: all {len(cells)} cells are done")
@@ -58,7 +60,7 @@ def run_cells(
         f"suite {grid.name}: {len(cells)} cells, {len(done)} done before, "
         f"{min(executor.workers, len(pending))} at a time"
     )
-    tracker.open_suite(grid.name, {"axes": str(grid.axes), "seeds": str(grid.seeds)})
+    tracker.open_suite(grid.name, tracked.parameters(grid, cells))
     # A kill may have come between a record and its run.
     for cell in untracked:
         tracker.finish(cell.record_path(folder), cell.data)
@@ -66,6 +68,10 @@ def run_cells(
         with Display(pending, len(done), console) as display:
             watch = Watch(display, tracker, folder)
             outcome = suite.run(grid, cells, folder, executor, watch)
+        # A reproduction has a report of its own, and no leaderboard of its parts.
+        if folder.name == grid.name:
+            ids = [cell.id for cell in cells]
+            tracker.result(partial(tracked.result, grid.name, folder, ids))
     finally:
         say(console, tracker.close())
     console.print(f"suite {grid.name}: {outcome.finished} of {len(cells)} cells have a record")

@@ -2,15 +2,19 @@
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
+from benchmark.cli import tracked
 from benchmark.cli.watch import own_console, say
 from benchmark.config.compose import compose, literal
 from benchmark.config.instantiate import make
+from benchmark.config.schema import Schema
 from benchmark.results.trials import is_study
 from benchmark.run.partitioning import find
 from benchmark.run.record import Record
-from benchmark.run.suite import STANDALONE
+from benchmark.run.suite import MANIFEST, STANDALONE, Manifest
 from benchmark.utils.errors import UserError
 
 
@@ -30,17 +34,31 @@ def main(arguments: argparse.Namespace) -> int:
             raise UserError(f"{folder}: no records")
         configured = _configured(Record.read(paths[0]).config.get("tracking", {}))
         tracker = make("tracking", {**configured, "uri": arguments.uri or configured["uri"]})
+        grid = _manifest(folder)
         if name != STANDALONE:
-            tracker.open_suite(name, {}, "study" if is_study(folder) else "suite")
+            params = tracked.parameters(grid, grid.cells) if grid else {}
+            tracker.open_suite(name, params, "study" if is_study(folder) else "suite")
         for path in paths:
             tracker.finish(path, find(Record.read(path).data["hash"]))
         if is_study(folder):
             tracker.study(folder)
+        if grid:
+            cells = [listed.cell for listed in grid.cells]
+            tracker.result(partial(tracked.result, name, folder, cells))
         notes = tracker.close()
         say(console, notes)
         print(f"{name}: {len(paths)} records, {len(tracker.logged)} logged now")
         status = status or int(bool(notes))
     return status
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """Of a suite; a reproduction leaves that of its last part."""
+    try:
+        grid = Schema(Manifest, "corrupt").read(folder / MANIFEST)
+    except FileNotFoundError:
+        return None
+    return grid if grid.name == folder.name else None
 
 
 def _configured(recorded: Mapping[str, Any]) -> dict[str, Any]:
