@@ -3,13 +3,9 @@
 from benchmark.leaderboard.board import Leaderboard
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.output import to_html, to_json, to_markdown, to_terminal, write
-from benchmark.results.gates import COLLAPSE, GATE, SUCCESS
 from benchmark.results.searches import read as searches
 
 __all__ = [
-    "COLLAPSE",
-    "GATE",
-    "SUCCESS",
     "Leaderboard",
     "build",
     "searches",

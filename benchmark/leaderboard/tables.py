@@ -1,17 +1,9 @@
 """The tables of a leaderboard: each column is declared once, for pages, repositories, terminals."""
 
-from collections.abc import Callable
 from typing import Any
 
 from benchmark.leaderboard import tuned
-from benchmark.leaderboard.board import (
-    AttackRow,
-    DefenseRow,
-    Matchup,
-    Section,
-    counted,
-    score,
-)
+from benchmark.leaderboard.board import AttackRow, DefenseRow, Section, counted, score
 from benchmark.leaderboard.runs import cell_anchor, gaps, runs_of
 from benchmark.report.document import Column, Entry, Link, Mark, Table, Text
 from benchmark.report.numbers import NOTHING, interval, number, short
@@ -21,49 +13,31 @@ from benchmark.results.statistics import Estimate
 TUNED_ROOM = 28
 """Characters of a terminal that the columns of tuned attackers take."""
 
-Get = Callable[[Any], Matchup | None]
-"""The cell of a row whose scores are shown."""
-
 
 def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
     """Ranked by the worst case; ``s`` is the section's number, from 1."""
     room = TUNED_ROOM * bool(section.tuned)
     fixed = "fixed, " * bool(section.tuned)
 
-    def worst(row: DefenseRow) -> Matchup | None:
-        return row.worst
+    def worst(row: DefenseRow) -> Entry:
+        return _name(row.worst.attack if row.worst else NOTHING)
 
+    def seconds(row: DefenseRow) -> Entry:
+        return Entry(short(row.seconds), row.seconds)
+
+    at_most = "at most, points"
     columns: list[Column[DefenseRow]] = [
         Column("Defense", lambda row: _name(row.defense), is_number=False),
-        _scored("Backdoor in-sample", f"worst case, {fixed}%", worst, "in_sample"),
+        _scored("Backdoor in-sample", "worst", "in_sample", f"worst case, {fixed}%"),
         *(_by_tuning(s, section) if section.tuned else []),
-        _scored("Backdoor held-out", "%", worst, "held_out"),
-        _scored("Lift", "points", worst, "lift", room=120 + room),
-        Column(
-            "Worst attack",
-            lambda row: _name(row.worst.attack if row.worst else NOTHING),
-            is_number=False,
-        ),
-        _scored("Main accuracy attacked", "%", worst, "main", descending=True),
-        _scored(
-            "Main accuracy unattacked",
-            "%",
-            lambda row: row.unattacked,
-            "main",
-            descending=True,
-            room=96 + room,
-        ),
-        _scored(
-            "Main accuracy lost",
-            "at most, points",
-            lambda row: row.dearest,
-            "loss",
-            room=112 + room,
-        ),
-        _scored("Honest cost", "points", worst, "cost", room=150 + room),
-        Column(
-            "Time", lambda row: Entry(short(row.seconds), row.seconds), "s / round", room=150 + room
-        ),
+        _scored("Backdoor held-out", "worst", "held_out"),
+        _scored("Lift", "worst", "lift", "points", room=120 + room),
+        Column("Worst attack", worst, is_number=False),
+        _scored("Main accuracy attacked", "worst", "main"),
+        _scored("Main accuracy unattacked", "unattacked", "main", room=96 + room),
+        _scored("Main accuracy lost", "dearest", "loss", at_most, room=112 + room),
+        _scored("Honest cost", "worst", "cost", "points", room=150 + room),
+        Column("Time", seconds, "s / round", room=150 + room),
         Column("Seeds", lambda row: str(row.seeds), room=135 + room, only="text"),
         runs_of(s, section),
     ]
@@ -81,27 +55,21 @@ def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
 def attacks(s: int, section: Section, title: str = "") -> Table[AttackRow]:
     """Ranked by mean lift."""
 
-    def undefended(row: AttackRow) -> Matchup | None:
-        return row.undefended
+    def lift(row: AttackRow) -> Entry:
+        return Entry(interval(row.lift, signed=True), _key(row.lift))
 
+    def successes(row: AttackRow) -> Entry:
+        return Entry(f"{row.successes} of {row.defenses}", row.successes)
+
+    limit = f"defenses, from {100 * SUCCESS:.0f} %"
     columns: list[Column[AttackRow]] = [
         Column("Attack", lambda row: _name(row.attack), is_number=False),
-        Column(
-            "Mean lift",
-            lambda row: Entry(interval(row.lift, signed=True), _key(row.lift)),
-            "points",
-            descending=True,
-        ),
-        _scored("In-sample undefended", "%", undefended, "in_sample", descending=True),
-        _scored("Lift undefended", "points", undefended, "lift", descending=True, room=120),
-        Column(
-            "Succeeds on",
-            lambda row: Entry(f"{row.successes} of {row.defenses}", row.successes),
-            f"defenses, from {100 * SUCCESS:.0f} %",
-            descending=True,
-        ),
-        _into("Gets most into", lambda row: row.worst_defense, room=70),
-        _into("Gets least into", lambda row: row.best_defense, room=90),
+        Column("Mean lift", lift, "points", descending=True),
+        _scored("In-sample undefended", "undefended", "in_sample", descending=True),
+        _scored("Lift undefended", "undefended", "lift", "points", room=120, descending=True),
+        Column("Succeeds on", successes, limit, descending=True),
+        _into("Gets most into", "worst_defense", room=70),
+        _into("Gets least into", "best_defense", room=90),
         runs_of(s, section),
     ]
     return Table(
@@ -192,26 +160,33 @@ def _by_tuning(s: int, section: Section) -> list[Column[DefenseRow]]:
     ]
 
 
-def _scored(head: str, unit: str, get: Get, metric: str, **options: Any) -> Column[Any]:
-    """A mean with its interval, and the last round's; a backdoor that succeeds stands out."""
+def _scored(head: str, of: str, metric: str, unit: str = "%", **options: Any) -> Column[Any]:
+    """A mean with its interval, and the last round's; a backdoor that succeeds stands out.
+
+    Args:
+        head, unit: of the column; in points are differences.
+        of: the cell of a row.
+        metric: of that cell.
+        options: of the column; of main accuracy the largest come first.
+    """
 
     def entry(row: Any) -> Entry:
-        cell = get(row)
+        cell = getattr(row, of)
         value, last = score(cell, metric), getattr(cell, f"final_{metric}", None)
         told = interval(value, signed="points" in unit)
         is_hot = value is not None and metric in ("in_sample", "held_out") and succeeds(value.mean)
         shown: Text = (Mark(told, "hot"),) if is_hot else told
         return Entry(shown, _key(value), f"final {number(last.mean)}" if last else "")
 
-    return Column(head, entry, unit, **options)
+    return Column(head, entry, unit, **{"descending": metric == "main", **options})
 
 
-def _into(head: str, get: Get, room: int) -> Column[AttackRow]:
+def _into(head: str, of: str, room: int) -> Column[AttackRow]:
     """A defense and how far an attack gets into it."""
 
     def entry(row: AttackRow) -> Entry:
-        cell = get(row)
-        if cell is None or cell.in_sample is None:
+        cell = getattr(row, of)
+        if cell is None:
             return Entry(NOTHING, "")
         name, parameters = parted(cell.defense)
         return Entry(f"{interval(cell.in_sample)} {name}", _key(cell.in_sample), parameters)

@@ -23,21 +23,16 @@ LONG, SOME = 60, 12
 """Characters that make a column of words a wide one, or one that is not narrow."""
 
 
-def environment() -> Environment:
-    """Templates are named by their path in the package; a name that is not filled is an error."""
-    return Environment(
+def to_html(document: doc.Document, draw: Draw) -> str:
+    """The page; ``draw`` makes the figures of its pictures."""
+    blocks = list(doc.visible(document.blocks, "page"))
+    templates = Environment(
         loader=PackageLoader("benchmark", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def to_html(document: doc.Document, draw: Draw) -> str:
-    """The page; ``draw`` makes the figures of its pictures."""
-    blocks = list(doc.visible(document.blocks, "page"))
-    templates = environment()
     templates.filters.update(
         anchor=anchor,
         breadth=breadth,

@@ -1,6 +1,7 @@
 """Which runs may be compared: settings that differ are never averaged, and each has a label."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -120,18 +121,14 @@ def _name(record: Record, group: str) -> str:
 
 
 def _overrides(record: Record, group: str) -> dict[str, str]:
+    """A group's explicit parameters; ``${defense.norm_bound}`` is what it refers to."""
     pairs = (override.lstrip("+").partition("=") for override in record.overrides)
-    found = {key: value for key, _, value in pairs}
     start = f"{group}."
     return {
-        key.removeprefix(start): _plain(value)
-        for key, value in found.items()
+        key.removeprefix(start): re.sub(r"^\$\{(.*)\}$", r"\1", value)
+        for key, _, value in pairs
         if key.startswith(start)
     }
-
-
-def _plain(value: str) -> str:
-    return value[2:-1] if value.startswith("${") and value.endswith("}") else value
 
 
 def _label(name: str, parameters: dict[str, str]) -> str:

@@ -70,7 +70,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         each.write(folder / "records" / f"{each.cell}.json")
     listed = [{"cell": each.cell, "overrides": each.overrides} for each in made]
     shape = {"description": "two runs", "overrides": [], "axes": {}, "seeds": [0, 1]}
-    write_json(folder / "suite.json", {"name": "smoke", **shape, "cells": listed, "schema_version": 1})
+    write_json(
+        folder / "suite.json", {"name": "smoke", **shape, "cells": listed, "schema_version": 1}
+    )
     return folder
 
 
