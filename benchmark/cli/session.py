@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,9 @@ from benchmark.config.compose import compose
 from benchmark.config.instantiate import make
 from benchmark.results import trials
 from benchmark.results.trials import Trials
-from benchmark.tuning.problem import Direction, FinishedTrial, Problem
+from benchmark.run.executors.local import LocalExecutor
+from benchmark.tuning.problem import Direction, FinishedTrial
+from benchmark.tuning.workplace import Workplace
 from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ class Session:
         resolved = compose(overrides)
         self.arguments, self.name, self.overrides = arguments, name, tuple(overrides)
         self.folder = arguments.results / f"tuning-{name}"
-        self.url = arguments.storage or f"sqlite:///{arguments.results / 'tuning.db'}"
+        own = f"sqlite:///{arguments.results / 'tuning.db'}"
+        self.url = own if arguments.storage is None else arguments.storage
         self.console = own_console()
         # An end from outside is that of Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.tracker = make("tracking", resolved["tracking"])
-        self.watch = Watch(lambda event: None, self.tracker, self.folder)
+        watch = Watch(lambda event: None, self.tracker, self.folder)
+        self.at = Workplace(self.folder, LocalExecutor(arguments.workers), watch)
         self.seeds = range(arguments.seeds)
         self.opened: dict[str, Study] = {}
-        self.workers: int = arguments.workers or len(os.sched_getaffinity(0))
         self.started = time.time()
 
     @property
@@ -61,7 +63,7 @@ class Session:
     def study(
         self,
         name: str,
-        problem: Problem,
+        problem: "FederatedProblem",
         sampler_seed: int | None = None,
         part_of: Mapping[str, Any] | None = None,
     ) -> "Study":
@@ -73,6 +75,14 @@ class Session:
         sampler, pruner = self.arguments.sampler, self.arguments.pruner
         earlier = self.arguments.warm_start
         return Study(self.url, name, problem, sampler, seed, pruner, part_of or {}, earlier)
+
+    def check(self, *problems: "FederatedProblem") -> None:
+        """Refuse what would be refused later; in this order, as a problem partitions its data."""
+        from benchmark.tuning.storage import check
+
+        check(self.url)
+        for problem in problems:
+            problem.check()
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -105,40 +115,35 @@ class Session:
         for family in sorted(space.families.keys() - known.keys()):
             text = f"{space.group}={family} lies outside of its own search:, so it is no trial"
             say(self.console, [text])
-        study.problem.prepare(self.workers)
+        study.problem.prepare()
         # The time of a race is that of its moves.
         limited = minutes is not None and self.arguments.what != "race"
         until = self.started + 60 * minutes if limited else math.inf
-        tried = study.run(count, progress, until, self.workers, self.watch)
+        tried = study.run(count, self.at, progress, until)
         # Not those of progress: of what another command finished it is not told.
         if (finished := len(study.finished())) < count:
             self.tell(f"{minutes:g} minutes are over: {finished} of {count} trials are finished")
         return tried
 
-    def judge(
-        self,
-        study: "Study",
-        problem: "FederatedProblem",
-        report: "type[AttackReport]",
-        choose: Callable[[list[FinishedTrial]], list[FinishedTrial]],
-    ) -> int:
+    def judge(self, study: "Study", report: "type[AttackReport]") -> int:
         """A study's command: its trials, the best of them on fresh seeds, its report; the status.
 
         Args:
             study: not opened yet.
-            problem: of it.
             report: what is told of it.
-            choose: the best trials.
         """
-        from benchmark.tuning.reevaluation import reevaluate
+        from benchmark.tuning.reevaluation import best, reevaluate
 
+        problem = study.problem
+        self.check(problem)
         description = study.open()
 
         def found() -> "AttackReport":
             tried = self.run(study)
-            best, group = choose(tried), problem.space.group
-            self.tell(f"the best {len(best)} and the fixed {group}s on {len(self.fresh)} new seeds")
-            again = reevaluate(problem, tried, best, self.fresh, self.workers)
+            chosen = best(tried, self.arguments.best, problem.directions)
+            count, fixed = len(chosen), problem.space.group
+            self.tell(f"the best {count} and the fixed {fixed}s on {len(self.fresh)} new seeds")
+            again = reevaluate(problem, tried, chosen, self.fresh)
             given = (study.name, shown(self.url), self.overrides, description)
             return report(*given, study.finished(), again)
 

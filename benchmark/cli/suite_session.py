@@ -14,6 +14,7 @@ from benchmark.config.instantiate import make
 from benchmark.run import suite
 from benchmark.run.cell import Cell
 from benchmark.run.executors.local import LocalExecutor
+from benchmark.run.failures import failure_path
 from benchmark.run.record import Record
 from benchmark.run.suite import Suite
 from benchmark.tracking import NoTracker
@@ -76,6 +77,6 @@ def run_cells(
         say(console, tracker.close())
     console.print(f"suite {grid.name}: {outcome.finished} of {len(cells)} cells have a record")
     for failed in outcome.failed:
-        details = suite.failure_path(failed.cell, folder)
+        details = failure_path(failed.cell, folder)
         print(f"fedbackdoor: {failed.cell.id} failed: {failed.reason} ({details})", file=sys.stderr)
     return 1 if outcome.failed else 0

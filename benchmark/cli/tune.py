@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.cli import params, tune_race
 from benchmark.cli.session import Session
@@ -13,9 +13,6 @@ from benchmark.run.studies import study_name
 from benchmark.tuning.problem import SAMPLERS
 from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.nested import digest
-
-if TYPE_CHECKING:
-    from benchmark.tuning.problem import FinishedTrial
 
 OWN = {
     "against": ("defense", "race"),
@@ -93,15 +90,13 @@ def _attack(arguments: argparse.Namespace) -> int:
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.tuning.attack_sections import AttackReport
     from benchmark.tuning.attacker import Attacker
-    from benchmark.tuning.reevaluation import best
 
-    problem = Attacker.against(overrides, session.seeds, session.folder, session.watch)
-    problem.check()
+    problem = Attacker.against(overrides, session.seeds, session.at)
     study = session.study(session.name, problem)
     if arguments.params is not None:
         # What a pipeline finds changed is run anew, and what it finds changed back is there still.
         study.name = f"{session.name}-{digest(study.describe())}"
-    return session.judge(study, problem, AttackReport, lambda tried: best(tried, arguments.best))
+    return session.judge(study, AttackReport)
 
 
 def _defense(arguments: argparse.Namespace) -> int:
@@ -109,22 +104,12 @@ def _defense(arguments: argparse.Namespace) -> int:
     from benchmark.tuning.attacker import fixed_attacks, read_attack
     from benchmark.tuning.defender import Defender, divide
     from benchmark.tuning.defense_sections import DefenseReport
-    from benchmark.tuning.reevaluation import best, front, spread
 
     _, overrides = divide(arguments.overrides)
     name = arguments.name or f"defense{'-pareto' * arguments.pareto}"
     session = Session(arguments, name, overrides)
     attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
-    problem = Defender.against(
-        attacks, arguments.overrides, session.seeds, session.folder, session.watch
-    )
+    problem = Defender.against(attacks, arguments.overrides, session.seeds, session.at)
     if arguments.pareto:
         problem = replace(problem, directions=("minimize", "maximize"))
-    problem.check()
-
-    def choose(tried: "list[FinishedTrial]") -> "list[FinishedTrial]":
-        if arguments.pareto:
-            return spread(front(tried, problem.directions), arguments.best)
-        return best(tried, arguments.best, "minimize")
-
-    return session.judge(session.study(name, problem), problem, DefenseReport, choose)
+    return session.judge(session.study(name, problem), DefenseReport)

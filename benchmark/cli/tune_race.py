@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmark.cli.session import Session
-from benchmark.config.compose import parse_overrides
 from benchmark.results.statistics import estimate
+from benchmark.tuning.federations import UNDEFENDED, Federations, parted
 from benchmark.tuning.problem import FinishedTrial
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import shown
@@ -16,7 +16,6 @@ from benchmark.utils.urls import shown
 if TYPE_CHECKING:
     from benchmark.tuning.attacker import Attacker
     from benchmark.tuning.federated_game import Answer
-    from benchmark.tuning.problem import Strategy
     from benchmark.tuning.race import Move, ResponseSearch
 
 MOVES = 4
@@ -27,14 +26,16 @@ def main(arguments: argparse.Namespace) -> int:
     moves = MOVES if arguments.moves is None else arguments.moves
     if moves < 1:
         raise UserError(f"--moves must be at least 1, got {moves}")
-    defense, overrides = _divide(arguments.overrides)
-    name = arguments.name or "race"
+    lines = parted(arguments.overrides)
+    for line in lines["attack"]:
+        raise UserError(f"'{line}': --against '{line}' says which attacks to start with")
+    defense = tuple(lines["defense"]) or UNDEFENDED
+    overrides, name = tuple(lines["else"]), arguments.name or "race"
     session = Session(arguments, name, [*overrides, *defense])
     # Imported late: what compromises anybody is known to classes, which import torch.
     from benchmark.results.gates import TOLERANCE
     from benchmark.tuning.attacker import fixed_attacks, read_attack
     from benchmark.tuning.federated_game import FederatedGame
-    from benchmark.tuning.federations import Federations
     from benchmark.tuning.race import exploit, race
     from benchmark.tuning.race_sections import RaceReport
 
@@ -56,12 +57,11 @@ def main(arguments: argparse.Namespace) -> int:
         noise = "" if move.gains else ", no more than the noise"
         session.tell(f"move {move.number}, {move.side}: gains {points}{noise}")
 
-    federations = Federations(overrides, session.folder, session.watch)
+    federations = Federations(overrides, session.at)
     seeds, fresh = tuple(session.seeds), tuple(session.fresh)
-    game = FederatedGame(federations, seeds, fresh, arguments.best, run, session.workers)
+    game = FederatedGame(federations, seeds, fresh, arguments.best, run)
     first, answer = game.attacker(defense), game.defender(tuple(attacks))
-    first.check()
-    answer.check()
+    session.check(first, answer)
     # What makes the first study another one is to be known before anything is written.
     session.study(f"{name}-1-attack", first, part_of=part_of).open()
     minutes = math.inf if arguments.minutes is None else arguments.minutes
@@ -82,16 +82,3 @@ def main(arguments: argparse.Namespace) -> int:
         return RaceReport(name, shown(session.url), overrides, description, fresh, went, left)
 
     return session.report(find)
-
-
-def _divide(overrides: Sequence[str]) -> "tuple[Strategy, tuple[str, ...]]":
-    """The defense to start with, none if it is not chosen, and the overrides of all else."""
-    from benchmark.tuning.federations import UNDEFENDED
-
-    defense, others = list[str](), list[str]()
-    for override in parse_overrides(overrides):
-        group, line = override.key_or_group.partition(".")[0], str(override.input_line)
-        if group == "attack":
-            raise UserError(f"'{line}': --against '{line}' says which attacks to start with")
-        (defense if group == "defense" else others).append(line)
-    return tuple(defense or UNDEFENDED), tuple(others)

@@ -12,8 +12,9 @@ from benchmark.reproduction.evidence import Evidence, Line, claims
 from benchmark.reproduction.profile import HONEST, Profile, Values, norm_unit, suites, values
 from benchmark.run.assembly import build
 from benchmark.run.cell import Cell
+from benchmark.run.failures import failures
 from benchmark.run.record import Record
-from benchmark.run.suite import Suite, failures
+from benchmark.run.suite import Suite
 from benchmark.run.training import resident
 from benchmark.utils.errors import UserError, unknown
 

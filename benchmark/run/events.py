@@ -1,8 +1,10 @@
 """What is told of cells while they run."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from benchmark.run.cell import Cell
+from benchmark.run.curve import Curve
 from benchmark.run.record import Record
 
 
@@ -15,11 +17,16 @@ class Started:
 
 @dataclass(frozen=True)
 class Round:
-    """A cell finished a round, counted from 0."""
+    """A cell finished a round, counted from 0.
+
+    Attributes:
+        earlier: the curves of the rounds before, where it goes on from a checkpoint; told once.
+    """
 
     cell: Cell
     round: int
     metrics: dict[str, float]
+    earlier: Mapping[str, Curve] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,16 @@ class Finished:
 class Failed:
     """A cell gave no record: one line why, and where it happened.
 
-    ``is_fatal``: what stopped it would stop all others.
+    Attributes:
+        is_fatal: what stopped it would stop all others.
+        worker_died: so nothing is known against the cell, which goes on if it is run again.
     """
 
     cell: Cell
     reason: str
     details: str
     is_fatal: bool = False
+    worker_died: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Any
 from benchmark.config.compose import GROUPS, available, literal, read_yaml
 from benchmark.config.schema import Schema
 from benchmark.run.cell import Cell
-from benchmark.run.events import Event, Failed, Finished
+from benchmark.run.events import Event, Failed
 from benchmark.run.executors.base import Executor
+from benchmark.run.failures import keep_failure
 from benchmark.run.record import Record
 from benchmark.run.runner import is_done
-from benchmark.utils.errors import FullError, UserError, unknown
-from benchmark.utils.files import atomic_file, write_json
+from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.files import write_json
 
 MANIFEST = "suite.json"
 
@@ -197,27 +198,10 @@ def run(
     failed = []
     for event in executor.run(pending, folder):
         watch(event)
+        keep_failure(event, folder)
         if isinstance(event, Failed):
-            if event.is_fatal:
-                raise FullError(event.reason)
             failed.append(event)
-            with atomic_file(failure_path(event.cell, folder)) as path:
-                path.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
-        elif isinstance(event, Finished):
-            failure_path(event.cell, folder).unlink(missing_ok=True)
     return Outcome(len(cells) - len(failed), failed)
-
-
-def failure_path(cell: Cell, folder: Path) -> Path:
-    """Where it is told why a cell gave no record: a line, then where it happened."""
-    return folder / "failures" / f"{cell.id}.txt"
-
-
-def failures(cells: Sequence[Cell], folder: Path) -> dict[str, str]:
-    """Cells without a record that failed → one line why."""
-    paths = {cell.id: failure_path(cell, folder) for cell in cells if not is_done(cell, folder)}
-    there = {name: path for name, path in paths.items() if path.exists()}
-    return {name: p.read_text(encoding="utf-8").partition("\n")[0] for name, p in there.items()}
 
 
 def write_manifest(suite: Suite, cells: Sequence[Cell], folder: Path) -> None:

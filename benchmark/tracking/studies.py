@@ -15,7 +15,7 @@ from benchmark.run.record import Record
 from benchmark.tracking import fields as terms
 from benchmark.tracking.runs import Runs
 
-STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
+STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "fail": "FAILED"}
 FILES = ("tuning.json", "tuning.md", "tuning.html", trials.FILE, "*.png")
 
 

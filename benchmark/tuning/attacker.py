@@ -3,18 +3,16 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmark.config.compose import available, compose, parse_overrides, read_yaml, target_class
+from benchmark.config.compose import available, compose, read_yaml, target_class
 from benchmark.config.search_space import Space
 from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import difference, mean
-from benchmark.run.suite import Watch
 from benchmark.tuning.federated_problem import FederatedProblem, Judged
-from benchmark.tuning.federations import UNATTACKED, Federations
-from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
-from benchmark.tuning.rounds import SoFar
+from benchmark.tuning.federations import UNATTACKED, Federations, parted
+from benchmark.tuning.problem import Direction, Evaluation, Metrics, Strategy
+from benchmark.tuning.workplace import Workplace
 from benchmark.utils.errors import UserError
 
 
@@ -32,23 +30,20 @@ class Attacker(FederatedProblem):
     directions: tuple[Direction, ...] = field(default=("maximize",), kw_only=True)
 
     @staticmethod
-    def against(
-        overrides: Sequence[str], seeds: Sequence[int], folder: Path, watch: Watch
-    ) -> "Attacker":
+    def against(overrides: Sequence[str], seeds: Sequence[int], at: Workplace) -> "Attacker":
         """The problem that overrides describe.
 
         Raises:
             UserError: they choose the attack, the seed or the half of the users, which is the
                 study's part, or a yaml declares no valid space.
         """
-        for override in parse_overrides(overrides):
-            if override.key_or_group.partition(".")[0] == "attack":
-                raise UserError(
-                    f"'{override.input_line}': the attack is what is tuned; its ranges are the "
-                    f"search: of conf/attack/NAME.yaml"
-                )
+        for line in parted(overrides)["attack"]:
+            raise UserError(
+                f"'{line}': the attack is what is tuned; its ranges are the search: of "
+                "conf/attack/NAME.yaml"
+            )
         space = Space.of("attack", families())
-        return Attacker(Federations(tuple(overrides), folder, watch), tuple(seeds), space)
+        return Attacker(Federations(tuple(overrides), at), tuple(seeds), space)
 
     @property
     def honest(self) -> Strategy:
@@ -70,17 +65,33 @@ class Attacker(FederatedProblem):
         """One for each round of a trial's federations."""
         return len(self.seeds) * self.federations.cell(UNATTACKED, self.seeds[0]).rounds
 
-    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
-        """Run an attack on the seeds."""
-        so_far = SoFar(self.steps // len(self.seeds), report)
-        score = self.federations.score(chosen, self.seeds, so_far)
+    def so_far(self, rounds: Sequence[Sequence[Metrics]]) -> float | None:
+        """The mean over federations of in-sample backdoor accuracy over the last fifth.
+
+        Of the federation that runs that is the last fifth of its rounds so far; at a trial's end it
+        is the mean of :attr:`SeedScores.backdoor`. In a federation's first quarter nothing is
+        told: a model that has learned nothing may well take every seven for a one.
+        """
+        whole, fifths = self.steps // len(self.seeds), 0.0
+        if 4 * len(rounds[-1]) <= whole:
+            return None
+        for federation in rounds:
+            # One that diverged is worth nothing.
+            if federation is rounds[-1] or len(federation) == whole:
+                last = federation[len(federation) // -5 :]
+                fifths += sum(metrics["backdoor_in_sample"] for metrics in last) / len(last)
+        return fifths / len(rounds)
+
+    def evaluate(self, chosen: Sequence[str]) -> Evaluation:
+        """What an attack gave on the seeds."""
+        score = self.federations.score(chosen, self.seeds)
         honest = self.federations.honest(UNATTACKED, self.seeds)
         cost = mean(honest.main) - mean(score.main)
         facts = {"main_accuracy": mean(score.main), "diverged": score.diverged}
         return Evaluation((mean(score.backdoor),), {"main_accuracy": cost - TOLERANCE}, facts)
 
-    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
-        """Run an attack on fresh seeds and the test half of the users."""
+    def judged(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
+        """What an attack gave on fresh seeds and the test half of the users."""
         federations = self.federations.on_test()
         score = federations.score(chosen, seeds)
         honest = federations.honest(UNATTACKED, seeds)
@@ -113,11 +124,10 @@ def read_attack(text: str) -> Strategy:
         words = shlex.split(text)
     except ValueError as error:
         raise UserError(f"{where}: {str(error).lower()}") from None
-    overrides = parse_overrides(words)
-    for override in overrides:
-        if override.key_or_group.partition(".")[0] != "attack":
-            raise UserError(f"{where}: '{override.input_line}' is not of the attack")
-    chosen = [str(o.value()) for o in overrides if o.key_or_group == "attack"]
+    lines = parted(words)
+    for line in [*lines["defense"], *lines["else"]]:
+        raise UserError(f"{where}: '{line}' is not of the attack")
+    chosen = [line.partition("=")[2] for line in lines["attack"] if line.startswith("attack=")]
     if len(chosen) != 1:
         raise UserError(f"{where}: must choose one attack, such as 'attack=boosted'")
     if chosen[0] not in families():
@@ -125,4 +135,4 @@ def read_attack(text: str) -> Strategy:
             f"{where}: compromises nobody; valid: attack={', attack='.join(families())}"
         )
     compose(words)
-    return tuple(str(o.input_line) for o in overrides)
+    return tuple(lines["attack"])

@@ -3,17 +3,16 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
-from benchmark.config.compose import available, parse_overrides
+from benchmark.config.compose import available
 from benchmark.config.search_space import Space
 from benchmark.results.gates import GATE
 from benchmark.results.statistics import difference, mean
-from benchmark.run.suite import Watch
 from benchmark.tuning.federated_problem import FederatedProblem, Judged
-from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, SeedScores
-from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
+from benchmark.tuning.federations import UNATTACKED, UNDEFENDED, Federations, SeedScores, parted
+from benchmark.tuning.problem import Direction, Evaluation, Strategy
+from benchmark.tuning.workplace import Workplace
 from benchmark.utils.errors import UserError
 
 
@@ -44,8 +43,7 @@ class Defender(FederatedProblem):
         attacks: Sequence[Strategy],
         overrides: Sequence[str],
         seeds: Sequence[int],
-        folder: Path,
-        watch: Watch,
+        at: Workplace,
     ) -> Self:
         """The problem that overrides describe; ``defense=NAME`` searches no other than those named.
 
@@ -54,7 +52,7 @@ class Defender(FederatedProblem):
         """
         names, others = divide(overrides)
         space = Space.of("defense", names)
-        return cls(Federations(others, folder, watch), tuple(seeds), space, tuple(attacks))
+        return cls(Federations(others, at), tuple(seeds), space, tuple(attacks))
 
     @property
     def honest(self) -> Strategy:
@@ -78,8 +76,8 @@ class Defender(FederatedProblem):
         )
         return told | {"tolerance": GATE, "directions": list(self.directions)}
 
-    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
-        """Run a defense without attack and under every attack on the seeds.
+    def evaluate(self, chosen: Sequence[str]) -> Evaluation:
+        """What a defense gave without attack and under every attack on the seeds.
 
         Nobody is told of rounds: what counts is the worst of several federations, which none of
         them shows alone.
@@ -96,8 +94,8 @@ class Defender(FederatedProblem):
         cost = mean(self.federations.honest(self.honest, self.seeds).main) - main
         return Evaluation((backdoor,), constraints | {"main_accuracy": cost - GATE}, facts)
 
-    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
-        """Run a defense on fresh seeds and the test half of the users.
+    def judged(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
+        """What a defense gave on fresh seeds and the test half of the users.
 
         The worst case there may be another attack than in tuning.
         """
@@ -140,18 +138,14 @@ def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     Raises:
         UserError: they set a defense's parameter or choose an attack, which is the study's part.
     """
-    names, others = list[str](), list[str]()
-    for override in parse_overrides(overrides):
-        key, line = override.key_or_group, str(override.input_line)
-        if key == "defense":
-            names.append(str(override.value()))
-        elif key.partition(".")[0] == "defense":
+    lines = parted(overrides)
+    for line in lines["attack"]:
+        raise UserError(f"'{line}': --against '{line}' says which attacks to withstand")
+    names = [line.removeprefix("defense=") for line in lines["defense"]]
+    for line in lines["defense"]:
+        if not line.startswith("defense="):
             raise UserError(
                 f"'{line}': the defense is what is tuned; its ranges are the search: of "
                 f"conf/defense/NAME.yaml, and defense=NAME searches NAME alone"
             )
-        elif key.partition(".")[0] == "attack":
-            raise UserError(f"'{line}': --against '{line}' says which attacks to withstand")
-        else:
-            others.append(line)
-    return list(dict.fromkeys(names)) or available("defense"), tuple(others)
+    return list(dict.fromkeys(names)) or available("defense"), tuple(lines["else"])

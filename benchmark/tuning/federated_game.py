@@ -53,7 +53,6 @@ class FederatedGame:
         fresh: seeds of the payoffs.
         best: trials of a study that are judged, until one is allowed.
         run: finishes a study.
-        workers: federations of a payoff at a time.
     """
 
     federations: Federations
@@ -61,7 +60,6 @@ class FederatedGame:
     fresh: tuple[int, ...]
     best: int
     run: Run
-    workers: int = 1
 
     def best_attack(self, defense: Strategy, search: ResponseSearch) -> Response:
         """See :class:`benchmark.tuning.race.Game`."""
@@ -73,12 +71,12 @@ class FederatedGame:
 
     def payoff(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
         """See :class:`benchmark.tuning.race.Game`; who is noticed gets nothing."""
-        judged = self._judge(self.attacker(defense), attack)
+        judged = self._judged(attack, defense)
         return judged.backdoor if judged.feasible else dict.fromkeys(judged.backdoor, 0.0)
 
     def cost(self, attack: Strategy, defense: Strategy) -> dict[int, float]:
         """See :class:`benchmark.tuning.race.Game`."""
-        return self._judge(self.attacker(defense), attack).cost
+        return self._judged(attack, defense).cost
 
     def attacker(self, defense: Strategy) -> Attacker:
         """The attacker's problem against a defense."""
@@ -88,22 +86,16 @@ class FederatedGame:
 
     def defender(self, attacks: tuple[Strategy, ...]) -> Answer:
         """The defender's problem against attacks."""
-        return Answer.against(
-            attacks,
-            self.federations.overrides,
-            self.seeds,
-            self.federations.folder,
-            self.federations.watch,
-        )
+        federations = self.federations
+        return Answer.against(attacks, federations.overrides, self.seeds, federations.at)
 
     def _response(self, problem: Attacker | Answer, search: ResponseSearch) -> Response:
         tried = self.run(search, replace(problem, earlier=search.known))
-        for trial in best(tried, self.best, problem.directions[0]):
+        for trial in best(tried, self.best, problem.directions):
             # Not the best of them on the fresh seeds: that would be a maximum again.
-            if self._judge(problem, trial.overrides).feasible:
+            if problem.judge([trial.overrides], self.fresh)[0].feasible:
                 return Response(trial.overrides, trial.value)
         return Response(None, None)
 
-    def _judge(self, problem: Attacker | Answer, chosen: Strategy) -> Judged:
-        problem.judge_ahead([chosen], self.fresh, self.workers)
-        return problem.judge(chosen, self.fresh)
+    def _judged(self, attack: Strategy, defense: Strategy) -> Judged:
+        return self.attacker(defense).judge([attack], self.fresh)[0]

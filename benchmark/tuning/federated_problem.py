@@ -3,16 +3,16 @@ is searched, and what is best is judged on seeds and users that no trial saw."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 from benchmark.config.compose import compose
 from benchmark.config.search_space import Space
 from benchmark.results.gates import TOLERANCE, exceeds, gate
 from benchmark.results.statistics import estimate
-from benchmark.run.suite import Watch
+from benchmark.run.cell import Cell
 from benchmark.tuning.federations import Federations, given
-from benchmark.tuning.problem import Direction, Evaluation, OnStep, Strategy
+from benchmark.tuning.problem import Direction, Evaluation, Metrics, Strategy
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class FederatedProblem(ABC):
-    """A :class:`benchmark.tuning.problem.Problem` of federations.
+    """What a study searches.
 
     Attributes:
         federations: of all that is not searched.
@@ -77,20 +77,30 @@ class FederatedProblem(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What makes a study this one: other values make another study."""
+        """What makes a study this one, as plain values: others make another study."""
 
     @abstractmethod
-    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
-        """Run a setting on the seeds."""
+    def evaluate(self, chosen: Sequence[str]) -> Evaluation:
+        """What a setting gave on the seeds, whose federations all have a record."""
 
     @abstractmethod
-    def judge(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
-        """Run a setting on fresh seeds and the test half of the users."""
+    def judged(self, chosen: Sequence[str], seeds: Sequence[int]) -> Judged:
+        """What a setting gave on fresh seeds and the test half of the users."""
 
     @property
     def steps(self) -> int:
-        """None, where nobody is told of rounds."""
+        """How many steps a whole trial reports: none, where nobody is told of rounds."""
         return 0
+
+    def so_far(self, rounds: Sequence[Sequence[Metrics]]) -> float | None:
+        """What a trial reaches by the rounds of its federations, of which the last may run still;
+        None where that says nothing.
+        """
+        return None
+
+    def cells(self, chosen: Sequence[str]) -> list[Cell]:
+        """The federations of a trial: with each of the others on every seed."""
+        return [self.federations.cell(c, s) for c in self._completed([chosen]) for s in self.seeds]
 
     def fixed(self) -> list[Strategy]:
         """Every choice as its yaml has it."""
@@ -124,21 +134,15 @@ class FederatedProblem(ABC):
             for federations in (self.federations, self.federations.on_test()):
                 check(federations.cell(chosen, self.seeds[0]))
 
-    def prepare(self, workers: int) -> None:
+    def prepare(self) -> None:
         """Run the federations that trials are held against."""
-        self.federations.run_ahead([self.honest], self.seeds, workers)
+        self.federations.run([self.honest], self.seeds)
         self.federations.honest(self.honest, self.seeds)
 
-    def judge_ahead(
-        self, settings: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
-    ) -> None:
-        """Run what judging these settings needs over as many processes."""
-        choices = [self.honest, *self._completed(settings)]
-        self.federations.on_test().run_ahead(choices, seeds, workers)
-
-    def telling(self, watch: Watch) -> Self:
-        """The same problem, whose federations somebody else is told of."""
-        return replace(self, federations=replace(self.federations, watch=watch))
+    def judge(self, settings: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[Judged]:
+        """Run settings on fresh seeds and the test half of the users."""
+        self.federations.on_test().run([self.honest, *self._completed(settings)], seeds)
+        return [self.judged(chosen, seeds) for chosen in settings]
 
     def _completed(self, settings: Sequence[Sequence[str]]) -> list[Strategy]:
         return [(*chosen, *other) for chosen in settings for other in self.others]

@@ -1,24 +1,17 @@
-"""The federations behind a trial: run where that is not done yet, and scored seed by seed."""
+"""The federations behind a trial, scored seed by seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from benchmark.config.compose import parse_overrides
 from benchmark.federation.protocol import MeasuredOn
 from benchmark.results.measures import last_fifth
 from benchmark.run.cell import NOT_IN_THE_RESULT, Cell
-from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
-from benchmark.run.executors.local import LocalExecutor
 from benchmark.run.record import Record
-from benchmark.run.recorder import recorded
-from benchmark.run.runner import StoppedError, is_done, run
-from benchmark.run.suite import Watch, failure_path
 from benchmark.tuning.problem import Strategy
-from benchmark.tuning.rounds import OnRound, Told, untold
+from benchmark.tuning.workplace import Workplace
 from benchmark.utils.errors import UserError
-from benchmark.utils.files import atomic_file
 
 MEASURED_ON = "federation.measured_on"
 UNATTACKED: Strategy = ("attack=none",)
@@ -49,8 +42,7 @@ class Federations:
 
     Attributes:
         overrides: all else.
-        folder: where their records go.
-        watch: told of every federation.
+        at: where they run.
         measured_on: the half of the users whose target users and test images count.
         cells: by all their overrides, those composed before; copies of this share them.
 
@@ -59,8 +51,7 @@ class Federations:
     """
 
     overrides: tuple[str, ...]
-    folder: Path
-    watch: Watch
+    at: Workplace
     measured_on: MeasuredOn = "validation"
     cells: dict[tuple[str, ...], Cell] = field(default_factory=dict, repr=False, compare=False)
 
@@ -83,35 +74,24 @@ class Federations:
         """The overrides that all of them have."""
         return (*self.overrides, f"{MEASURED_ON}={self.measured_on}")
 
-    def run_ahead(
-        self, choices: Sequence[Sequence[str]], seeds: Sequence[int], workers: int
-    ) -> None:
-        """Run federations beside each other, so that :meth:`score` finds them done.
+    def run(self, choices: Sequence[Sequence[str]], seeds: Sequence[int]) -> None:
+        """Run federations that have no record, so that :meth:`score` finds them.
 
         Args:
             choices: overrides, of one or several choices of attack and defense.
             seeds: for each choice.
-            workers: processes; with one, nothing is run ahead.
         """
-        cells = {cell.id: cell for c in choices for s in seeds for cell in [self.cell(c, s)]}
-        waiting = [cell for cell in cells.values() if not is_done(cell, self.folder)]
-        if workers == 1 or not waiting:
-            return
-        for event in LocalExecutor(workers).run(waiting, self.folder):
-            self._tell(event)
+        self.at.finish([self.cell(chosen, seed) for chosen in choices for seed in seeds])
 
-    def score(
-        self, chosen: Sequence[str], seeds: Sequence[int], on_round: OnRound = untold
-    ) -> SeedScores:
-        """Run a choice of attack and defense on some seeds, where that is not done yet.
+    def score(self, chosen: Sequence[str], seeds: Sequence[int]) -> SeedScores:
+        """What the records of a choice of attack and defense say.
 
         Args:
             chosen: overrides.
             seeds: one federation each.
-            on_round: told of every round that is run.
         """
         records = {
-            seed: self._run(self.cell(chosen, seed), i, on_round) for i, seed in enumerate(seeds)
+            seed: Record.read(self.cell(chosen, seed).record_path(self.at.folder)) for seed in seeds
         }
 
         def over_seeds(metric: str) -> dict[int, float | None]:
@@ -147,41 +127,14 @@ class Federations:
             self.cells[overrides] = Cell.of(overrides)
         return self.cells[overrides]
 
-    def _run(self, cell: Cell, before: int, on_round: OnRound) -> Record:
-        """Its record. ``before``: federations of the trial before it."""
-        told = Told(on_round, before * cell.rounds)
-        if is_done(cell, self.folder):
-            record = Record.read(cell.record_path(self.folder))
-            if record.mlflow_run_id is None:
-                # A kill may have come between a record and its run.
-                self._tell(Finished(cell, record))
-        else:
 
-            def watch(round: int, metrics: dict[str, float]) -> None:
-                if told.next < round:
-                    # Read now: before the cell is ours, another process may still bring it on.
-                    told.earlier(recorded(cell.work_path(self.folder)), round)
-                self._tell(Round(cell, round, metrics))
-                told.now(round, metrics)
-
-            self._tell(Started(cell))
-            try:
-                record = run(cell, self.folder, watch)
-            except StoppedError as stop:
-                self._tell(Stopped(cell, str(stop)))
-                raise
-            self._tell(Finished(cell, record))
-        told.earlier(record.curves, cell.rounds)
-        return record
-
-    def _tell(self, event: Event) -> None:
-        self.watch(event)
-        path = failure_path(event.cell, self.folder)
-        if isinstance(event, Failed):
-            with atomic_file(path) as beside:
-                beside.write_text(f"{event.reason}\n\n{event.details}", encoding="utf-8")
-        elif isinstance(event, Finished):
-            path.unlink(missing_ok=True)
+def parted(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Overrides of the ``attack``, of the ``defense`` and of all ``else``."""
+    found: dict[str, list[str]] = {"attack": [], "defense": [], "else": []}
+    for override in parse_overrides(overrides):
+        group = override.key_or_group.partition(".")[0]
+        found[group if group in found else "else"].append(str(override.input_line))
+    return found
 
 
 def given(cell: Cell, searched: str) -> dict[str, Any]:

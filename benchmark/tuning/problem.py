@@ -1,14 +1,11 @@
 """What a study searches, and what a trial of it gives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal
 
-from benchmark.config.search_space import Space
-from benchmark.run.suite import Watch
-
-OnStep = Callable[[int, float], None]
-"""Told of a trial's value so far at a step, from 0; raises StoppedError if it is hopeless."""
+Metrics = Mapping[str, float]
+"""What was measured in a round of a federation."""
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "hyperband", "none")
@@ -31,40 +28,6 @@ class Evaluation:
     values: tuple[float, ...]
     constraints: dict[str, float]
     facts: dict[str, Any]
-
-
-class Problem(Protocol):
-    """What a study searches: the attacker's problem, or a defense's."""
-
-    @property
-    def space(self) -> Space:
-        """Where."""
-
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """What is better, for each value of an outcome; more than one give a Pareto front."""
-
-    @property
-    def steps(self) -> int:
-        """How many steps a whole trial reports; 0 if it reports none."""
-
-    def describe(self) -> dict[str, Any]:
-        """What makes a study this one, as plain values."""
-
-    def known(self) -> dict[str, dict[str, Any]]:
-        """Settings to be tried first: name → a trial's parameters."""
-
-    def point(self, chosen: Sequence[str]) -> dict[str, Any] | None:
-        """A choice, given as overrides, as a trial's parameters; None outside of the space."""
-
-    def prepare(self, workers: int) -> None:
-        """Do what all trials need, over as many processes."""
-
-    def telling(self, watch: Watch) -> Self:
-        """The same, whose federations somebody else is told of."""
-
-    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
-        """Try a point of the space, given as overrides."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmark.results.statistics import Estimate, difference, estimate, mean
 from benchmark.tuning.federated_problem import FederatedProblem, Judged
-from benchmark.tuning.problem import Direction, FinishedTrial
+from benchmark.tuning.problem import Direction, FinishedTrial, Strategy
 
 FRESH_FROM = 1000
 """The first seed of the re-evaluation; tuning counts from 0."""
@@ -64,15 +64,36 @@ class Reevaluation:
 
 
 def best(
-    tried: Sequence[FinishedTrial], count: int, direction: Direction = "maximize"
+    tried: Sequence[FinishedTrial], count: int, directions: Sequence[Direction]
 ) -> list[FinishedTrial]:
-    """The best feasible trials, each setting once; of equal ones the earlier."""
-    sign = -1 if direction == "maximize" else 1
+    """The best feasible trials, each setting once; of equal ones the earlier.
+
+    Of a front, points evenly along it, both ends first of all.
+    """
+    if len(directions) == 1:
+        sign = -1 if directions[0] == "maximize" else 1
+        return _unique(sorted(tried, key=lambda t: (sign * t.value, t.number)))[:count]
+    found = front(tried, directions)
+    if count >= len(found) or count == 1:
+        return found[:count]
+    return [found[round(i * (len(found) - 1) / (count - 1))] for i in range(count)]
+
+
+def front(tried: Sequence[FinishedTrial], directions: Sequence[Direction]) -> list[FinishedTrial]:
+    """The undominated feasible trials, each setting once, by their first value."""
+    trials = _unique(tried)
+    flags = undominated([t.outcome.values for t in trials], directions)
+    found = [t for t, flag in zip(trials, flags, strict=True) if flag]
+    return sorted(found, key=lambda t: (t.outcome.values, t.number))
+
+
+def _unique(tried: Sequence[FinishedTrial]) -> list[FinishedTrial]:
+    """The feasible trials, each setting once."""
     kept: dict[tuple[str, ...], FinishedTrial] = {}
-    for trial in sorted(tried, key=lambda t: (sign * t.value, t.number)):
+    for trial in tried:
         if trial.feasible:
             kept.setdefault(trial.overrides, trial)
-    return list(kept.values())[:count]
+    return list(kept.values())
 
 
 def undominated(points: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[bool]:
@@ -84,33 +105,10 @@ def undominated(points: Sequence[Sequence[float]], directions: Sequence[Directio
     """
     signs = [1 if direction == "minimize" else -1 for direction in directions]
     signed = [[s * x for s, x in zip(signs, point, strict=True)] for point in points]
-    return [not any(_dominates(q, p) for q in signed) for p in signed]
-
-
-def _dominates(q: Sequence[float], p: Sequence[float]) -> bool:
-    return q != p and all(a <= b for a, b in zip(q, p, strict=True))
-
-
-def front(tried: Sequence[FinishedTrial], directions: Sequence[Direction]) -> list[FinishedTrial]:
-    """The undominated feasible trials, each setting once, by their first value."""
-    kept: dict[tuple[str, ...], FinishedTrial] = {}
-    for trial in tried:
-        if trial.feasible:
-            kept.setdefault(trial.overrides, trial)
-    trials = list(kept.values())
-    flags = undominated([t.outcome.values for t in trials], directions)
-    found = [t for t, flag in zip(trials, flags, strict=True) if flag]
-    return sorted(found, key=lambda t: (t.outcome.values, t.number))
-
-
-def spread(found: Sequence[FinishedTrial], count: int) -> list[FinishedTrial]:
-    """At most ``count`` points of a front, evenly along it, both ends first of all."""
-    last = len(found) - 1
-    if count >= len(found):
-        return list(found)
-    if count == 1:
-        return [found[0]]
-    return [found[round(i * last / (count - 1))] for i in range(count)]
+    return [
+        not any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in signed)
+        for p in signed
+    ]
 
 
 def reevaluate(
@@ -118,7 +116,6 @@ def reevaluate(
     tried: Sequence[FinishedTrial],
     candidates: Sequence[FinishedTrial],
     seeds: Sequence[int],
-    workers: int = 1,
 ) -> Reevaluation:
     """Run candidates and the fixed settings on fresh seeds.
 
@@ -127,17 +124,18 @@ def reevaluate(
         tried: all finished trials.
         candidates: the best of them.
         seeds: disjoint from the problem's.
-        workers: federations at a time.
     """
     assert not set(seeds) & set(problem.seeds)
-    settings = [*problem.fixed(), *(t.overrides for t in candidates)]
-    problem.judge_ahead(settings, seeds, workers)
-
-    def again(setting: Sequence[str], trial: int | None, found: float | None) -> Reevaluated:
-        judged = problem.judge(setting, seeds)
-        return Reevaluated(**vars(judged), overrides=tuple(setting), trial=trial, found=found)
-
     known = {trial.known: trial.outcome.values[0] for trial in tried if trial.known}
-    fixed = [again(f, None, known.get(f[0].partition("=")[2])) for f in problem.fixed()]
-    found = [again(t.overrides, t.number, t.outcome.values[0]) for t in candidates]
-    return Reevaluation(list(seeds), fixed, found, problem.directions[0])
+    rows: list[tuple[Strategy, int | None, float | None]] = [
+        *((f, None, known.get(f[0].partition("=")[2])) for f in problem.fixed()),
+        *((t.overrides, t.number, t.outcome.values[0]) for t in candidates),
+    ]
+    again = [
+        Reevaluated(**vars(judged), overrides=setting, trial=trial, found=found)
+        for judged, (setting, trial, found) in zip(
+            problem.judge([row[0] for row in rows], seeds), rows, strict=True
+        )
+    ]
+    count = len(again) - len(candidates)
+    return Reevaluation(list(seeds), again[:count], again[count:], problem.directions[0])

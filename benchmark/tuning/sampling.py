@@ -10,7 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from benchmark.config.search_space import Space
 from benchmark.tuning.trial import OVERRIDES
@@ -87,8 +87,8 @@ class Seeded(BaseSampler):
     def _point(self, drawn: Mapping[str, Any]) -> list[str] | None:
         """The overrides that these parameters make; None where one is missing."""
         try:
-            return self._space.suggest(_Drawn(drawn))
-        except KeyError:
+            return self._space.suggest(_Drawn(dict(drawn)))
+        except ValueError:
             return None
 
     def sample_independent(
@@ -104,17 +104,8 @@ class Seeded(BaseSampler):
         self._inner.after_trial(study, trial, state, values)
 
 
-class _Drawn:
-    """What was drawn, as a trial that suggests it."""
+class _Drawn(FixedTrial):
+    """What was drawn, as a trial that suggests it; of one choice none is drawn."""
 
-    def __init__(self, drawn: Mapping[str, Any]):
-        self._drawn = drawn
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
-        return choices[0] if len(choices) == 1 else self._drawn[name]
-
-    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool) -> int:
-        return int(self._drawn[name])
-
-    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool) -> float:
-        return float(self._drawn[name])
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return choices[0] if len(choices) == 1 else super().suggest_categorical(name, choices)

@@ -3,29 +3,24 @@
 Importing this module imports Optuna.
 """
 
-import copy
+import json
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.trial import FrozenTrial
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import IntegrityError, SAWarning, SQLAlchemyError
 
-from benchmark.tuning.journal import Journal, is_journal
-from benchmark.tuning.trial import OWNER
 from benchmark.utils.errors import UserError, one_line
-from benchmark.utils.urls import database_file, file_fault, shown, sqlite_fault
+from benchmark.utils.urls import database_file, file_fault, redacted, shown, sqlite_fault
 
-HEARTBEAT_SECONDS = 5
-GRACE_SECONDS = 30
-"""Without a heartbeat, after which a trial is run again; one that was alive after all is told
-that it was given up, and its result is not counted."""
 PATIENCE_SECONDS = 60
 """For another process that writes to the same SQLite file."""
 VALID = (
@@ -34,94 +29,112 @@ VALID = (
 )
 
 
-class Database(RDBStorage):
-    """Optuna's database, where a heartbeat that is missed in a short outage ends nothing."""
+class _Journal(JournalFileBackend):
+    """Optuna's journal, a file that is only appended to, for file systems where SQLite is unsafe:
+    several machines may share it over NFS. What is wrong with it is said as databases say it.
+    """
 
-    def record_heartbeat(self, trial_id: int) -> None:
-        """See Optuna; the next one comes soon."""
-        with suppress(StorageInternalError, SQLAlchemyError):
-            super().record_heartbeat(trial_id)
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        with _journal_faults():
+            yield from super().read_logs(log_number_from)
 
-
-Storage = Database | Journal
-
-
-class Again(RetryHeartbeatStaleTrialCallback):
-    """Has a trial that was stopped tried again with the same parameters, by whoever comes."""
-
-    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Put it in line."""
-        # Optuna appends to the history of the trial that it is given, which may be its own.
-        stopped = copy.deepcopy(trial)
-        stopped.user_attrs = {k: v for k, v in trial.user_attrs.items() if k != OWNER}
-        # Hyperband's: it passes them anew.
-        stopped.system_attrs = {
-            k: v for k, v in stopped.system_attrs.items() if not k.startswith("completed_rung_")
-        }
-        super().__call__(study, stopped)
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with _journal_faults():
+            super().append_logs(logs)
 
 
-def connect(url: str) -> Storage:
-    """Open a storage; its tables are made where they are not.
+@contextmanager
+def _journal_faults() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageInternalError(str(error)) from None
+    except ValueError as error:
+        raise StorageInternalError(f"an entry is damaged ({error})") from None
+
+
+def _is_journal(file: Path) -> bool:
+    """Whether the first line of a file is an entry of a journal."""
+    with file.open("rb") as stream:
+        try:
+            entry = json.loads(stream.readline())
+        except ValueError:
+            return False
+    return isinstance(entry, dict) and "op_code" in entry
+
+
+def check(url: str) -> Path | None:
+    """Refuse what cannot be a storage, before anything is written.
+
+    Returns:
+        Its file, of one that has one.
 
     Raises:
         UserError: no database can be reached or kept there; says why.
     """
     scheme = url.partition(":")[0].partition("+")[0]
     file = database_file(url) if scheme in ("sqlite", "journal") else None
-    options: dict[str, Any] = {}
     fault = None
     if scheme == "sqlite":
         fault = sqlite_fault(file)
-        options["connect_args"] = {"timeout": PATIENCE_SECONDS}
     elif scheme == "journal":
-        fault = file_fault(file, "journal of Optuna", is_journal)
+        fault = file_fault(file, "journal of Optuna", _is_journal)
     if fault is not None:
         raise _refusal(url, fault)
+    if scheme != "journal":
+        with faults(url):
+            _check_database(url, file)
+    return file
+
+
+def connect(url: str) -> BaseStorage:
+    """Open a storage; its tables are made where they are not.
+
+    Raises:
+        UserError: see :func:`check`.
+    """
+    file = check(url)
     with faults(url), quiet():
-        if scheme != "journal":
-            _check_free(url)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        if file is not None and scheme == "journal":
-            return Journal(file, HEARTBEAT_SECONDS, GRACE_SECONDS)
-        return _made(url, options)
+        return JournalStorage(_Journal(str(file))) if url.startswith("journal") else _made(url)
 
 
-def _made(url: str, options: dict[str, Any], attempts: int = 5) -> Database:
+def _made(url: str, attempts: int = 5) -> RDBStorage:
+    patient = {"connect_args": {"timeout": PATIENCE_SECONDS}} if url.startswith("sqlite") else {}
     try:
-        return Database(
-            url,
-            engine_kwargs=options,
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=GRACE_SECONDS,
-        )
-    except (ImportError, RuntimeError) as error:
-        # No driver for this database; tables of another version of Optuna.
-        raise _refusal(url, one_line(error)) from error
+        return RDBStorage(url, engine_kwargs=patient)
+    except RuntimeError as error:
+        raise _refusal(url, one_line(error)) from error  # tables of another version of Optuna
     except SQLAlchemyError as error:
         # Two processes that start together both make the tables, and one is too late.
         late = isinstance(error, IntegrityError) or "already exists" in str(error)
         if not late or attempts == 1:
             raise
         time.sleep(1)
-        return _made(url, options, attempts - 1)
+        return _made(url, attempts - 1)
 
 
-def _check_free(url: str) -> None:
-    """Refuse another program's database that Optuna's tables would clash with."""
-    file = database_file(url) if url.startswith("sqlite") else None
-    if file is not None and not file.exists():
-        return
+def _check_database(url: str, file: Path | None) -> None:
+    """Refuse what is no URL, options that its driver does not take, and another program's database
+    that Optuna's tables would clash with.
+    """
     try:
-        engine = sqlalchemy.create_engine(url)
+        parsed = sqlalchemy.make_url(url)
+        if file is not None and not file.exists():
+            # Its options are tried in memory: a refused command leaves no file.
+            parsed = parsed.set(database=":memory:")
+        with warnings.catch_warnings(action="error", category=SAWarning):
+            engine = sqlalchemy.create_engine(parsed)
+            try:
+                tables = sqlalchemy.inspect(engine).get_table_names()
+            finally:
+                engine.dispose()
     except ImportError as error:
         driver = "install its driver, such as psycopg[binary] or mysqlclient"
         raise _refusal(url, f"{one_line(error)}: {driver}") from error
-    try:
-        tables = sqlalchemy.inspect(engine).get_table_names()
-    finally:
-        engine.dispose()
+    except (ValueError, TypeError, SAWarning) as error:
+        raise _refusal(url, one_line(error)) from error
     if "alembic_version" in tables and "studies" not in tables:
         raise _refusal(url, "holds another program's tables")
 
@@ -160,4 +173,4 @@ def quiet() -> Iterator[None]:
 
 
 def _refusal(url: str, fault: str) -> UserError:
-    return UserError(f"storage {shown(url)}: {fault}; valid: {VALID}")
+    return UserError(f"storage {shown(url)}: {redacted(fault, url)}; valid: {VALID}")

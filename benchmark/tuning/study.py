@@ -7,38 +7,29 @@ on from its federations' records and checkpoints. Importing this module imports 
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.exceptions import TrialPruned
-from optuna.trial import FrozenTrial, TrialState
 
 from benchmark.results.trials import Trials
-from benchmark.run.runner import StoppedError
-from benchmark.run.suite import Watch
 from benchmark.tuning import pruning
 from benchmark.tuning import trial as stored
-from benchmark.tuning import workers as pool
-from benchmark.tuning.problem import FinishedTrial, Problem
+from benchmark.tuning.ask_tell import AskAndTell
+from benchmark.tuning.federated_problem import FederatedProblem
+from benchmark.tuning.presence import Presence
+from benchmark.tuning.problem import FinishedTrial
 from benchmark.tuning.sampling import Seeded
-from benchmark.tuning.stopped import SURPLUS, StoppedTrials, owner
-from benchmark.tuning.storage import Storage, connect, faults, quiet
-from benchmark.tuning.trial import DESCRIPTION, KNOWN, OVERRIDES, OWNER, STEPS, difference
+from benchmark.tuning.storage import check, connect, faults, quiet
+from benchmark.tuning.trial import DESCRIPTION, KNOWN, difference
 from benchmark.tuning.warm_start import points
-from benchmark.tuning.workers import POLL_SECONDS, nobody
-from benchmark.utils.errors import UserError
+from benchmark.tuning.workplace import Workplace
+from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.urls import shown
 
-REPORTS = 20
-"""Of a trial, at most: each is written to the storage."""
-
-
-class _SurplusError(Exception):
-    """Another process has taken the last trial, or this very setting."""
+METRICS = ["backdoor_accuracy", "main_accuracy"]
+"""What Optuna's own tools call the values of a trial."""
 
 
 @dataclass
@@ -60,16 +51,14 @@ class Study:
 
     url: str
     name: str
-    problem: Problem
+    problem: FederatedProblem
     sampler: str
     seed: int
     pruner: str = "none"
     part_of: Mapping[str, Any] = field(default_factory=dict)
     warm_start: Sequence[str] = ()
     earlier: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
-    _storage: Storage = field(init=False, repr=False)
     _study: optuna.Study = field(init=False, repr=False)
-    _stopped: StoppedTrials = field(init=False, repr=False)
 
     def open(self) -> dict[str, Any]:
         """Make the study or find it again.
@@ -81,19 +70,22 @@ class Study:
             UserError: the storage cannot be reached, or holds another study under this name,
                 which is left as it is; or a study to start from is none, or of another problem.
         """
-        wanted = self.describe()
-        self._storage = connect(self.url)
+        wanted, file = self.describe(), check(self.url)
+        if self.warm_start and file is not None and not file.exists():
+            raise unknown("study", self.warm_start[0], [], f"--warm-start in {shown(self.url)}")
+        storage = connect(self.url)
         with faults(self.url), quiet():
-            self.earlier = points(self._storage, self.url, self.warm_start, self.problem)
+            self.earlier = points(storage, self.url, self.warm_start, self.problem)
             self._study = optuna.create_study(
-                storage=self._storage,
+                storage=storage,
                 study_name=self.name,
                 directions=self.problem.directions,
                 sampler=Seeded(self.sampler, self.seed, self.problem.space),
                 pruner=pruning.MAKERS[self.pruner](self.problem.steps),
                 load_if_exists=True,
             )
-            self._stopped = StoppedTrials(self._study, self._storage)
+            if self._study.metric_names is None:
+                self._study.set_metric_names(METRICS[: len(self.problem.directions)])
             # In this order: another process that makes it now describes it before its trials.
             untouched = not self._study.get_trials(deepcopy=False)
             found = self._study.user_attrs.get(DESCRIPTION)
@@ -118,42 +110,28 @@ class Study:
     def run(
         self,
         trials: int,
+        at: Workplace,
         tell: Callable[[FinishedTrial], None],
         until: float = math.inf,
-        workers: int = 1,
-        watch: Watch = nobody,
     ) -> list[FinishedTrial]:
         """Go on until ``trials`` are finished in total, by whatever process.
 
         Args:
             trials: of this study, those of earlier runs and pruned ones included.
-            tell: told of every trial that this process, or a worker, finishes or prunes.
+            at: where the federations run.
+            tell: told of every trial that this process finishes or prunes.
             until: seconds since the epoch, after which no trial begins.
-            workers: processes that run trials; with one, this process does.
-            watch: told of the federations of workers.
 
         Returns:
             All that are complete, by number.
 
         Raises:
-            UserError: the storage fails; what is finished stays.
+            UserError: the storage or a federation fails; what is finished stays.
         """
-        if workers > 1:
-            # What holds connections, and who watches, stays here.
-            copy = replace(self, problem=self.problem.telling(nobody), warm_start=())
-            job = partial(_go_on, copy, trials, until)
-            pool.run(job, workers, trials, self.finished, tell, watch)
-            return self.tried()
+        prunes = self.pruner != "none" and len(self.problem.directions) == 1
+        presence = Presence(self._study)
         with faults(self.url), quiet():
-            while (finished := len(self.finished())) < trials and time.time() < until:
-                self._stopped.take_up()
-                running = self._in(TrialState.RUNNING)
-                if finished + len(running) < trials:
-                    self._one(trials, tell)
-                else:
-                    # Others run the last ones, or have died and will be found out.
-                    self._stopped.start_clocks(running)
-                    time.sleep(POLL_SECONDS)
+            AskAndTell(self._study, self.problem, at, presence, trials, tell, until, prunes).run()
         return self.tried()
 
     def trials(self) -> Trials:
@@ -178,63 +156,3 @@ class Study:
         """
         with faults(self.url):
             return stored.finished(self._study)
-
-    def _in(self, *states: Any) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states or None)
-
-    def _one(self, trials: int, tell: Callable[[FinishedTrial], None]) -> None:
-        """One trial; whatever stops it, its parameters are tried again."""
-
-        def objective(trial: optuna.Trial) -> tuple[float, ...]:
-            trial.set_user_attr(OWNER, owner())
-            if self._stopped.is_surplus(trial, trials):
-                trial.set_user_attr(SURPLUS, True)
-                raise _SurplusError
-            try:
-                return self._evaluate(trial)
-            except StoppedError as stop:
-                raise TrialPruned from stop
-
-        def finished(study: optuna.Study, trial: FrozenTrial) -> None:
-            if OVERRIDES in trial.user_attrs and trial.values is not None:
-                tell(stored.tried(trial))
-
-        try:
-            self._study.optimize(objective, 1, catch=(_SurplusError,), callbacks=[finished])
-        except ValueError as error:
-            # Another process took it for dead and tries again.
-            if "Cannot tell a" not in str(error):
-                raise
-
-    def _evaluate(self, trial: optuna.Trial) -> tuple[float, ...]:
-        chosen = self.problem.space.suggest(trial)
-        trial.set_user_attr(OVERRIDES, chosen)
-        prunes = self.pruner != "none" and len(self.problem.directions) == 1
-        every = max(self.problem.steps // REPORTS, 1)
-        taken = 0
-
-        def report(step: int, value: float) -> None:
-            nonlocal taken
-            taken = step + 1
-            if prunes and step % every == 0:
-                trial.report(value, step)
-                # Known settings are what others are held against.
-                if KNOWN not in trial.user_attrs and trial.should_prune():
-                    trial.set_user_attr(STEPS, taken)
-                    raise StoppedError("pruned")
-
-        outcome = self.problem.evaluate(chosen, report)
-        trial.set_user_attr(STEPS, taken)
-        for name, amount in outcome.constraints.items():
-            if name not in trial.constraints:
-                trial.set_constraint(name, amount)
-        for name, fact in outcome.facts.items():
-            trial.set_user_attr(name, fact)
-        return outcome.values
-
-
-def _go_on(study: Study, trials: int, until: float, watch: Watch) -> None:
-    """In a worker."""
-    study = replace(study, problem=study.problem.telling(watch))
-    study.open()
-    study.run(trials, nobody, until)

@@ -12,15 +12,17 @@ from benchmark.utils.nested import flat
 
 DESCRIPTION = "description"
 """User attribute of a study: all that makes it this one."""
-OVERRIDES, KNOWN, STEPS, OWNER = "overrides", "known", "steps", "owner"
-"""User attributes of a trial: what it ran, which known setting it was, how many steps it took, and
-which process runs it."""
+OVERRIDES, KNOWN, STEPS = "overrides", "known", "steps"
+"""User attributes of a trial: what it ran, which known setting it was, how many steps it took."""
+AGAIN, SURPLUS = "again", "surplus"
+"""User attributes of a trial: which stopped one it repeats; that somebody else had the last one,
+or this very setting, already."""
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def finished(study: optuna.Study) -> list[FinishedTrial]:
     """The complete trials and the pruned ones, by number."""
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    return [tried(trial) for trial in study.get_trials(deepcopy=False, states=states)]
+    return [tried(trial) for trial in study.get_trials(deepcopy=False, states=FINISHED)]
 
 
 def complete(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
@@ -30,7 +32,7 @@ def complete(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
 
 def tried(trial: FrozenTrial) -> FinishedTrial:
     """A finished trial."""
-    ours = (OVERRIDES, KNOWN, OWNER, STEPS)
+    ours = (OVERRIDES, KNOWN, STEPS, AGAIN)
     # Not every database gives them back in the order in which they were told.
     facts = {k: v for k, v in sorted(trial.user_attrs.items()) if k not in ours}
     outcome = Evaluation(tuple(trial.values or ()), dict(sorted(trial.constraints.items())), facts)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
-from benchmark.tuning.problem import Direction, FinishedTrial, Problem
-from benchmark.tuning.reevaluation import best, front, spread
-from benchmark.tuning.storage import Storage
+from benchmark.tuning.federated_problem import FederatedProblem
+from benchmark.tuning.problem import Direction
+from benchmark.tuning.reevaluation import best
 from benchmark.tuning.trial import DESCRIPTION, complete, finished
 from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.urls import shown
@@ -21,7 +22,7 @@ COUNT = 5
 
 
 def points(
-    storage: Storage, url: str, names: Sequence[str], problem: Problem
+    storage: BaseStorage, url: str, names: Sequence[str], problem: FederatedProblem
 ) -> dict[str, dict[str, Any]]:
     """The best feasible settings of earlier studies, of a study of several directions its front.
 
@@ -53,17 +54,11 @@ def points(
                 f"--warm-start {name}: its problem is {theirs or 'of another program'}, "
                 f"this study's is {kind}"
             )
-        for trial in _best(study, complete(finished(study))):
+        directions: list[Direction] = [
+            "maximize" if direction == StudyDirection.MAXIMIZE else "minimize"
+            for direction in study.directions
+        ]
+        for trial in best(complete(finished(study)), COUNT, directions):
             if (point := problem.point(trial.overrides)) is not None:
                 found[f"{name} {trial.number}"] = point
     return found
-
-
-def _best(study: optuna.Study, tried: Sequence[FinishedTrial]) -> list[FinishedTrial]:
-    directions: list[Direction] = [
-        "maximize" if direction == StudyDirection.MAXIMIZE else "minimize"
-        for direction in study.directions
-    ]
-    if len(directions) > 1:
-        return spread(front(tried, directions), COUNT)
-    return best(tried, COUNT, directions[0])

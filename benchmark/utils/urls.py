@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 # To the last @: a password that is not quoted may hold what else would end it.
-_USER = re.compile(r"(://[^/?#@:\s]*:)\S+@")
+_USER = re.compile(r"((?:://|^)[^/?#:\s]*:)(?!//)(\S+)@")
 _NAMES = "password|passwd|pwd|pass|passphrase|sslpassword|secret|token|access_token|api_?key"
-_QUERY = re.compile(rf"([?&;](?:{_NAMES})=)[^&\s'\"]+", re.IGNORECASE)
+_QUERY = re.compile(rf"([?&;](?:{_NAMES}|odbc_connect)=)([^&\s'\"]+)", re.IGNORECASE)
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://.+")
 _CONCEALED: dict[str, str] = {}
 
@@ -25,6 +25,17 @@ def shown(text: str) -> str:
     ('postgresql://me:***@host/runs', 'mysql://host/runs?password=***')
     """
     return _QUERY.sub(r"\1***", _USER.sub(r"\1***@", text))
+
+
+def redacted(fault: str, address: str) -> str:
+    """What somebody says of an address, without its passwords."""
+    secrets = [found[2] for found in [*_USER.finditer(address), *_QUERY.finditer(address)]]
+    if (found := _USER.search(address)) and set(found[2]) & set("/?#@"):
+        # Whoever reads such an address takes a part of the password for something else.
+        return "in a password, / ? # @ are to be written %2F %3F %23 %40"
+    for secret in secrets:
+        fault = fault.replace(secret, "***").replace(unquote(secret), "***")
+    return fault
 
 
 def concealed(text: str) -> str:

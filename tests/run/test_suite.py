@@ -1,7 +1,7 @@
 """Suites: from a yaml to cells, from cells to records, and what stands in the folder then."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from benchmark.run import runner, suite
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished, Started
 from benchmark.run.executors.base import Executor
-from benchmark.run.suite import Suite, failure_path, failures
+from benchmark.run.failures import failure_path, failures
+from benchmark.run.suite import Suite
 from benchmark.utils.errors import UserError
 from tests.support.running import TINY, files, obstruct, tiny
 
@@ -98,10 +99,14 @@ def test_what_is_no_suite_is_named(change: dict[str, Any], words: list[str]) -> 
 class Here(Executor):
     """Runs cells in this process: an executor is small enough to be written in a few lines."""
 
+    workers = 1
+
     def __init__(self) -> None:
         self.ran: list[str] = []
 
-    def run(self, cells_: Sequence[Cell], folder: Path) -> Iterator[Event]:
+    def stop(self, cell: Cell, reason: str) -> None: ...
+
+    def run(self, cells_: Sequence[Cell], folder: Path) -> Generator[Event, None, None]:
         for cell in cells_:
             self.ran.append(cell.id)
             yield Started(cell)

@@ -1,22 +1,28 @@
 """A problem that takes no time, and a place for studies of it."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import optuna
 import yaml
 from optuna.trial import TrialState
 
 from benchmark.config.search_space import Choices, Range, Space
+from benchmark.run.curve import Curve
+from benchmark.run.events import Event, Finished, Round, Started, Stopped
+from benchmark.run.executors.base import Executor
+from benchmark.run.executors.local import LocalExecutor
 from benchmark.run.suite import Watch
-from benchmark.tuning.problem import Direction, Evaluation, FinishedTrial, OnStep
-from benchmark.tuning.stopped import SURPLUS
+from benchmark.tuning.federated_problem import FederatedProblem
+from benchmark.tuning.problem import Direction, Evaluation, FinishedTrial, Metrics
 from benchmark.tuning.storage import connect
 from benchmark.tuning.study import Study
+from benchmark.tuning.trial import AGAIN, SURPLUS
+from benchmark.tuning.workplace import Workplace
 
 SPACE = Space(
     "attack",
@@ -34,7 +40,29 @@ KNOWN = {
 def nothing(number: int) -> None: ...
 
 
-def unreported(step: int, value: float) -> None: ...
+class ToyCell(NamedTuple):
+    """A federation of a round for each step, in which x is measured."""
+
+    chosen: tuple[str, ...]
+    rounds: int
+
+    @property
+    def id(self) -> str:
+        return " ".join(self.chosen)
+
+    @property
+    def x(self) -> float:
+        return float(self.chosen[1].partition("=")[2])
+
+    def record_path(self, folder: Path) -> Path:
+        """It never has one."""
+        return folder / "none"
+
+
+class Made(NamedTuple):
+    """A record."""
+
+    curves: dict[str, Curve]
 
 
 @dataclass
@@ -62,19 +90,61 @@ class Toy:
         section = {key: yaml.safe_load(value) for key, _, value in words}
         return self.space.point(section | {"name": section["attack"]})
 
-    def prepare(self, workers: int) -> None: ...
+    def prepare(self) -> None: ...
 
-    def telling(self, watch: Watch) -> Self:
-        return self
+    def cells(self, chosen: Sequence[str]) -> list[Any]:
+        return [ToyCell(tuple(chosen), self.steps)]
 
-    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
-        self.asked.append(tuple(chosen))
-        self.before(len(self.asked))
-        x = float(chosen[1].partition("=")[2])
-        for step in range(self.steps):
-            self.reached[tuple(chosen)] = step
-            report(step, x)
+    def so_far(self, rounds: Sequence[Sequence[Metrics]]) -> float | None:
+        return rounds[-1][-1]["x"]
+
+    def evaluate(self, chosen: Sequence[str]) -> Evaluation:
+        x = ToyCell(tuple(chosen), 0).x
         return Evaluation((x,), {"bound": x - self.bound}, {"x": x} | self.facts)
+
+    @property
+    def at(self) -> Workplace:
+        return Workplace(Path("nowhere"), ToyExecutor(self), lambda event: None)
+
+
+def here(folder: Path = Path("results"), watch: Watch = lambda event: None) -> Workplace:
+    """A real one with a worker."""
+    return Workplace(folder, LocalExecutor(1), watch)
+
+
+def evaluated(problem: FederatedProblem, chosen: Sequence[str]) -> Evaluation:
+    """A trial of its own."""
+    problem.prepare()
+    problem.federations.at.finish(problem.cells(chosen))
+    return problem.evaluate(chosen)
+
+
+class ToyExecutor(Executor):
+    """Runs a toy's federations in this process, one at a time."""
+
+    def __init__(self, toy: Toy):
+        self.toy, self.stopped, self.workers = toy, set[str](), 1
+
+    def run(self, cells: Sequence[Any], folder: Path) -> Generator[Event, None, None]:
+        taken = 0
+        while taken < len(cells):
+            cell = cells[taken]
+            taken += 1
+            self.stopped.discard(cell.id)
+            yield Started(cell)
+            self.toy.asked.append(cell.chosen)
+            self.toy.before(len(self.toy.asked))
+            for step in range(cell.rounds):
+                self.toy.reached[cell.chosen] = step
+                yield Round(cell, step, {"x": cell.x})
+                if cell.id in self.stopped:
+                    yield Stopped(cell, "pruned")
+                    break
+            else:
+                yield Finished(cell, Made({}))  # type: ignore[arg-type]
+
+    def stop(self, cell: Any, reason: str) -> None:
+        self.stopped.add(cell.id)
 
 
 @dataclass(frozen=True)
@@ -99,7 +169,8 @@ class Place:
         return made
 
     def run(self, trials: int, problem: Toy | None = None, **other: Any) -> list[FinishedTrial]:
-        return self.study(problem, **other).run(trials, lambda trial: None)
+        problem = problem or Toy()
+        return self.study(problem, **other).run(trials, problem.at, lambda trial: None)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         return optuna.load_study(study_name="toy", storage=connect(self.url)).trials
@@ -117,15 +188,10 @@ class Place:
         # Two workers that found it at once both put it in line, and one gives way.
         own = [t for t in trials if SURPLUS not in t.user_attrs]
         stopped = [t.number for t in own if t.state == TrialState.FAIL and t.params]
-        took_over = [t for t in own if retried(t)]
-        replaced = [t.system_attrs["retry_history"][-1] for t in took_over]
-        assert sorted(replaced) == stopped
+        took_over = [t for t in own if AGAIN in t.user_attrs]
+        assert sorted(t.user_attrs[AGAIN] for t in took_over) == stopped
         for trial in took_over:
-            assert trial.params == trials[trial.system_attrs["retry_history"][-1]].params
-
-
-def retried(trial: optuna.trial.FrozenTrial) -> bool:
-    return "retry_history" in trial.system_attrs
+            assert trial.params == trials[trial.user_attrs[AGAIN]].params
 
 
 def place_in(folder: Path, scheme: str = "sqlite") -> Place:

@@ -97,7 +97,7 @@ def test_a_study_and_what_is_below_it_once(folder: Path, tmp_path: Path) -> None
     made = {r.data.tags["trial"]: r for r in found if r.data.tags["kind"] == "trial"}
     assert {n: (r.data.tags["state"], r.info.status) for n, r in made.items()} == {
         "0": ("complete", "FINISHED"),
-        "1": ("pruned", "KILLED"),
+        "1": ("pruned", "FINISHED"),
         "2": ("fail", "FAILED"),
     }
     assert made["0"].data.params == {"attack": "a"}

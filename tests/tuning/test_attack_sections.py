@@ -34,9 +34,9 @@ def test_the_best_are_feasible_and_different() -> None:
         tried(4, 0.7, -0.1, "c"),
         tried(5, 0.1, -0.1, "e"),
     ]
-    assert [t.number for t in best(trials, 3)] == [2, 3, 0]
-    assert [t.number for t in best(trials, 9)] == [2, 3, 0, 5]
-    assert best(trials[1:2], 3) == []
+    assert [t.number for t in best(trials, 3, ["maximize"])] == [2, 3, 0]
+    assert [t.number for t in best(trials, 9, ["maximize"])] == [2, 3, 0, 5]
+    assert best(trials[1:2], 3, ["maximize"]) == []
 
 
 def again(

@@ -1,9 +1,7 @@
 """The attacker's problem: what is maximized, under which constraint, and what makes it another."""
 
 import json
-import shutil
 import statistics
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,20 @@ import pytest
 from benchmark.config.compose import available
 from benchmark.results.gates import TOLERANCE
 from benchmark.run.cell import Cell
-from benchmark.run.events import Event, Finished, Round, Started, Stopped
+from benchmark.run.events import Event, Finished, Round, Started
 from benchmark.run.record import Record
-from benchmark.run.runner import StoppedError
-from benchmark.tuning import federations
 from benchmark.tuning.attacker import Attacker
-from benchmark.tuning.federations import UNATTACKED, Federations, SeedScores
+from benchmark.tuning.federations import UNATTACKED, SeedScores
 from benchmark.tuning.reevaluation import reevaluate
-from benchmark.tuning.rounds import OnRound
 from benchmark.utils.errors import UserError
-from tests.support.running import TINY, files
-from tests.support.tuning_toy import unreported
+from tests.support.running import TINY
+from tests.support.tuning_toy import evaluated, here
 
 HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1")
 
 
 def attacker(*overrides: str, watch: Any = lambda event: None) -> Attacker:
-    return Attacker.against([*TINY, *overrides], [0, 1], Path("results"), watch)
+    return Attacker.against([*TINY, *overrides], [0, 1], here(watch=watch))
 
 
 def record(*overrides: str) -> Record:
@@ -39,7 +34,7 @@ def record(*overrides: str) -> Record:
 def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Path) -> None:
     defense = ("defense=norm_clip", "defense.norm_bound=0.5")
     problem, attack = attacker(*defense), ["attack=boosted", "attack.epochs=2"]
-    outcome = problem.evaluate(attack, unreported)
+    outcome = evaluated(problem, attack)
     attacked, honest = (
         [record(*defense, *chosen, f"seed={seed}").summary for seed in (0, 1)]
         for chosen in (attack, UNATTACKED)
@@ -60,16 +55,17 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
 def test_an_attack_that_breaks_the_model_is_worth_nothing(workplace: Path) -> None:
     told: list[Event] = []
     problem = attacker("federation.client_lr=1e30", watch=told.append)
+    problem.federations.run([["attack=boosted"]], [0])
     score = problem.federations.score(["attack=boosted"], [0])
     assert score == SeedScores({0: 0.0}, {0: 0.0}, {0: 0.0}, [0])
     assert isinstance(told[-1], Finished)
     assert told[-1].record.diverged
     # Beside a model that breaks by itself nothing would cost anything.
     with pytest.raises(UserError, match="attack=none, seed 0: the model diverges"):
-        problem.prepare(1)
+        problem.prepare()
     # It diverges again, so it is not run again.
     seen = len(told)
-    assert problem.federations.score(["attack=boosted"], [0]) == score
+    problem.federations.run([["attack=boosted"]], [0])
     assert not any(isinstance(event, Started | Round) for event in told[seen:])
 
 
@@ -88,7 +84,7 @@ def test_what_makes_it_another_study(workplace: Path) -> None:
         assert attacker(*HARMLESS, change).describe() == same
     for change in ("defense.norm_bound=1", "federation.rounds=4", "task.num_tasks=3"):
         assert attacker(*HARMLESS, change).describe() != same
-    assert Attacker.against([*TINY, *HARMLESS], [0, 1, 2], Path(), print).describe() != same
+    assert Attacker.against([*TINY, *HARMLESS], [0, 1, 2], here()).describe() != same
 
 
 @pytest.mark.parametrize(
@@ -122,72 +118,23 @@ def test_the_reevaluation_is_on_the_other_half_of_the_users(workplace: Path) -> 
     assert boosted.held_out == expected
 
 
-def curve(federations: Federations, attack: list[str]) -> list[tuple[int, float]]:
-    told: list[tuple[int, float]] = []
-
-    def tell(round: int, metrics: dict[str, float]) -> None:
-        told.append((round, metrics["backdoor_in_sample"]))
-
-    federations.score(attack, [0, 1], tell)
-    return told
-
-
-def test_rounds_are_told_whether_they_run_or_were_run(workplace: Path) -> None:
-    federations, attack = attacker("federation.rounds=5").federations, ["attack=boosted"]
-    told: list[int] = []
-
-    def stop_at_seven(round: int, metrics: dict[str, float]) -> None:
-        told.append(round)
-        if round == 7:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        federations.score(attack, [0, 1], stop_at_seven)
-    assert told == list(range(8))
-    resumed = curve(federations, attack)
-    assert [round for round, _ in resumed] == list(range(10))
-    assert curve(federations, attack) == resumed
-    other = attacker("federation.rounds=5").federations
-    shutil.rmtree("results")
-    assert curve(other, attack) == resumed
-
-
-def test_rounds_that_another_process_ran_meanwhile_are_told_too(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    overrides = ("federation.rounds=8", "federation.checkpoint_every=1")
-    whole = curve(attacker(*overrides).federations, ["attack=boosted"])
-    shutil.rmtree("results")
-    run = federations.run
-
-    def late(cell: Cell, folder: Path, watch: OnRound) -> Record:
-        """Another process has the cell, and ends, while this one waits for it."""
-
-        def end(round: int, metrics: dict[str, float]) -> None:
-            if round == 5:
-                raise KeyboardInterrupt
-
-        with suppress(KeyboardInterrupt):
-            run(cell, folder, end)
-        return run(cell, folder, watch)
-
-    monkeypatch.setattr(federations, "run", late)
-    assert curve(attacker(*overrides).federations, ["attack=boosted"]) == whole
-
-
-def test_a_federation_that_is_given_up_leaves_nothing(workplace: Path) -> None:
-    events: list[Event] = []
-    federations = attacker("federation.rounds=5", watch=events.append).federations
-
-    def give_up(round: int, metrics: dict[str, float]) -> None:
-        if round == 2:
-            raise StoppedError("enough")
-
-    with pytest.raises(StoppedError):
-        federations.score(["attack=boosted"], [0, 1], give_up)
-    assert files(Path("results")) == set()
-    (stopped,) = (event for event in events if isinstance(event, Stopped))
-    assert stopped.reason == "enough"
+def test_what_is_reached_so_far_is_not_told_in_the_first_quarter_of_a_federation() -> None:
+    problem = attacker("federation.rounds=8")
+    rounds: list[list[dict[str, float]]] = [[]]
+    told = dict[int, float | None]()
+    for step in range(16):
+        if step == 8:
+            rounds.append([])
+        rounds[-1].append({"backdoor_in_sample": float(step)})
+        told[step] = problem.so_far(rounds)
+    assert [step for step, value in told.items() if value is None] == [0, 1, 8, 9]
+    # A fifth of 2 to 4 rounds is 1 round, of 6 to 8 it is 2.
+    assert told[2] == 2.0
+    assert told[7] == 6.5
+    assert told[10] == (6.5 + 10) / 2
+    assert told[15] == (6.5 + 14.5) / 2
+    # One that diverged is worth nothing.
+    assert problem.so_far([rounds[0][:7], rounds[1]]) == 14.5 / 2
 
 
 def test_fresh_seeds_are_fresh(workplace: Path) -> None:

@@ -15,10 +15,10 @@ from benchmark.tuning.attacker import fixed_attacks, read_attack
 from benchmark.tuning.defender import Defender
 from benchmark.tuning.federations import UNATTACKED, UNDEFENDED
 from benchmark.tuning.problem import Evaluation, FinishedTrial, Strategy
-from benchmark.tuning.reevaluation import front, spread, undominated
+from benchmark.tuning.reevaluation import best, front, undominated
 from benchmark.utils.errors import UserError
 from tests.support.running import TINY
-from tests.support.tuning_toy import unreported
+from tests.support.tuning_toy import evaluated, here
 
 ATTACKS: list[Strategy] = [
     ("attack=norm_bounded", "attack.norm_bound=0.05"),
@@ -27,7 +27,7 @@ ATTACKS: list[Strategy] = [
 
 
 def defender(*overrides: str, attacks: Any = ATTACKS) -> Defender:
-    return Defender.against(attacks, [*TINY, *overrides], [0, 1], Path("results"), print)
+    return Defender.against(attacks, [*TINY, *overrides], [0, 1], here())
 
 
 def over_seeds(metric: str, *chosen: str, half: str = "validation") -> float:
@@ -40,7 +40,7 @@ def over_seeds(metric: str, *chosen: str, half: str = "validation") -> float:
 
 def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Path) -> None:
     problem, chosen = defender(), ["defense=norm_clip", "defense.norm_bound=0.5"]
-    outcome = problem.evaluate(chosen, unreported)
+    outcome = evaluated(problem, chosen)
     attacked = [over_seeds("backdoor_in_sample", *chosen, *attack) for attack in ATTACKS]
     main = [over_seeds("main_accuracy", *chosen, *a) for a in [UNATTACKED, *ATTACKS]]
     honest = over_seeds("main_accuracy", *UNDEFENDED, *UNATTACKED)
@@ -59,12 +59,12 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
     records = set(Path("results/records").iterdir())
     assert len(records) == 2 * (1 + 3)
     # As a front the same federations give both values, and nothing but a diverged model is out.
-    both = replace(problem, directions=("minimize", "maximize")).evaluate(chosen, unreported)
+    both = replace(problem, directions=("minimize", "maximize")).evaluate(chosen)
     assert both.values == (*outcome.values, outcome.facts["main_accuracy"])
     assert both.constraints == {"diverged": 0}
     assert set(Path("results/records").iterdir()) == records
 
-    judged = problem.judge(chosen, [0, 1])
+    (judged,) = problem.judge([chosen], [0, 1])
     named = {"half": "test"}
     again = [over_seeds("backdoor_in_sample", *chosen, *a, **named) for a in ATTACKS]
     assert judged.against == ATTACKS[again.index(max(again))]
@@ -77,7 +77,7 @@ def test_the_objective_and_the_constraint_are_those_of_the_records(workplace: Pa
 
 def test_a_defense_under_which_the_model_breaks_is_out(workplace: Path) -> None:
     problem = replace(defender(attacks=[("attack=boosted",)]), seeds=(0,))
-    outcome = problem.evaluate(["defense=weak_dp", "defense.noise_std=1e38"], unreported)
+    outcome = evaluated(problem, ["defense=weak_dp", "defense.noise_std=1e38"])
     assert outcome.facts["diverged"] == [0]
     assert outcome.constraints["diverged"] == 1
 
@@ -155,6 +155,7 @@ def test_a_front_is_what_nothing_dominates() -> None:
 
 
 def test_a_front_is_run_again_from_end_to_end() -> None:
+    both = ("minimize", "maximize")
     found = [tried(n, (n / 10, n / 10), f"d{n}") for n in range(7)]
-    numbers = [[t.number for t in spread(found, count)] for count in (1, 2, 3, 7, 9)]
+    numbers = [[t.number for t in best(found, count, both)] for count in (1, 2, 3, 7, 9)]
     assert numbers == [[0], [0, 6], [0, 3, 6], list(range(7)), list(range(7))]

@@ -73,7 +73,7 @@ def test_the_winner_lets_least_through_and_is_feasible_on_fresh_seeds() -> None:
     assert made.command == (
         "python -m benchmark run data=x federation.measured_on=test defense=good attack=a seed=1000"
     )
-    assert [t.number for t in best(made.tried, 2, "minimize")] == [0, 1]
+    assert [t.number for t in best(made.tried, 2, ["minimize"])] == [0, 1]
     assert "No defense was found" in report(found[:1], fixed).verdict()
     assert "in any trial" in report([], fixed).verdict()
     assert "no defense as its yaml has it keeps" in report(found, fixed[2:]).verdict()

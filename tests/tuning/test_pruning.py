@@ -6,7 +6,6 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmark.tuning.pruning import MAKERS, STARTUP_TRIALS, FeasibleMedian
-from benchmark.tuning.rounds import SoFar
 
 
 def trial(reports: dict[int, float], cost: float = -1.0, x: float = 0.5) -> FrozenTrial:
@@ -42,19 +41,6 @@ def test_a_trial_is_held_against_what_feasible_ones_reported_at_the_same_step() 
     # What was planted early and is gone does not save a trial, and what came late does.
     assert decided(study, {1: 1.0, 5: 0.1})
     assert not decided(study, {1: 0.0, 5: 0.3})
-
-
-def test_the_first_quarter_of_each_federation_is_not_reported() -> None:
-    reported: dict[int, float] = {}
-    so_far = SoFar(8, reported.__setitem__)
-    for round in range(16):
-        so_far(round, {"backdoor_in_sample": float(round)})
-    assert list(reported) == [*range(2, 8), *range(10, 16)]
-    # A fifth of 2 to 4 rounds is 1 round, of 6 to 8 it is 2.
-    assert reported[2] == 2.0
-    assert reported[7] == 6.5
-    assert reported[10] == (6.5 + 10) / 2
-    assert reported[15] == (6.5 + 14.5) / 2
 
 
 def rung(value: float, cost: float) -> FrozenTrial:

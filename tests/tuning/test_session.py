@@ -31,10 +31,11 @@ def test_trials_that_another_command_finishes_count(session: Session) -> None:
             other = session.study("toy", Toy())
             other.open()
             with suppress(KeyboardInterrupt):
-                other.run(3, stop)
+                other.run(3, Toy().at, stop)
 
-    facts = {"main_accuracy": 0.9}
-    study = session.study("toy", Toy(before=elsewhere, facts=facts))
+    toy = Toy(before=elsewhere, facts={"main_accuracy": 0.9})
+    session.at = toy.at
+    study = session.study("toy", toy)
     study.open()
     assert len(session.run(study)) == 3
 

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,11 +9,8 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from benchmark.config.search_space import Space
-from benchmark.tuning.journal import Journal
-from benchmark.tuning.storage import quiet
 from benchmark.tuning.study import Study
 from benchmark.utils.errors import UserError
 from tests.support.tuning_toy import SPACE, Place, Toy, place_in
@@ -86,6 +82,9 @@ def journal_of_text(folder: Path) -> str:
         (lambda folder: f"journal:///{folder}", ["is a folder"]),
         (lambda folder: "journal://", ["no file"]),
         (lambda folder: "nonsense", ["nonsense"]),
+        (lambda folder: "", ["Could not parse"]),
+        (lambda folder: f"sqlite:///{folder}/new/x.db?colour=red", ["'colour' are not accepted"]),
+        (lambda folder: "postgresql://me:secret@here:port/x", ["base 10: 'port'"]),
         (lambda folder: "mongodb://me:secret@here/x", ["mongodb", "me:***@here"]),
         (
             lambda folder: "postgresql://me:secret@localhost:1/x",
@@ -107,6 +106,35 @@ def test_a_storage_that_cannot_be(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:Geheim7@localhost:1/x",
+        "postgresql://me:Geheim7/8@localhost:1/x",
+        "postgresql://me:Geheim7#8@localhost:1/x",
+        "postgresql://me:Geheim7?8@localhost:1/x",
+        "postgresql://me:8@Geheim7@localhost:1/x",
+        "postgresql://me:%47eheim7@localhost:1/x",
+        "postgresql://:Geheim7@localhost:port/x",
+        "mysql+pymysql://localhost:1/x?user=me&password=Geheim7",
+        "sqlite:///new/x.db?PASSWD=Geheim7",
+        "mssql+pyodbc://?odbc_connect=UID%3Dme%3BPWD%3DGeheim7",
+        "me:Geheim7@localhost/x",
+        "journal:///thesis.tex/x.log?pwd=Geheim7",
+    ],
+)
+def test_no_password_is_said_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text(tmp_path)
+    with pytest.raises(UserError) as caught:
+        Study(url, "toy", Toy(), "tpe", 0).open()
+    assert "eheim7" not in str(caught.value)
+    assert "***" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 def test_a_storage_that_goes_away_is_said_in_a_line(place: Place) -> None:
     def drop(number: int) -> None:
         with closing(sqlite3.connect(place.file)) as database:
@@ -119,16 +147,12 @@ def test_a_storage_that_goes_away_is_said_in_a_line(place: Place) -> None:
 
 def test_what_is_looked_at_of_a_storage_that_is_gone_is_said_in_a_line(place: Place) -> None:
     opened = place.study()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        running = opened.kept.ask()
     with closing(sqlite3.connect(place.file)) as database:
-        database.executescript("drop table trials; drop table trial_heartbeats")
+        database.execute("drop table trials")
+        database.commit()
     for look in (opened.finished, opened.tried):
         with pytest.raises(UserError, match=r"storage sqlite:///.*no such table: trials"):
             look()
-    # The storage may come back before the next one.
-    opened._storage.record_heartbeat(running._trial_id)
 
 
 def test_a_journal_that_is_damaged_meanwhile_is_said_in_a_line(tmp_path: Path) -> None:
@@ -140,27 +164,6 @@ def test_a_journal_that_is_damaged_meanwhile_is_said_in_a_line(tmp_path: Path) -
 
     with pytest.raises(UserError, match=r"storage journal:///.*an entry is damaged"):
         place.run(3, Toy(before=damage))
-
-
-def test_a_trial_of_a_journal_is_stale_by_the_clock_of_who_looks(tmp_path: Path) -> None:
-    warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")
-    clock = [0.0]
-    file = tmp_path / "studies.log"
-    with quiet():
-        own, other = (Journal(file, 5, 30, lambda: clock[0]) for _ in range(2))
-    study = optuna.create_study(storage=other)
-    beaten, silent = study.ask()._trial_id, study.ask()._trial_id
-    beats = {0: True, 20: True, 31: False, 50: False, 51: False}
-    seen = {}
-    for at, beat in beats.items():
-        clock[0] = at
-        if beat:
-            other.record_heartbeat(beaten)
-        seen[at] = own._get_stale_trial_ids(study._study_id)
-    assert seen == {0: [], 20: [], 31: [silent], 50: [silent], 51: [beaten, silent]}
-    own.set_trial_state_values(beaten, TrialState.FAIL)
-    other.record_heartbeat(beaten)
-    assert own._get_stale_trial_ids(study._study_id) == [silent]
 
 
 def test_a_description_holds_plain_values(place: Place) -> None:

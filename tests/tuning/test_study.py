@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.config.search_space import Choices, Range, Searched, Space
-from benchmark.tuning import study
-from benchmark.tuning.problem import PRUNERS, SAMPLERS, Evaluation, FinishedTrial, OnStep
+from benchmark.tuning import ask_tell
+from benchmark.tuning.problem import PRUNERS, SAMPLERS, Evaluation, FinishedTrial
 from benchmark.tuning.pruning import STARTUP_TRIALS
 from tests.support.tuning_toy import Place, Toy, place_in
 
@@ -43,7 +43,7 @@ def test_the_number_is_of_finished_trials_in_total(place: Place) -> None:
     assert len(place.run(3, problem)) == 3
     assert problem.asked == []
     told: list[FinishedTrial] = []
-    five = place.study(problem).run(5, told.append)
+    five = place.study(problem).run(5, problem.at, told.append)
     assert [trial.number for trial in five] == [0, 1, 2, 3, 4]
     assert told == five[3:]
     assert len(problem.asked) == 2
@@ -95,7 +95,7 @@ def test_the_parzen_estimator_learns_and_keeps_to_the_constraint(place: Place) -
 def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: str) -> None:
     problem, told = Toy(steps=8), list[FinishedTrial]()
     opened = place.study(problem, pruner=pruner, sampler="random")
-    tried = opened.run(24, told.append)
+    tried = opened.run(24, problem.at, told.append)
     pruned = [trial for trial in opened.finished() if trial.pruned]
     assert len(tried) + len(pruned) == len(told) == 24
     assert bool(pruned) == (pruner != "none")
@@ -118,12 +118,13 @@ def test_hopeless_trials_are_pruned_and_count_as_finished(place: Place, pruner: 
 def test_a_front_is_never_pruned(place: Place) -> None:
     @dataclass
     class Both(Toy):
-        def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
-            x = super().evaluate(chosen, report).values[0]
+        def evaluate(self, chosen: Sequence[str]) -> Evaluation:
+            x = super().evaluate(chosen).values[0]
             return Evaluation((x, -x), {}, {})
 
     problem = Both(directions=("maximize", "minimize"))
-    tried = place.study(problem, pruner="median", sampler="random").run(15, lambda trial: None)
+    opened = place.study(problem, pruner="median", sampler="random")
+    tried = opened.run(15, problem.at, lambda trial: None)
     assert len(tried) == 15
 
 
@@ -133,8 +134,8 @@ def test_no_trial_begins_after_the_time(place: Place, monkeypatch: pytest.Monkey
     def pass_a_second(number: int) -> None:
         clock[0] += 1
 
-    monkeypatch.setattr(study.time, "time", lambda: clock[0])
+    monkeypatch.setattr(ask_tell.time, "time", lambda: clock[0])
     problem = Toy(before=pass_a_second)
-    tried = place.study(problem).run(5, lambda trial: None, until=1001.5)
+    tried = place.study(problem).run(5, problem.at, lambda trial: None, until=1001.5)
     assert len(tried) == 2
-    assert place.study(problem).run(5, lambda trial: None, until=1002.0) == tried
+    assert place.study(problem).run(5, problem.at, lambda trial: None, until=1002.0) == tried

@@ -15,7 +15,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmark.tuning.stopped import SURPLUS
+from benchmark.tuning.trial import AGAIN, SURPLUS
 from tests.run.test_kill_resume import Place
 from tests.support.running import ROOT, TINY
 from tests.support.stopping import (
@@ -110,10 +110,10 @@ def ended_well(tuner: Tuner) -> None:
     ]
     assert len(finished) == TRIALS
     assert not [t for t in trials if t.state == TrialState.RUNNING]
-    repeated = [t for t in trials if _before(t) is not None and SURPLUS not in t.user_attrs]
-    assert sorted(_before(t) or 0 for t in repeated) == stopped
+    repeated = [t for t in trials if AGAIN in t.user_attrs and SURPLUS not in t.user_attrs]
+    assert sorted(t.user_attrs[AGAIN] for t in repeated) == stopped
     for trial in repeated:
-        assert trials[_before(trial) or 0].params.items() <= trial.params.items()
+        assert trials[trial.user_attrs[AGAIN]].params.items() <= trial.params.items()
     overrides = [tuple(t.user_attrs["overrides"]) for t in finished]
     assert len(set(overrides)) == TRIALS
     found = json.loads(tuner.result())
@@ -121,11 +121,6 @@ def ended_well(tuner: Tuner) -> None:
     left = [p.name for p in (tuner.folder / FOLDER).rglob("*") if p.name.startswith(".")]
     assert left == []
     assert not tuner.at_work()
-
-
-def _before(trial: optuna.trial.FrozenTrial) -> int | None:
-    history = trial.system_attrs.get("retry_history")
-    return history[-1] if history else None
 
 
 @pytest.mark.parametrize("kill", ["all", "a worker"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.config.search_space import Range, Space
-from benchmark.tuning.problem import Evaluation, FinishedTrial, OnStep
+from benchmark.tuning.problem import Evaluation, FinishedTrial
 from benchmark.utils.errors import UserError
 from tests.support.tuning_toy import KNOWN, SPACE, Place, Toy, place_in
 
@@ -46,13 +46,13 @@ def test_what_lies_outside_of_the_space_is_left_out(place: Place) -> None:
 
 
 class Both(Toy):
-    def evaluate(self, chosen: Sequence[str], report: OnStep) -> Evaluation:
-        x = super().evaluate(chosen, report).values[0]
+    def evaluate(self, chosen: Sequence[str]) -> Evaluation:
+        x = super().evaluate(chosen).values[0]
         return Evaluation((x, -(x**2)), {}, {})
 
 
 def test_of_a_front_its_spread(place: Place) -> None:
-    place.study(Both(directions=("maximize", "maximize")), name="front").run(15, print)
+    place.run(15, Both(directions=("maximize", "maximize")), name="front")
     opened = place.study(name="later", warm_start=["front"])
     xs = sorted(point.get("attack.wide.x", 0) for point in opened.earlier.values())
     assert len(xs) == 5

@@ -1,7 +1,7 @@
 """Where cells run: an executor turns a list of cells into a stream of events."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from benchmark.run.cell import Cell
@@ -9,12 +9,23 @@ from benchmark.run.events import Event
 
 
 class Executor(ABC):
-    """Runs cells somewhere; a cluster takes the place of the processes of this machine here."""
+    """Runs cells somewhere; a cluster takes the place of the processes of this machine here.
+
+    Attributes:
+        workers: cells at a time.
+    """
+
+    workers: int
 
     @abstractmethod
-    def run(self, cells: Sequence[Cell], folder: Path) -> Iterator[Event]:
-        """Run every cell; each ends in one Finished or Failed, in any order.
+    def run(self, cells: Sequence[Cell], folder: Path) -> Generator[Event, None, None]:
+        """Run every cell; each ends in one Finished, Failed or Stopped, in any order.
 
-        A cell that fails takes no other down. Closing the iterator stops what is running; a
-        stopped cell goes on from its checkpoint when it is run again.
+        Who reads the events may append cells meanwhile. A cell that fails takes no other down.
+        Closing the iterator ends what is running; such a cell goes on from its checkpoint when it
+        is run again.
         """
+
+    @abstractmethod
+    def stop(self, cell: Cell, reason: str) -> None:
+        """Have a running cell given up after a round: Stopped, or Finished where it is too late."""

@@ -5,9 +5,9 @@ import os
 import signal
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.run.cell import Cell
-from benchmark.run.events import Event, Failed, Finished, Round, Started
+from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
 from benchmark.run.executors.base import Executor
 from benchmark.utils.errors import FullError, UserError
 
@@ -35,16 +35,20 @@ class LocalExecutor(Executor):
 
     def __init__(self, workers: int | None = None):
         self.workers = workers or len(os.sched_getaffinity(0))
+        self._pool: list[_Worker] = []
 
-    def run(self, cells: Sequence[Cell], folder: Path) -> Iterator[Event]:
+    def run(self, cells: Sequence[Cell], folder: Path) -> Generator[Event, None, None]:
         """See :class:`Executor`."""
-        waiting = deque(cells)
-        workers = [_Worker(folder) for _ in range(min(self.workers, len(cells)))]
+        taken, workers = 0, self._pool
         try:
-            while waiting or any(worker.cell for worker in workers):
+            while taken < len(cells) or any(worker.cell for worker in workers):
+                wanted = len(cells) - taken - sum(worker.cell is None for worker in workers)
+                for _ in range(min(wanted, self.workers - len(workers))):
+                    workers.append(_Worker(folder))
                 for worker in workers:
-                    if worker.cell is None and waiting:
-                        yield worker.start(waiting.popleft())
+                    if worker.cell is None and taken < len(cells):
+                        taken += 1
+                        yield worker.start(cells[taken - 1])
                 busy = {worker.connection: worker for worker in workers if worker.cell}
                 for connection in wait(list(busy)):
                     assert isinstance(connection, Connection)
@@ -52,6 +56,22 @@ class LocalExecutor(Executor):
         finally:
             for worker in workers:
                 worker.stop()
+            workers.clear()
+
+    def stop(self, cell: Cell, reason: str) -> None:
+        """See :class:`Executor`."""
+        for worker in self._pool:
+            if worker.cell and worker.cell.id == cell.id:
+                with suppress(OSError):  # it has died, which is told of
+                    worker.connection.send(_Stop(cell.id, reason))
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """What a worker is sent beside cells."""
+
+    cell: str
+    reason: str
 
 
 def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
@@ -150,8 +170,9 @@ class _Worker:
             event = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            event = Failed(self.cell, f"its worker died: {ending(self.process)}", "")
-        if isinstance(event, Finished | Failed):
+            reason = f"its worker died: {ending(self.process)}"
+            event = Failed(self.cell, reason, "", worker_died=True)
+        if isinstance(event, Finished | Failed | Stopped):
             self.cell = None
         return event
 
@@ -168,21 +189,35 @@ def _serve(connection: Connection, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
-    from benchmark.run.runner import run
+    from benchmark.run.recorder import recorded
+    from benchmark.run.runner import StoppedError, run
 
     torch.set_num_threads(1)
     while True:
         try:
-            cell: Cell = connection.recv()
+            cell = connection.recv()
         except (EOFError, OSError):
             return
+        if isinstance(cell, _Stop):
+            continue  # it came too late
+        told = False
 
         def tell(round: int, metrics: dict[str, float], cell: Cell = cell) -> None:
-            connection.send(Round(cell, round, metrics))
+            nonlocal told
+            goes_on = not told and round > 0
+            told = True
+            earlier = recorded(cell.work_path(folder)) if goes_on else {}
+            connection.send(Round(cell, round, metrics, earlier))
+            while connection.poll():
+                stop = connection.recv()
+                if stop.cell == cell.id:
+                    raise StoppedError(stop.reason)
 
         event: Event
         try:
             event = Finished(cell, run(cell, folder, tell))
+        except StoppedError as stop:
+            event = Stopped(cell, str(stop))
         except (BrokenPipeError, ConnectionResetError):
             return
         except KeyboardInterrupt:

@@ -1,27 +1,24 @@
 """Studies: what survives a stop, and what two processes do to each other, in either storage."""
 
 import os
-import warnings
+import time
 from collections.abc import Sequence
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from benchmark.run.executors.local import spawn
-from benchmark.tuning import storage, study
+from benchmark.tuning import ask_tell, presence, storage
+from benchmark.tuning.presence import HEARTBEAT, Presence
 from benchmark.tuning.problem import FinishedTrial
-from benchmark.tuning.stopped import is_dead, owner
-from benchmark.tuning.study import Study
-from benchmark.tuning.trial import OWNER
+from benchmark.tuning.trial import AGAIN, SURPLUS
 from benchmark.utils.errors import UserError
 from tests.support.tuning_toy import SPACE, Place, Toy, place_in
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
 @pytest.fixture(params=["sqlite", "journal"])
@@ -31,9 +28,9 @@ def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(storage, "GRACE_SECONDS", 1)
-    monkeypatch.setattr(study, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(presence, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(presence, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(ask_tell, "POLL_SECONDS", 0.05)
 
 
 def fields(trials: Sequence[FinishedTrial]) -> list[tuple[str, ...]]:
@@ -67,17 +64,53 @@ def test_a_trial_whose_process_died_is_run_again(place: Place, impatient: None, 
     """Died before its first heartbeat, or after it."""
     place.run(3)
     opened = place.study()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dead = opened._study.ask()
+    dead = opened.kept.ask()
     chosen = SPACE.suggest(dead)
     if beat:
-        opened._storage.record_heartbeat(dead._trial_id)
+        Presence(opened.kept).beat(dead._trial_id)
     tried = place.run(5)
     place.is_sound(5)
     assert place.trials()[dead.number].state == TrialState.FAIL
     assert tuple(chosen) in fields(tried)
     assert len(set(fields(tried))) == 5
+
+
+def test_a_trial_is_stale_by_the_clock_of_who_looks(place: Place) -> None:
+    clock = [0.0]
+    own, other = (Presence(place.study().kept, lambda: clock[0]) for _ in range(2))
+    beaten, silent = (other.study.ask() for _ in range(2))
+
+    def failed() -> list[int]:
+        own.take_up([])
+        return [t.number for t in place.trials() if t.state == TrialState.FAIL]
+
+    seen = {}
+    for at, beat in {0: True, 20: True, 31: False, 50: False, 51: False}.items():
+        clock[0] = at
+        if beat:
+            other.beat(beaten._trial_id)
+        seen[at] = failed()
+    both = [beaten.number, silent.number]
+    assert seen == {0: [], 20: [], 31: both[1:], 50: both[1:], 51: both}
+    # Each is in line once more, whoever looks.
+    other.take_up([])
+    again = [t.user_attrs[AGAIN] for t in place.trials() if AGAIN in t.user_attrs]
+    assert again == both[::-1]
+
+
+def test_a_trial_that_takes_long_is_given_up_by_nobody(place: Place, impatient: None) -> None:
+    beats = set[object]()
+
+    def take_long(number: int) -> None:
+        other = Presence(place.study().kept)
+        for _ in range(15):
+            time.sleep(0.02)
+            other.take_up([])
+            beats.update(t.system_attrs.get(HEARTBEAT) for t in place.trials())
+
+    place.run(1, Toy(before=take_long))
+    assert len(beats) > 3
+    assert not [t for t in place.trials() if t.state == TrialState.FAIL]
 
 
 def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> None:
@@ -88,9 +121,7 @@ def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> Non
         other = optuna.load_study(study_name="toy", storage=storage.connect(place.url))
         (running,) = other.get_trials(states=(TrialState.RUNNING,))
         other._storage.set_trial_state_values(running._trial_id, TrialState.FAIL)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            RetryHeartbeatStaleTrialCallback()(other, running)
+        Presence(other).take_up([])
 
     problem = Toy(before=give_up)
     tried = place.run(5, problem)
@@ -100,46 +131,49 @@ def test_a_trial_that_was_given_up_though_alive_counts_once(place: Place) -> Non
     assert len(set(fields(tried))) == 5
 
 
-def test_the_trial_of_a_dead_process_is_tried_again_at_once(place: Place) -> None:
+def test_the_trial_of_a_process_that_died_is_tried_again(place: Place, impatient: None) -> None:
     worker, _ = spawn(die_in_the_third, place)
     worker.join()
     assert worker.exitcode == 1
     (dead,) = (t for t in place.trials() if t.state == TrialState.RUNNING)
     tried = place.run(4)
     place.is_sound(4)
-    assert dead.user_attrs[OWNER] not in [t.user_attrs[OWNER] for t in place.trials()[3:]]
     assert tuple(dead.user_attrs["overrides"]) in fields(tried)
 
 
+def stopped(place: Place) -> tuple[optuna.Study, int, tuple[str, ...]]:
+    """A study of which a trial was stopped: its number, and what it ran."""
+    study = place.study().kept
+    trial = study.ask()
+    chosen = SPACE.suggest(trial)
+    trial.storage.set_trial_system_attr(trial._trial_id, "completed_rung_0", 0.5)
+    study.tell(trial, state=TrialState.FAIL)
+    return study, trial.number, tuple(chosen)
+
+
 def test_a_kill_between_a_trials_end_and_its_repetition_loses_nothing(place: Place) -> None:
-    opened = place.study()
-    opened.run(3, lambda trial: None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        stopped = opened._study.ask()
-        chosen = SPACE.suggest(stopped)
-        opened._study.tell(stopped, state=TrialState.FAIL)
+    place.run(3)
+    _, number, chosen = stopped(place)
     tried = place.run(5)
     place.is_sound(5)
-    assert tuple(chosen) in fields(tried)
+    assert chosen in fields(tried)
+    # What its pruner noted is noted anew.
+    (again,) = (t for t in place.trials() if t.user_attrs.get(AGAIN) == number)
+    assert "completed_rung_0" not in again.system_attrs
 
 
 def test_of_two_repetitions_one_gives_way_though_the_other_is_stopped_again(place: Place) -> None:
-    opened = place.study()
-    opened.run(2, lambda trial: None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        stopped = opened._study.ask()
-        chosen = SPACE.suggest(stopped)
-        opened._study.tell(stopped, state=TrialState.FAIL)
-        for _ in range(2):
-            storage.Again()(opened._study, opened._study.trials[stopped.number])
-        again = opened._study.ask()
-        assert SPACE.suggest(again) == chosen
-        opened._study.tell(again, state=TrialState.FAIL)
+    place.run(2)
+    study, number, chosen = stopped(place)
+    for _ in range(2):
+        study.enqueue_trial(study.trials[number].params, {AGAIN: number})
+    again = study.ask()
+    assert tuple(SPACE.suggest(again)) == chosen
+    study.tell(again, state=TrialState.FAIL)
     tried = place.run(4)
     place.is_sound(4)
-    assert fields(tried).count(tuple(chosen)) == 1
+    assert fields(tried).count(chosen) == 1
+    assert [t.number for t in place.trials() if SURPLUS in t.user_attrs] == [number + 2]
 
 
 def die_in_the_third(connection: Connection, place: Place) -> None:
@@ -160,46 +194,3 @@ def test_two_processes_on_one_study(place: Place) -> None:
     tried = place.run(12)
     assert len(set(fields(tried))) == 12
     assert sorted(str(trial.known) for trial in tried) == ["None"] * 10 + ["narrow", "wide"]
-
-
-def test_the_last_trial_is_run_by_one(place: Place) -> None:
-    """Another process takes it between the look and the claim."""
-    place.run(3)
-    opened, problem = place.study(late := Toy()), late
-    waiting = iter([place.study()])
-    claimed = partial(next, waiting, None)
-
-    def look(*states: Any) -> list[optuna.trial.FrozenTrial]:
-        found = Study._in(opened, *states)
-        if states == (TrialState.RUNNING,) and (other := claimed()):
-            other.run(4, lambda trial: None)
-        return found
-
-    opened._in = look  # type: ignore[method-assign]
-    assert len(opened.run(4, lambda trial: None)) == 4
-    assert problem.asked == []
-    place.is_sound(4)
-
-
-def test_who_owns_a_trial_is_told_from_machines_of_the_same_name() -> None:
-    machine, pid, start = owner().split()
-    assert not is_dead(f"{machine} {pid} {start}")
-    assert is_dead(f"{machine} {pid} {int(start) + 1}")
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert not is_dead(f"{machine.replace(boot, 'another')} {pid} {int(start) + 1}")
-
-
-def test_a_repetition_passes_what_its_pruner_asks_anew(place: Place) -> None:
-    opened = place.study()
-    opened.run(2, lambda trial: None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        stopped = opened.kept.ask()
-        SPACE.suggest(stopped)
-        stopped.storage.set_trial_system_attr(stopped._trial_id, "completed_rung_0", 0.5)
-        opened.kept.tell(stopped, state=TrialState.FAIL)
-    place.run(3)
-    place.is_sound(3)
-    repeated = place.trials()[stopped.number + 1]
-    assert repeated.params == stopped.params
-    assert "completed_rung_0" not in repeated.system_attrs
