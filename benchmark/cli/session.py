@@ -17,13 +17,14 @@ from benchmark.config.instantiate import make
 from benchmark.results import trials
 from benchmark.results.trials import Trials
 from benchmark.run.executors.local import LocalExecutor
+from benchmark.tuning.federated_problem import FederatedProblem
 from benchmark.tuning.problem import Direction, FinishedTrial
+from benchmark.tuning.reevaluation import FRESH_FROM, best, reevaluate
 from benchmark.tuning.workplace import Workplace
 from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
     from benchmark.tuning.attack_sections import AttackReport
-    from benchmark.tuning.federated_problem import FederatedProblem
     from benchmark.tuning.sections import TuningReport
     from benchmark.tuning.study import Study
 
@@ -50,20 +51,14 @@ class Session:
         watch = Watch(lambda event: None, self.tracker, self.folder)
         self.at = Workplace(self.folder, LocalExecutor(arguments.workers), watch)
         self.seeds = range(arguments.seeds)
+        self.fresh = range(FRESH_FROM, FRESH_FROM + arguments.fresh)
         self.opened: dict[str, Study] = {}
         self.started = time.time()
-
-    @property
-    def fresh(self) -> range:
-        """The seeds of the re-evaluation."""
-        from benchmark.tuning.reevaluation import FRESH_FROM
-
-        return range(FRESH_FROM, FRESH_FROM + self.arguments.fresh)
 
     def study(
         self,
         name: str,
-        problem: "FederatedProblem",
+        problem: FederatedProblem,
         sampler_seed: int | None = None,
         part_of: Mapping[str, Any] | None = None,
     ) -> "Study":
@@ -76,7 +71,7 @@ class Session:
         earlier = self.arguments.warm_start
         return Study(self.url, name, problem, sampler, seed, pruner, part_of or {}, earlier)
 
-    def check(self, *problems: "FederatedProblem") -> None:
+    def check(self, *problems: FederatedProblem) -> None:
         """Refuse what would be refused later; in this order, as a problem partitions its data."""
         from benchmark.tuning.storage import check
 
@@ -132,8 +127,6 @@ class Session:
             study: not opened yet.
             report: what is told of it.
         """
-        from benchmark.tuning.reevaluation import best, reevaluate
-
         problem = study.problem
         self.check(problem)
         description = study.open()
@@ -161,10 +154,10 @@ class Session:
     def _write(self, report: "TuningReport") -> list[Path]:
         from benchmark.tuning.figures import draw
 
-        studies, drawn = self._keep(), list[Path]()
-        for study in self.opened.values() if len(self.opened) == 1 else ():
-            drawn = draw(study.kept, self.folder)
-        return report.write(self.folder, studies, drawn)
+        (only, *others), drawn = self.opened.values(), list[Path]()
+        if not others:
+            drawn = draw(only.kept, self.folder)
+        return report.write(self.folder, self._keep(), drawn)
 
     def _keep(self) -> list[Trials]:
         studies = [study.trials() for study in self.opened.values()]

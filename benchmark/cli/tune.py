@@ -10,6 +10,8 @@ from benchmark.cli import params, tune_race
 from benchmark.cli.session import Session
 from benchmark.config.compose import compose
 from benchmark.run.studies import study_name
+from benchmark.tuning.attacker import Attacker, fixed_attacks, read_attack
+from benchmark.tuning.defender import Defender, divide
 from benchmark.tuning.problem import SAMPLERS
 from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.nested import digest
@@ -87,9 +89,8 @@ def _of_params(
 def _attack(arguments: argparse.Namespace) -> int:
     overrides = tuple(arguments.overrides)
     session = Session(arguments, arguments.name or study_name(overrides), overrides)
-    # Imported late: what compromises anybody is known to classes, which import torch.
+    # Imported late, as all that draws.
     from benchmark.tuning.attack_sections import AttackReport
-    from benchmark.tuning.attacker import Attacker
 
     problem = Attacker.against(overrides, session.seeds, session.at)
     study = session.study(session.name, problem)
@@ -100,9 +101,6 @@ def _attack(arguments: argparse.Namespace) -> int:
 
 
 def _defense(arguments: argparse.Namespace) -> int:
-    # Imported late: what compromises anybody is known to classes, which import torch.
-    from benchmark.tuning.attacker import fixed_attacks, read_attack
-    from benchmark.tuning.defender import Defender, divide
     from benchmark.tuning.defense_sections import DefenseReport
 
     _, overrides = divide(arguments.overrides)

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmark.cli.session import Session
+from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import estimate
+from benchmark.tuning.attacker import Attacker, fixed_attacks, read_attack
+from benchmark.tuning.federated_game import Answer, FederatedGame
 from benchmark.tuning.federations import UNDEFENDED, Federations, parted
 from benchmark.tuning.problem import FinishedTrial
+from benchmark.tuning.race import Move, ResponseSearch, exploit, race
 from benchmark.utils.errors import UserError
 from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
-    from benchmark.tuning.attacker import Attacker
-    from benchmark.tuning.federated_game import Answer
-    from benchmark.tuning.race import Move, ResponseSearch
+    from benchmark.tuning.sections import TuningReport
 
 MOVES = 4
 
@@ -32,26 +34,19 @@ def main(arguments: argparse.Namespace) -> int:
     defense = tuple(lines["defense"]) or UNDEFENDED
     overrides, name = tuple(lines["else"]), arguments.name or "race"
     session = Session(arguments, name, [*overrides, *defense])
-    # Imported late: what compromises anybody is known to classes, which import torch.
-    from benchmark.results.gates import TOLERANCE
-    from benchmark.tuning.attacker import fixed_attacks, read_attack
-    from benchmark.tuning.federated_game import FederatedGame
-    from benchmark.tuning.race import exploit, race
-    from benchmark.tuning.race_sections import RaceReport
-
     attacks = list(map(read_attack, arguments.against)) or fixed_attacks()
 
     # A move follows from those before it, so with another budget it is a move of another race.
     budget = {key: getattr(arguments, key) for key in ("trials", "best", "fresh")}
     part_of = {"race": budget | {"against": arguments.against}}
 
-    def run(search: "ResponseSearch", problem: "Attacker | Answer") -> Sequence[FinishedTrial]:
+    def run(search: ResponseSearch, problem: Attacker | Answer) -> Sequence[FinishedTrial]:
         seed = arguments.sampler_seed + search.fresh
         study = session.study(f"{name}-{search.name}", problem, seed, part_of)
         study.open()
         return session.run(study)
 
-    def tell(move: "Move") -> None:
+    def tell(move: Move) -> None:
         gain = estimate(move.gain or {})
         points = "nothing" if gain is None else f"{100 * gain.mean:+.1f} points"
         noise = "" if move.gains else ", no more than the noise"
@@ -67,7 +62,10 @@ def main(arguments: argparse.Namespace) -> int:
     minutes = math.inf if arguments.minutes is None else arguments.minutes
     deadline = session.started + 60 * minutes
 
-    def find() -> RaceReport:
+    def find() -> "TuningReport":
+        # Imported late, as all that draws.
+        from benchmark.tuning.race_sections import RaceReport
+
         went = race(game, attacks, defense, moves, tell, lambda: time.time() >= deadline)
         session.tell("a fresh attacker and a fresh defender against the final pair")
         left = exploit(game, went.final, len(went.moves))

@@ -81,19 +81,22 @@ class AskAndTell:
         ids = lambda: [running.trial._trial_id for running in list(self._running)]  # noqa: E731
         try:
             with self.presence.beating(ids):
-                while self._count(*stored.FINISHED) < self.trials and time.time() < self.until:
+                while self._goes_on():
                     self._cells.clear()
                     self._ask()
-                    if not self._cells:
-                        # Others run the last ones, or have died and will be found out.
-                        time.sleep(POLL_SECONDS)
                     for event in self.at.run(self._cells):
                         self._take(event)
                         self._ask()
+                    if not self._cells and self._goes_on():
+                        # Others run the last ones, or have died and will be found out.
+                        time.sleep(POLL_SECONDS)
         finally:
             for running in self._running:
                 with suppress(StorageInternalError, SQLAlchemyError):
                     self.study.tell(running.trial, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _goes_on(self) -> bool:
+        return self._count(*stored.FINISHED) < self.trials and time.time() < self.until
 
     def _count(self, *states: TrialState) -> int:
         return len(self.study.get_trials(deepcopy=False, states=states))

@@ -84,8 +84,6 @@ class Study:
                 pruner=pruning.MAKERS[self.pruner](self.problem.steps),
                 load_if_exists=True,
             )
-            if self._study.metric_names is None:
-                self._study.set_metric_names(METRICS[: len(self.problem.directions)])
             # In this order: another process that makes it now describes it before its trials.
             untouched = not self._study.get_trials(deepcopy=False)
             found = self._study.user_attrs.get(DESCRIPTION)
@@ -96,6 +94,8 @@ class Study:
                     f"study {self.name} in {shown(self.url)} is another: "
                     f"{difference(found, wanted)}; choose another --name"
                 )
+            if self._study.metric_names is None:
+                self._study.set_metric_names(METRICS[: len(self.problem.directions)])
             for known, point in (self.problem.known() | self.earlier).items():
                 self._study.enqueue_trial(point, {KNOWN: known}, skip_if_exists=True)
         return wanted
