@@ -82,13 +82,13 @@ def build(
 
 
 def _refuse_twins(table: "pd.DataFrame") -> None:
-    for (attack, defense, seed), rows in table.groupby([*PAIR, "seed"]):
-        if len(rows) > 1:
-            one, other = rows["record"][:2]
-            raise UserError(
-                f"{one} and {other} are both {attack} against {defense} with seed {seed}: "
-                "keep one of them"
-            )
+    twins = table[table.duplicated([*PAIR, "seed"], keep=False)].sort_values([*PAIR, "seed"])
+    if len(twins):
+        (one, other), found = twins["record"][:2], twins.iloc[0]
+        raise UserError(
+            f"{one} and {other} are both {found['attack']} against {found['defense']} with seed "
+            f"{found['seed']}: keep one of them"
+        )
 
 
 def _labels(table: "pd.DataFrame", group: str, plain: str) -> tuple[list[str], str | None]:

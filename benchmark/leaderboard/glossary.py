@@ -75,8 +75,8 @@ def gate(section: Section) -> str:
         "main accuracy, unattacked and under every attack. The loss is that beside the undefended, "
         "unattacked model of the same seed, and it is judged by its 95 % interval: all of it "
         "within passes, all of it beyond is below the gate; where it spans the edge, the defense "
-        "is at the gate and has no rank, as other seeds may decide otherwise, and so is every "
-        "one with a single seed. "
+        "is at the gate and has no rank, as other seeds may decide otherwise. A single seed "
+        "leaves every defense there. "
         f"{reference(section)} A model below {100 * COLLAPSE:g} % of that is called collapsed."
     )
 

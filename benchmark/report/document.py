@@ -141,7 +141,8 @@ class Table(Generic[Row]):
         columns, rows: of it.
         title: names it where no heading stands above.
         rank: of a row, from 1; None for one that has none. Stands beside its name.
-        status: what must be said of a row; stands below its name, or in a last column.
+        status: what must be said of a row; stands below its name, below the table, or in a last
+            column.
         is_quiet: whether a row does not count, such as one without a rank.
         is_sortable: whether readers may want another order.
     """

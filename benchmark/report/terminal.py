@@ -85,12 +85,14 @@ class _Fitting:
             )
         for row in table.rows:
             entries = [_entry(column, row) for column in columns]
-            if table.status and (told := table.status(row)):
-                entries[int(table.rank is not None)].append_text(
-                    _line(("\n", *doc.pieces(told)), "yellow")
-                )
             grid.add_row(*entries, style="dim" if table.is_quiet(row) else "")
         yield grid
+        # Below the table: a column is too narrow for sentences.
+        for row in table.rows:
+            if table.status and (told := table.status(row)):
+                named = table.columns[0].entry(row)
+                note = f" ({doc.plain(named.note)})" if named.note else ""
+                yield _line((f"{doc.plain(named.text)}{note}: ", *doc.pieces(told)), "yellow")
 
 
 def _entry(column: doc.Column[Any], row: Any) -> Line:

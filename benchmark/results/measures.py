@@ -68,13 +68,8 @@ def half_life(record: Record, metric: str) -> float | None:
 MEASURES: dict[str, Measure] = {
     measure.__name__: measure
     for measure in (
-        final,
-        last_fifth,
-        cumulative_mean,
-        sawtooth,
-        unsteadiness,
-        attacked_fifth,
-        half_life,
+        *(final, last_fifth, cumulative_mean),
+        *(sawtooth, unsteadiness, attacked_fifth, half_life),
     )
 }
 
