@@ -54,14 +54,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitioned: Path
 @pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of ``conf/`` to write in."""
-    from benchmark.config import compose as config
+    from benchmark.config import plugins
+    from benchmark.config.compose import _composed
 
     copy = tmp_path / "conf"
-    shutil.copytree(config.CONF, copy)
-    monkeypatch.setattr(config, "CONF", copy)
-    config._compose_groups.cache_clear()
+    shutil.copytree(plugins.CONF, copy)
+    monkeypatch.setattr(plugins, "CONF", copy)
     yield copy
-    config._compose_groups.cache_clear()
+    _composed.cache_clear()
 
 
 @pytest.fixture

@@ -1,16 +1,41 @@
-"""``list``: what there is to choose from."""
+"""``list``: what there is to choose from, read from yamls and the source of what they name."""
 
 import argparse
 import json
+import sys
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.cli import listing
-from benchmark.config.compose import literal
-from benchmark.utils.errors import unknown
+from benchmark.config.compose import REPORT, SEARCH, literal, read_yaml
+from benchmark.config.plugins import available, origin, yaml_path
+from benchmark.config.search_space import shown
+from benchmark.report.naming import Naming, declared
+from benchmark.reproduction.chapters import Chapter
+from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.statements import stated
 
+FACTS = ("paper", "knowledge", "license", "homepage")
+"""What classes state of themselves."""
+
+KINDS = {
+    "attacks": "attack",
+    "defenses": "defense",
+    "tasks": "task",
+    "participations": "participation",
+    "data": "data",
+    "partitions": "partition",
+    "models": "model",
+    "federations": "federation",
+    "engines": "engine",
+    "suites": "suite",
+    "tunings": "tuning",
+    "profiles": "profile",
+    "reproductions": "reproduction",
+    "claims": "claim",
+}
 USE = {
     "suite": "python -m benchmark suite NAME",
     "tuning": "make params SUITE=NAME && make tune",
@@ -21,37 +46,112 @@ USE = {
 """How what is no configuration group is chosen."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """One choice.
+
+    Attributes:
+        name: as in ``group=name``.
+        description: first comment of its yaml.
+        parameters: with their values as the yaml has them.
+        facts: what its class states: paper, knowledge, license.
+        search: where the tuner looks for the parameters' values.
+        report: what reports call it.
+        origin: the package or folder that it comes from, if not from here.
+        fault: why it cannot be chosen.
+    """
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    search: dict[str, str] = field(default_factory=dict)
+    report: str = ""
+    origin: str = ""
+    fault: str = ""
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    if arguments.kind is not None and arguments.kind not in listing.KINDS:
-        raise unknown("kind", arguments.kind, listing.KINDS)
-    kinds = [arguments.kind] if arguments.kind else list(listing.KINDS)
-    found = {kind: listing.entries(kind) for kind in kinds}
+    if arguments.kind is not None and arguments.kind not in KINDS:
+        raise unknown("kind", arguments.kind, KINDS)
+    kinds = [arguments.kind] if arguments.kind else list(KINDS)
+    found = {kind: [_entry(KINDS[kind], name) for name in available(KINDS[kind])] for kind in kinds}
+    for fault in (entry.fault for entries in found.values() for entry in entries if entry.fault):
+        print(f"fedbackdoor: {fault}", file=sys.stderr)
     if arguments.json:
-        plain = {kind: [vars(entry) for entry in entries] for kind, entries in found.items()}
+        plain = {kind: [asdict(entry) for entry in entries] for kind, entries in found.items()}
         print(json.dumps(plain[arguments.kind] if arguments.kind else plain, indent=1))
         return 0
-    console = Console()
     for kind, entries in found.items():
-        group = listing.KINDS[kind]
-        choose = USE.get(group, f"{group}=NAME")
-        table = Table(title=f"{kind} ({choose})", title_justify="left")
-        table.add_column("name", no_wrap=True)
-        table.add_column("what")
-        if group not in USE:
-            table.add_column("parameters", overflow="fold")
-        tuned = any(entry.search for entry in entries)
-        if tuned:
-            table.add_column("the tuner looks in")
-        for entry in entries:
-            called = f"\nIn reports: {entry.report}" if entry.report else ""
-            shown = [] if group in USE else [_parameters(entry.parameters)]
-            if tuned:
-                shown.append("\n".join(f"{key}: {where}" for key, where in entry.search.items()))
-            table.add_row(entry.name, entry.description + called, *shown)
-        console.print(table)
+        Console().print(_table(kind, entries))
     return 0
 
 
-def _parameters(parameters: dict[str, Any]) -> str:
-    return "\n".join(f"{key}={literal(value)}" for key, value in parameters.items())
+def _table(kind: str, entries: list[Choice]) -> Table:
+    group = KINDS[kind]
+    use = USE.get(group, f"{group}=NAME")
+    table = Table(title=f"{kind} ({use})", title_justify="left")
+    columns = {
+        "name": [entry.name for entry in entries],
+        "what": [_what(entry) for entry in entries],
+        "parameters": ["" if group in USE else _lines("=", entry.parameters) for entry in entries],
+        "the tuner looks in": [_lines(": ", entry.search) for entry in entries],
+        "from": [entry.origin for entry in entries],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells)}
+    for name in shown:
+        table.add_column(name, no_wrap=name == "name", overflow="fold")
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _what(entry: Choice) -> str:
+    if entry.fault:
+        return "[red]cannot be chosen[/red]"
+    return entry.description + (f"\nIn reports: {entry.report}" if entry.report else "")
+
+
+def _lines(sign: str, values: dict[str, Any]) -> str:
+    texts = {key: x if isinstance(x, str) else literal(x) for key, x in values.items()}
+    return "\n".join(f"{key}{sign}{text}" for key, text in texts.items())
+
+
+def _entry(group: str, name: str) -> Choice:
+    try:
+        return _read(group, name)
+    except UserError as error:
+        fault = str(error)
+    except (SyntaxError, ValueError) as error:  # of the source that it names
+        fault = f"{yaml_path(group, name)}: _target_ names what is no Python: {error}"
+    return Choice(name, origin=origin(group, name), fault=fault)
+
+
+def _read(group: str, name: str) -> Choice:
+    path, content = yaml_path(group, name), read_yaml(group, name)
+    named: type[Chapter | Naming] = Chapter if group == "reproduction" else Naming
+    known: dict[str, Any] = {"report": declared(named, group, name).title}
+    known["origin"] = origin(group, name)
+    content.pop(REPORT, None)
+
+    def taken(key: str, kind: type = str) -> Any:
+        value = content.pop(key, None)
+        if not isinstance(value, kind):
+            what = "text" if kind is str else "a mapping"
+            raise UserError(f"{path}: {key} must be {what}, got {value!r}")
+        return value
+
+    if group == "claim":
+        return Choice(name, taken("text"), {}, {"paper": taken("source")}, **known)
+    if group in USE:
+        return Choice(name, taken("description"), content, **known)
+    facts = stated(taken("_target_"), FACTS)
+    if facts is None:
+        raise UserError(f"{path}: _target_ names no class")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = [line[1:].strip() for line in lines if line.startswith("#")]
+    search = taken(SEARCH, dict) if content.get(SEARCH) else content.pop(SEARCH, None) or {}
+    known["search"] = {key: shown(where) for key, where in search.items()}
+    content.pop("defaults", None)
+    return Choice(name, " ".join(comment), content, facts, **known)

@@ -82,6 +82,14 @@ def _parser() -> argparse.ArgumentParser:
             )
         if name == "tune":
             sub.add_argument("what", choices=("attack", "defense", "race"), help="what is searched")
+        sub.add_argument(
+            "--plugins",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FOLDER",
+            help="with the attacks, defenses, ... of a folder, laid out as conf/ is; repeatable",
+        )
         if overrides:
             sub.add_argument(
                 "overrides", nargs="*", default=[], metavar="OVERRIDE", help="see below"
@@ -187,6 +195,12 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb("list", "show what there is to choose from")
     sub.add_argument("kind", nargs="?", help="attacks, defenses, tasks, data, models, suites, ...")
     sub.add_argument("--json", action="store_true", help="as JSON")
+    sub = verb("new", "begin an attack or a defense of your own: class, yaml and test")
+    sub.add_argument("kind", choices=("attack", "defense"))
+    sub.add_argument("name", help="as in defense=NAME")
+    sub.add_argument(
+        "--folder", type=Path, default=Path("plugins"), help="where to, for --plugins (plugins)"
+    )
     sub = verb("params", "write params.yaml, which DVC follows, from conf/")
     sub.add_argument("name", nargs="?", default="default", help="the suite that DVC runs")
     sub.add_argument("--out", type=Path, default=Path("params.yaml"))
@@ -203,7 +217,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed.overrides.append(word)
         if hasattr(parsed, "overrides"):
             parsed.overrides = [*map(concealed, parsed.overrides)]
-        # A verb imports what it needs, and some of that takes seconds.
+        # Imported late, as every verb imports what it needs: help should not wait.
+        from benchmark.config import plugins
+
+        plugins.use(parsed.plugins)
         status = int(import_module(f"benchmark.cli.{parsed.verb}").main(parsed))
         sys.stdout.flush()
         return status

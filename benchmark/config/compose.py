@@ -18,16 +18,17 @@ from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmark.config import plugins
+from benchmark.config.instantiate import located
+from benchmark.config.plugins import available, yaml_path
 from benchmark.config.schema import load_yaml
 from benchmark.config.types import convert
 from benchmark.utils.errors import UserError, one_line, unknown
 from benchmark.utils.urls import concealed
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = (
     "data",
     "partition",
@@ -47,23 +48,13 @@ REPORT = "report"
 """Key of a choice's yaml: what reports call it and its parameters."""
 
 
-def available(group: str) -> list[str]:
-    """The choices that a group has: one yaml each."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def yaml_path(group: str, name: str) -> Path:
-    """Where a choice's own yaml lies."""
-    return CONF / group / f"{name}.yaml"
-
-
 def read_yaml(group: str, name: str, conf: Path | None = None) -> dict[str, Any]:
     """A choice's own yaml, as it stands.
 
     Raises:
         UserError: it is not a mapping.
     """
-    path = (conf or CONF) / group / f"{name}.yaml"
+    path = conf / group / f"{name}.yaml" if conf else yaml_path(group, name)
     content = load_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of keys to values")
@@ -74,13 +65,18 @@ def target_class(group: str, section: Mapping[str, Any]) -> type:
     """The class that a section names.
 
     Raises:
-        UserError: it names none.
+        UserError: it names none, or importing it fails; names the yaml and the cause.
     """
+    target = section.get("_target_", "")
     try:
-        return get_class(section["_target_"])
+        found = located(target)
+        if isinstance(found, type):
+            return found
+        cause = "it is something else"
     except Exception as error:  # whatever importing the module raises
-        where = f"{CONF.name}/{group}/{section.get('name', '')}.yaml"
-        raise UserError(f"{where}: _target_ names no class: {one_line(error)}") from error
+        cause = f"{type(error).__name__}: {one_line(error)}"
+    where = yaml_path(group, section.get("name", ""))
+    raise UserError(f"{where}: _target_ names no class, but {target!r}: {cause}")
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -99,7 +95,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     values: list[Override] = []
     for override in parse_overrides(overrides):
         (choices if override.key_or_group in GROUPS else values).append(override)
-    config = copy.deepcopy(_compose_groups(tuple(o.input_line for o in choices)))
+    config = _compose_groups(choices)
     try:
         for override in values:
             _set(config, override)
@@ -122,7 +118,7 @@ def resolve(group: str, name: str, section: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         UserError: a key, type or value that is not valid.
     """
-    config = copy.deepcopy(_compose_groups(()))
+    config = _compose_groups([])
     left_out = ("defaults", SEARCH, REPORT)
     chosen = {key: value for key, value in section.items() if key not in left_out}
     config[group] = {"name": name, **chosen}
@@ -187,13 +183,20 @@ def literal(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def _compose_groups(choices: Sequence[Override]) -> Any:
+    """Of its own, so that it may be written to."""
+    lines = [str(choice.input_line) for choice in choices]
+    further = literal([f"file://{folder}" for folder in plugins.folders()])
+    return copy.deepcopy(_composed((f"hydra.searchpath={further}", *lines), plugins.CONF))
+
+
 @lru_cache(maxsize=256)
-def _compose_groups(choices: tuple[str, ...]) -> Any:
+def _composed(choices: tuple[str, ...], conf: Path) -> Any:
     try:
-        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        with initialize_config_dir(config_dir=str(conf), version_base="1.3"):
             config = hydra_compose("config", overrides=list(choices), return_hydra_config=True)
     except HydraException as error:
-        raise UserError(f"{CONF.name}: {one_line(error)}") from error
+        raise UserError(f"{conf.name}: {one_line(error)}") from error
     chosen = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]

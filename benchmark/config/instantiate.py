@@ -15,8 +15,13 @@ def make(group: str, section: Mapping[str, Any], **further: Any) -> Any:
     """
     parameters = {k: v for k, v in section.items() if k not in ("name", "_target_")}
     with refusals(group):
-        module, _, name = section["_target_"].rpartition(".")
-        return getattr(import_module(module), name)(**parameters, **further)
+        return located(section["_target_"])(**parameters, **further)
+
+
+def located(target: str) -> Any:
+    """What a dotted name stands for."""
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 class refusals:  # noqa: N801

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from types import UnionType
 from typing import Any, Protocol, Union, get_args, get_origin
 
-from benchmark.config.compose import CONF, SEARCH, literal, read_yaml, target_class
+from benchmark.config.compose import SEARCH, literal, read_yaml, target_class
+from benchmark.config.plugins import yaml_path
 from benchmark.config.types import convert
 from benchmark.utils.errors import UserError, one_line, unknown
 
@@ -152,7 +153,7 @@ def read(group: str, name: str) -> dict[str, Searched]:
             the wrong type, ``log`` from 0 or below, a choice that it does not take, or a
             ``when`` that names no choice of a parameter above; names the file.
     """
-    where = f"{CONF.name}/{group}/{name}.yaml: {SEARCH}"
+    where = f"{yaml_path(group, name)}: {SEARCH}"
     content = read_yaml(group, name)
     raw = content.get(SEARCH, {})
     if not isinstance(raw, dict):
@@ -172,12 +173,12 @@ def read(group: str, name: str) -> dict[str, Searched]:
 
 def shown(raw: Any) -> str:
     """A parameter's part of a ``search:`` in words, as it stands there."""
-    given: Any = {"choices": raw} if isinstance(raw, list) else raw
+    given = {"when": {}, "log": False, **(raw if isinstance(raw, dict) else {"choices": raw})}
     match given:
-        case {"choices": [*choices]}:
-            return str(Choices(tuple(choices), dict(given.get("when", {}))))
-        case {"low": low, "high": high}:
-            return str(Range(low, high, given.get("log", False), dict(given.get("when", {}))))
+        case {"choices": [*choices], "when": dict(when)}:
+            return str(Choices(tuple(choices), when))
+        case {"low": low, "high": high, "log": log, "when": dict(when)}:
+            return str(Range(low, high, log, when))
     return repr(raw)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from benchmark.config.compose import REPORT, available, literal, read_yaml, yaml_path
 from benchmark.config.schema import Schema
+from benchmark.utils.errors import UserError
 
 T = TypeVar("T")
 Symbol = str | dict[str, str]
@@ -71,7 +72,7 @@ def in_full(group: str, section: Mapping[str, Any]) -> str:
 def said(group: str, parameter: str, value: Any, name: str = "") -> str:
     """A parameter's value; the other choices of the group lend a symbol where ``name`` has none."""
     choices = dict.fromkeys([name, *available(group)])
-    known = (declared(Naming, group, each).symbols.get(parameter) for each in choices)
+    known = (_symbols(group, each).get(parameter) for each in choices)
     symbol = next((each for each in known if each is not None), None)
     key = value if isinstance(value, str) else literal(value)
     if isinstance(symbol, dict):
@@ -84,6 +85,13 @@ def said(group: str, parameter: str, value: Any, name: str = "") -> str:
     if symbol is None:
         return f"{parameter.replace('_', ' ')} = {shown}"
     return symbol.replace("{}", shown).replace("{%}", shown if found is None else share(found))
+
+
+def _symbols(group: str, name: str) -> dict[str, Symbol]:
+    try:
+        return declared(Naming, group, name).symbols
+    except UserError:
+        return {}  # a broken yaml lends nothing, and breaks no report of others
 
 
 def parts(chosen: Mapping[str, Any], varied: Collection[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark import __version__
 from benchmark.config.compose import GROUPS, compose
+from benchmark.config.plugins import origin
 from benchmark.utils import fingerprint
 from benchmark.utils.nested import digest
 from benchmark.utils.urls import concealed
@@ -89,8 +90,10 @@ class Cell:
 
     @property
     def code(self) -> dict[str, str]:
-        """What ran: version of the package, and :attr:`fingerprint`."""
-        return {"version": __version__, "fingerprint": self.fingerprint}
+        """What ran: version of the package, :attr:`fingerprint`, and where plug-ins come from."""
+        origins = {group: origin(group, self.config[group]["name"]) for group in GROUPS}
+        known = {"version": __version__, "fingerprint": self.fingerprint}
+        return known | {group: where for group, where in origins.items() if where}
 
     @property
     def rounds(self) -> int:

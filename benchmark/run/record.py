@@ -88,7 +88,8 @@ class Record:
         config: the resolved configuration.
         data: manifest facts of the partitioned data (``name``, ``hash``, ``users``,
             ``user_kind``, ``train_images``, ``test_images``).
-        code: ``version`` of the package, ``fingerprint`` of the source files that the cell uses.
+        code: ``version`` of the package, ``fingerprint`` of the definitions that the cell uses;
+            for each group whose choice is a plug-in, the package or the folder that brought it.
         curves: metric name → curve.
         summary: metric name → summary.
         weights_sha256: of the final global model, float32, flat; None where it diverged.
@@ -123,7 +124,9 @@ class Record:
     @property
     def command(self) -> str:
         """The command that repeats this cell."""
-        return "python -m benchmark run " + shlex.join(self.overrides)
+        folders = {where for where in self.code.values() if Path(where).is_absolute()}
+        named = [word for folder in sorted(folders) for word in ("--plugins", folder)]
+        return "python -m benchmark run " + shlex.join([*named, *self.overrides])
 
     def result(self) -> dict[str, Any]:
         """All that must come out the same when the cell is run again on the same machine."""

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from benchmark.config.compose import CONF, REPORT, SEARCH, read_yaml, resolve, target_class
+from benchmark.config.compose import REPORT, SEARCH, read_yaml, resolve, target_class
 from benchmark.config.instantiate import make
+from benchmark.config.plugins import CONF
 from benchmark.utils.errors import UserError
 
 

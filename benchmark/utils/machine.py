@@ -49,9 +49,15 @@ def one_thread() -> Iterator[None]:
 @lru_cache(maxsize=1)
 def environment() -> dict[str, str]:
     """Versions, and the commit of this checkout."""
-    git = ["git", "-C", str(Path(__file__).parents[1]), "describe", "--always", "--dirty"]
+    git = ("git", "-C", str(Path(__file__).parents[1]))
+    # In an environment that lies inside somebody's repository it is none of its commits.
+    commands = ("ls-files --error-unmatch __init__.py", "describe --always --dirty")
     try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        for command in commands:
+            done = subprocess.run(
+                [*git, *command.split()], capture_output=True, text=True, check=True
+            )
+        commit = done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = "unknown"
     libraries = ("pytorch-lightning", "numpy")

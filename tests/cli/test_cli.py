@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import listing
+from benchmark.cli import list as listing
 from benchmark.cli import parser as cli
 from benchmark.config.compose import available
 from benchmark.run.record import Record

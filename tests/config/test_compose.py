@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hydra.utils import get_class
 
-from benchmark.cli import listing
+from benchmark.cli import list as listing
 from benchmark.config import compose as config
+from benchmark.config import plugins
 from benchmark.config.compose import GROUPS, available, compose
 from benchmark.run.assembly import build, make, refusals
 from benchmark.run.suite import Suite
@@ -24,7 +25,7 @@ def fault(*overrides: str) -> str:
 
 
 def test_every_folder_of_conf_is_a_group_and_none_is_empty() -> None:
-    folders = {path.name for path in config.CONF.iterdir() if path.is_dir()}
+    folders = {path.name for path in plugins.CONF.iterdir() if path.is_dir()}
     assert folders == {*listing.KINDS.values(), "engine", "tracking"}
     assert all(available(group) for group in folders)
 

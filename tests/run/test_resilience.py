@@ -1,7 +1,6 @@
 """What must not be lost, mixed up or trusted: checkpoints, partitions, threads, locks."""
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.config import compose as config
 from benchmark.config.compose import compose
 from benchmark.run import recorder, runner
 from benchmark.run.assembly import build
@@ -254,26 +252,3 @@ def test_memory_and_time_of_every_round_go_into_the_record_also_of_a_stopped_run
     assert cost.peak_memory_mb == 300.0
     assert len(cost.round_seconds) == 3
     assert cost.seconds == sum(cost.round_seconds)
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("", "must be a mapping"),
-        ("a: [", "not YAML"),
-        ("_target_: benchmark.nowhere.X", "_target_"),
-    ],
-)
-def test_a_broken_yaml_of_a_plug_in_is_one_line(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    text: str,
-    fault: str,
-) -> None:
-    shutil.copytree(config.CONF, tmp_path / "conf")
-    monkeypatch.setattr(config, "CONF", tmp_path / "conf")
-    (tmp_path / "conf" / "attack" / "mine.yaml").write_text(text)
-    answer = call(capsys, "list", "attacks").fault
-    assert "mine.yaml" in answer
-    assert fault in answer

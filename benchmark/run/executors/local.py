@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from benchmark.config import plugins
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
 from benchmark.run.executors.base import Executor
@@ -91,7 +93,7 @@ def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Con
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([IMPORTED])
     ours, theirs = context.Pipe()
-    given = (dict(os.environ) | ONE_THREAD, serve, theirs, *arguments)
+    given = (dict(os.environ) | ONE_THREAD, plugins.chosen(), serve, theirs, *arguments)
     process = context.Process(target=_begin, args=given, daemon=True)
     for _ in range(STARTS):
         with _inherited_by_children():
@@ -111,12 +113,15 @@ def spawn(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Con
 @contextmanager
 def _inherited_by_children() -> Iterator[None]:
     """One thread: the OpenMP runtime reads its variable when it is loaded. No Ctrl-C: a terminal
-    sends it to all, and the server would say where its imports were interrupted."""
+    sends it to all, and the server would say where its imports were interrupted. Our path, as a
+    module of the working directory must not pass for one of ours."""
     # Its own first start would end the mask.
     resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    theirs = ONE_THREAD | {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
+    before = {name: os.environ.get(name) for name in theirs}
+    os.environ.update(theirs)
     try:
         yield
     finally:
@@ -128,10 +133,16 @@ def _inherited_by_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _begin(environment: dict[str, str], serve: Callable[..., None], *arguments: Any) -> None:
-    """Serve; the server's environment is that of its start."""
+def _begin(
+    environment: dict[str, str],
+    folders: Sequence[Path],
+    serve: Callable[..., None],
+    *arguments: Any,
+) -> None:
+    """Serve, with the parent's plug-ins; the server's environment is that of its start."""
     os.environ.clear()
     os.environ.update(environment)
+    plugins.use(folders)
     serve(*arguments)
 
 

@@ -1,0 +1,71 @@
+"""``new`` writes what passes at once, and refuses what could not be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import call, environment, files
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["attack", "defense"])
+def test_what_it_writes_keeps_the_contract_as_it_stands(
+    workplace: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    answer = call(capsys, "new", kind, "my_own")
+    written = ["plugins/my_own.py", f"plugins/conf/{kind}/my_own.yaml", f"plugins/test_{kind}s.py"]
+    assert answer.out.splitlines()[:3] == written
+    assert files(workplace / "plugins") == {path.removeprefix("plugins/") for path in written}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "plugins"],
+        cwd=workplace,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+    # Another one of the kind is tested by the same file.
+    assert call(capsys, "new", kind, "another").status == 0
+    assert sorted(path.name for path in (workplace / "plugins").glob("test_*")) == [
+        f"test_{kind}s.py"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("norm-clip", "a name is lower case letters"),
+        ("NormClip", "a name is lower case letters"),
+        ("2nd", "a name is lower case letters"),
+        ("a/b", "a name is lower case letters"),
+        ("", "a name is lower case letters"),
+        ("lambda", "a name is lower case letters"),
+        ("mean", "defense=mean is there already; taken: mean, norm_clip"),
+        ("json", "a Python module is called so already"),
+        ("torch", "a Python module is called so already"),
+    ],
+)
+def test_names_that_could_not_be(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    fault: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fault in call(capsys, "new", "defense", name).fault
+    assert files(tmp_path) == set()
+
+
+def test_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "median.py").write_text("years of work")
+    fault = call(capsys, "new", "defense", "median", "--folder", "mine").fault
+    assert fault == "mine/median.py is there already"
+    assert files(tmp_path) == {"mine/median.py"}
