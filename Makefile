@@ -20,10 +20,15 @@ help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 $(BIN)/activate:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Python 3.11 or newer is needed: make setup PYTHON=python3.11, or a later one" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
 # The stamp holds what was installed, so that a changed pin is installed again.
 .venv/installed: $(BIN)/activate pyproject.toml constraints.txt
+	@if ! command -v nvidia-smi >/dev/null && ! ls -d .venv/lib/*/site-packages/torch >/dev/null 2>&1; then \
+	echo "No NVIDIA GPU is seen here, and on Linux torch usually brings gigabytes of CUDA. Without them:"; \
+	echo "  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup"; fi
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 from bench.measure import facts, say
 from bench.report import Result, Table, Value, arguments
-from benchmark.config.compose import target_class
+from benchmark.config.types import target_class
 from benchmark.federation.rounds import Federation
 from benchmark.run.cell import Cell
 from benchmark.run.recorder import Checkpoint, Recorder

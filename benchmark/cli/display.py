@@ -106,9 +106,14 @@ class Display:
 
     def _refresh(self) -> None:
         rate = self.rounds_done / max(time.monotonic() - self.started, 1e-9)
+        begun = self.running or self.finished or self.failed
         note = (
-            f"{len(self.running)} running · {self.failed} failed · "
-            f"{rate:.1f} rounds/s · {self._left()} left"
+            "starting workers"
+            if not begun
+            else (
+                f"{len(self.running)} running · {self.failed} failed · "
+                f"{rate:.1f} rounds/s · {self._left()} left"
+            )
         )
         done = self.already + self.finished + self.failed
         self.progress.update(self.overall, completed=done, note=note)

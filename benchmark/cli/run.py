@@ -15,17 +15,18 @@ from benchmark.run.suite import STANDALONE
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
     console = own_console()
-    cell = Cell.of(arguments.overrides)
     folder = arguments.results / STANDALONE
+    cell = Cell.of(arguments.overrides, folder)
     path = cell.record_path(folder)
     if is_done(cell, folder):
         Record.read(path)
         console.print(f"{cell.id} is done already; delete its record to run it again")
     else:
         # Imported late: Lightning takes seconds, and what is wrong or done needs none of it.
-        from benchmark.run.training import check
+        with console.status("importing what trains"):
+            from benchmark.run.training import check
 
-        check(cell)
+            check(cell)
         tracker = make("tracking", cell.config["tracking"])
         folder.mkdir(parents=True, exist_ok=True)
         with Display([cell], console=console) as display:

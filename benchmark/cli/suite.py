@@ -22,5 +22,6 @@ def main(arguments: argparse.Namespace) -> int:
         grid, edits = suite.Suite.read(arguments.name), []
     # An end from outside stops the workers as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    cells = grid.cells([*edits, *arguments.overrides])
-    return run_cells(grid, cells, arguments.results / grid.name, arguments.workers, console)
+    folder = arguments.results / grid.name
+    cells = grid.cells([*edits, *arguments.overrides], folder)
+    return run_cells(grid, cells, folder, arguments.workers, console)

@@ -46,10 +46,11 @@ def run_cells(
     untracked = [c for c in done if Record.read(c.record_path(folder)).mlflow_run_id is None]
     if pending:
         # Imported late: Lightning takes seconds, and what is wrong or done needs none of it.
-        from benchmark.run.training import check
+        with console.status("importing what trains, checking cells"):
+            from benchmark.run.training import check
 
-        for cell in pending:
-            check(cell)
+            for cell in pending:
+                check(cell)
     tracker = make("tracking", cells[0].config["tracking"])
     folder.mkdir(parents=True, exist_ok=True)
     executor = LocalExecutor(workers)
@@ -59,7 +60,7 @@ def run_cells(
         return 0
     console.print(
         f"suite {grid.name}: {len(cells)} cells, {len(done)} done before, "
-        f"{min(executor.workers, len(pending))} at a time"
+        f"{min(executor.workers, len(pending))} at a time; starting workers"
     )
     tracker.open_suite(grid.name, tracked.parameters(grid, cells))
     # A kill may have come between a record and its run.

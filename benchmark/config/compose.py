@@ -5,10 +5,10 @@ names and values checked against the constructors that they are for.
 """
 
 import copy
-import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config import plugins
-from benchmark.config.instantiate import located
 from benchmark.config.plugins import available, yaml_path
 from benchmark.config.schema import load_yaml
-from benchmark.config.types import convert
+from benchmark.config.types import checked
 from benchmark.utils.errors import UserError, one_line, unknown
 from benchmark.utils.urls import concealed
 
@@ -61,24 +60,6 @@ def read_yaml(group: str, name: str, conf: Path | None = None) -> dict[str, Any]
     return content
 
 
-def target_class(group: str, section: Mapping[str, Any]) -> type:
-    """The class that a section names.
-
-    Raises:
-        UserError: it names none, or importing it fails; names the yaml and the cause.
-    """
-    target = section.get("_target_", "")
-    try:
-        found = located(target)
-        if isinstance(found, type):
-            return found
-        cause = "it is something else"
-    except Exception as error:  # whatever importing the module raises
-        cause = f"{type(error).__name__}: {one_line(error)}"
-    where = yaml_path(group, section.get("name", ""))
-    raise UserError(f"{where}: _target_ names no class, but {target!r}: {cause}")
-
-
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one cell.
 
@@ -91,19 +72,39 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a name, key, type or value that is not valid; names the valid ones.
     """
+    return check(composed(overrides))
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """As :func:`compose`, without the check of values, which imports what they are for.
+
+    Raises:
+        UserError: a name or key that is not valid.
+    """
     choices: list[Override] = []
     values: list[Override] = []
     for override in parse_overrides(overrides):
         (choices if override.key_or_group in GROUPS else values).append(override)
     config = _compose_groups(choices)
-    try:
-        for override in values:
+    for override in values:
+        with _one_line("configuration"):
             _set(config, override)
+    return {key: _concealed(value) for key, value in _plain("configuration", config).items()}
+
+
+@contextmanager
+def _one_line(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{where}: {one_line(error)}") from error
+
+
+def _plain(where: str, config: Any) -> dict[str, Any]:
+    with _one_line(where):
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"configuration: {one_line(error)}") from error
     assert isinstance(plain, dict)
-    return check({str(key): _concealed(value) for key, value in plain.items()})
+    return {str(key): value for key, value in plain.items()}
 
 
 def _concealed(value: Any) -> Any:
@@ -122,12 +123,7 @@ def resolve(group: str, name: str, section: Mapping[str, Any]) -> dict[str, Any]
     left_out = ("defaults", SEARCH, REPORT)
     chosen = {key: value for key, value in section.items() if key not in left_out}
     config[group] = {"name": name, **chosen}
-    try:
-        plain = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{group}={name}: {one_line(error)}") from error
-    assert isinstance(plain, dict)
-    return _check_group(group, {str(key): value for key, value in plain.items()})
+    return checked(group, _plain(f"{group}={name}", config[group]))
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -192,11 +188,8 @@ def _compose_groups(choices: Sequence[Override]) -> Any:
 
 @lru_cache(maxsize=256)
 def _composed(choices: tuple[str, ...], conf: Path) -> Any:
-    try:
-        with initialize_config_dir(config_dir=str(conf), version_base="1.3"):
-            config = hydra_compose("config", overrides=list(choices), return_hydra_config=True)
-    except HydraException as error:
-        raise UserError(f"{conf.name}: {one_line(error)}") from error
+    with _one_line(conf.name), initialize_config_dir(config_dir=str(conf), version_base="1.3"):
+        config = hydra_compose("config", overrides=list(choices), return_hydra_config=True)
     chosen = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -238,23 +231,5 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     if config["device"] not in DEVICES:
         raise unknown("device", str(config["device"]), DEVICES)
     for group in GROUPS:
-        config[group] = _check_group(group, config[group])
+        config[group] = checked(group, config[group])
     return config
-
-
-def _check_group(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    known = _parameters(target_class(group, section))
-    checked = {}
-    for key, value in section.items():
-        if key in ("name", "_target_"):
-            checked[key] = value
-        elif key not in known:
-            raise unknown("parameter", key, known, group)
-        else:
-            checked[key] = convert(f"{group}.{key}", value, known[key].annotation)
-    return checked
-
-
-@lru_cache
-def _parameters(of: type) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(of, eval_str=True).parameters

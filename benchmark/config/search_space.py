@@ -5,16 +5,15 @@ A parameter is searched over a range, ``{low, high, log?}``, or a list of choice
 parameter has that value. A parameter that is not searched, or not then, keeps its yaml's value.
 """
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import UnionType
 from typing import Any, Protocol, Union, get_args, get_origin
 
-from benchmark.config.compose import SEARCH, literal, read_yaml, target_class
+from benchmark.config.compose import SEARCH, literal, read_yaml
 from benchmark.config.plugins import yaml_path
-from benchmark.config.types import convert
+from benchmark.config.types import convert, parameters, target_class
 from benchmark.utils.errors import UserError, one_line, unknown
 
 RANGE_KEYS = ("low", "high", "log", "when")
@@ -159,7 +158,7 @@ def read(group: str, name: str) -> dict[str, Searched]:
     if not isinstance(raw, dict):
         raise UserError(f"{where} must map parameters to ranges or lists of choices, got {raw!r}")
     cls = target_class(group, {"name": name, **content})
-    known = inspect.signature(cls, eval_str=True).parameters
+    known = parameters(cls)
     found: dict[str, Searched] = {}
     for key, value in raw.items():
         if key not in known:

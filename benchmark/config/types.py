@@ -1,12 +1,58 @@
 """Values as users write them, as the types that constructors ask for."""
 
+import inspect
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
-from benchmark.utils.errors import UserError
+from benchmark.config.instantiate import located
+from benchmark.config.plugins import yaml_path
+from benchmark.utils.errors import UserError, one_line, unknown
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def target_class(group: str, section: Mapping[str, Any]) -> type:
+    """The class that a section names.
+
+    Raises:
+        UserError: it names none, or importing it fails; names the yaml and the cause.
+    """
+    target = section.get("_target_", "")
+    try:
+        found = located(target)
+        if isinstance(found, type):
+            return found
+        cause = "it is something else"
+    except Exception as error:  # whatever importing the module raises
+        cause = f"{type(error).__name__}: {one_line(error)}"
+    where = yaml_path(group, section.get("name", ""))
+    raise UserError(f"{where}: _target_ names no class, but {target!r}: {cause}")
+
+
+@lru_cache
+def parameters(of: type) -> Mapping[str, inspect.Parameter]:
+    """Of a constructor, with their types."""
+    return inspect.signature(of, eval_str=True).parameters
+
+
+def checked(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section's values, as the constructor that it names wants them.
+
+    Raises:
+        UserError: a key, type or value that is not valid.
+    """
+    known = parameters(target_class(group, section))
+    values = {}
+    for key, value in section.items():
+        if key in ("name", "_target_"):
+            values[key] = value
+        elif key not in known:
+            raise unknown("parameter", key, known, group)
+        else:
+            values[key] = convert(f"{group}.{key}", value, known[key].annotation)
+    return values
 
 
 def convert(key: str, value: Any, hint: Any) -> Any:

@@ -1,7 +1,6 @@
 """A partition on disk: six arrays, a manifest and a picture, the same bytes for the same data."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,15 @@ import torch
 from benchmark.data.card import draw
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.division import Division, divide
+from benchmark.data.manifest import AGAIN, ASKED, SCHEMA, checksum, read_manifest
 from benchmark.data.samples import Partition, Samples, Source
 from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.files import atomic_folder, write_json
 
-SCHEMA = 2
 SPLITS = ("train", "test")
 ARRAYS = tuple(
     f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "labels", "offsets")
 )
-ASKED = "configuration.json"
-AGAIN = "run python -m benchmark partition again"
 
 
 def build(
@@ -64,35 +61,6 @@ def load(folder: Path) -> FederatedDataset:
     manifest = read_manifest(folder)
     arrays = {name: _read(folder / name, manifest["arrays"][name]) for name in ARRAYS}
     return _dataset(manifest, arrays)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a partition folder.
-
-    Keys: ``schema``, ``hash`` (of arrays and number of classes: all that changes a number),
-    ``checksum`` (of all else that the manifest says), ``num_classes``, ``source`` and
-    ``partition`` (name, parameters and more), ``train_images``, ``test_images``, ``classes`` and
-    ``users`` (counts in both splits), ``arrays`` (SHA-256, type and shape of every file).
-
-    Raises:
-        UserError: the folder or the manifest is missing, corrupt or of another version.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; make the data with python -m benchmark partition"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: truncated, corrupt or not readable ({one_line(error)}); {AGAIN}"
-        ) from None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise UserError(f"{path}: not a manifest of schema {SCHEMA}; {AGAIN}")
-    if manifest.get("checksum") != _checksum(manifest):
-        raise UserError(f"{path}: it was changed; {AGAIN}")
-    return manifest
 
 
 def _arrays(samples: Samples, division: Division) -> dict[str, np.ndarray]:
@@ -150,7 +118,7 @@ def _manifest(
             for name, train, test in zip(division.names, *users, strict=True)
         ],
     }
-    return manifest | {"checksum": _checksum(manifest)}
+    return manifest | {"checksum": checksum(manifest)}
 
 
 def _parameters(configured: Source | Partition) -> dict[str, Any]:
@@ -168,12 +136,6 @@ def _digest(array: np.ndarray) -> str:
 def _content_hash(described: dict[str, Any], num_classes: int) -> str:
     lines = "".join(f"{name} {described[name]['sha256']}\n" for name in ARRAYS)
     return hashlib.sha256(f"{lines}{num_classes} classes\n".encode()).hexdigest()
-
-
-def _checksum(manifest: dict[str, Any]) -> str:
-    """Of all that a manifest says."""
-    said = {key: value for key, value in manifest.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path, described: dict[str, Any]) -> np.ndarray:

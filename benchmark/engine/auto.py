@@ -17,7 +17,7 @@ from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import Lane, LocalRule, Plan
 from benchmark.engine.reference import ReferenceEngine
-from benchmark.utils.checks import at_least
+from benchmark.utils.checks import worker_count
 from benchmark.utils.errors import UserError
 
 log = logging.getLogger("benchmark")
@@ -44,7 +44,7 @@ class AutoEngine(Engine):
     def __init__(self, workers: int | None = None) -> None:
         # Now: while a federation runs, torch's own operators are kept to one thread.
         default = torch.get_num_threads()
-        self.asked = default if workers is None else at_least("workers", 1, workers)
+        self.asked = default if workers is None else worker_count(workers)
         self.chosen: Engine | None = None
         self.name = ""
 

@@ -16,7 +16,7 @@ from benchmark.engine.layout import supported
 from benchmark.engine.native import NativeModel, available
 from benchmark.engine.plan import Lane, Plan
 from benchmark.models.dropout import set_keys
-from benchmark.utils.checks import at_least
+from benchmark.utils.checks import worker_count
 
 log = logging.getLogger("benchmark")
 
@@ -50,7 +50,7 @@ class CpuEngine(Engine):
     def __init__(self, workers: int | None = None, compiled: bool = True):
         self.compiled = compiled
         default = torch.get_num_threads()
-        self.workers = default if workers is None else at_least("workers", 1, workers)
+        self.workers = default if workers is None else worker_count(workers)
 
     def setup(self, client: ClientModule, data: Split) -> None:
         """Make one resident model for each worker."""

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.utils.checks import at_least, one_of, positive
+from benchmark.utils.checks import at_least, at_most, one_of, positive
 
 Weighting = Literal["uniform", "examples"]
 MeasuredOn = Literal["all", "validation", "test"]
+MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Protocol:
             "evaluate_every",
             "checkpoint_every",
         ):
-            at_least(name, 1, getattr(self, name))
+            at_most(name, MOST, at_least(name, 1, getattr(self, name)))
         for name in ("client_lr", "server_lr"):
             positive(name, getattr(self, name))
         one_of("weighting", Weighting, self.weighting)

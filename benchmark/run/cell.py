@@ -1,15 +1,18 @@
 """One federation from configuration to record."""
 
 import copy
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmark import __version__
-from benchmark.config.compose import GROUPS, compose
+from benchmark.config.compose import GROUPS, check, composed
 from benchmark.config.plugins import origin
+from benchmark.run.partitioning import partitioned, there
 from benchmark.utils import fingerprint
 from benchmark.utils.nested import digest
 from benchmark.utils.urls import concealed
@@ -49,18 +52,25 @@ class Cell:
     data_hash: str
 
     @staticmethod
-    def of(overrides: Sequence[str]) -> "Cell":
+    def of(overrides: Sequence[str], folder: Path | None = None) -> "Cell":
         """Compose, check, and partition the data where that is not done yet.
+
+        Args:
+            overrides: in Hydra's grammar.
+            folder: results. A cell that has its record there is found without importing what
+                checks its values, which takes seconds: a record holds them as they were checked.
 
         Raises:
             UserError: the configuration or the data is not valid.
         """
-        resolved = compose(overrides)
-        # Imported late: torch takes seconds, and a wrong name should not.
-        from benchmark.run.partitioning import partitioned
-
-        folder, data_hash = partitioned(resolved)
-        return Cell(tuple(map(concealed, overrides)), resolved, folder, data_hash)
+        wanted, told = composed(overrides), tuple(map(concealed, overrides))
+        for path, recorded in _recorded(wanted, folder) if folder else ():
+            if _is_checked(wanted, recorded) and (data := there(recorded)):
+                cell = Cell(told, recorded, *data)
+                if cell.id == path.stem:
+                    return cell
+        resolved = check(wanted)
+        return Cell(told, resolved, *partitioned(resolved))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -115,3 +125,23 @@ class Cell:
     def lock_path(self, folder: Path) -> Path:
         """What the process that runs the cell holds."""
         return folder / "work" / f"{self.id}.lock"
+
+
+def _recorded(wanted: dict[str, Any], folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Records that could be of a cell, with their configurations."""
+    names = (wanted["attack"]["name"], wanted["defense"]["name"], f"s{wanted['seed']}")
+    for path in (folder / "records").glob(f"{'-'.join(names)}-*.json"):
+        # One that is damaged is met again, and named, where it is read for its result.
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
+            yield path, json.loads(path.read_bytes())["config"]
+
+
+def _is_checked(given: Any, checked: Any) -> bool:
+    """Whether a check would make that of what was given: a whole number may become a float."""
+    if isinstance(given, dict) and isinstance(checked, dict):
+        same = given.keys() == checked.keys()
+        return same and all(_is_checked(value, checked[key]) for key, value in given.items())
+    if isinstance(given, list) and isinstance(checked, list):
+        return len(given) == len(checked) and all(map(_is_checked, given, checked))
+    kinds = (type(given), type(checked))
+    return kinds in ((int, float), (type(given), type(given))) and given == checked

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.instantiate import make
-from benchmark.data.store import ASKED, build, read_manifest
+from benchmark.data.manifest import ASKED, read_manifest
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import locked, write_json
 from benchmark.utils.fingerprint import fingerprint
@@ -25,6 +25,9 @@ def partition(resolved: dict[str, Any], out: Path) -> str:
     """
     if out.exists() and not (out.is_dir() and _is_ours(out)):
         raise UserError(f"{out}: holds something else than a partition; choose another folder")
+    # Imported late: torch takes seconds, and what is there already needs none of it.
+    from benchmark.data.store import build
+
     source = make("data", resolved["data"])
     scheme = make("partition", resolved["partition"])
     dataset = build(source, scheme, out, _asked(resolved))
@@ -34,15 +37,24 @@ def partition(resolved: dict[str, Any], out: Path) -> str:
 
 def partitioned(resolved: dict[str, Any]) -> tuple[Path, str]:
     """Folder and content hash of a configuration's data; partitions them if need be."""
-    asked = _asked(resolved)
-    own = FOLDER / f"{asked['data']['name']}-{asked['partition']['name']}-{digest(asked)}"
+    own = _own_folder(resolved)
     with locked(Path(f".{own.name}.lock")):
-        for folder in (VERSIONED, own):
-            made = _read(_stamp_path(folder))
-            # One that DVC brought has no stamp, and DVC vouches for it.
-            if _read(folder / ASKED) == asked and made in (None, _stamp(resolved)):
-                return folder, read_manifest(folder)["hash"]
-        return own, partition(resolved, own)
+        return there(resolved) or (own, partition(resolved, own))
+
+
+def there(resolved: dict[str, Any]) -> tuple[Path, str] | None:
+    """As :func:`partitioned`, where they are partitioned already."""
+    for folder in (VERSIONED, _own_folder(resolved)):
+        made = _read(_stamp_path(folder))
+        # One that DVC brought has no stamp, and DVC vouches for it.
+        if _read(folder / ASKED) == _asked(resolved) and made in (None, _stamp(resolved)):
+            return folder, read_manifest(folder)["hash"]
+    return None
+
+
+def _own_folder(resolved: dict[str, Any]) -> Path:
+    asked = _asked(resolved)
+    return FOLDER / f"{asked['data']['name']}-{asked['partition']['name']}-{digest(asked)}"
 
 
 def _is_ours(folder: Path) -> bool:

@@ -90,15 +90,15 @@ class Suite:
             for seed in self.seeds:
                 yield [*self.overrides, *point, f"seed={seed}"]
 
-    def cells(self, further: Sequence[str] = ()) -> list[Cell]:
-        """All cells, ``further`` overrides included; each once.
+    def cells(self, further: Sequence[str] = (), folder: Path | None = None) -> list[Cell]:
+        """All cells, ``further`` overrides included; each once. For ``folder`` see :meth:`Cell.of`.
 
         Raises:
             UserError: a cell's configuration or data is not valid.
         """
         cells: dict[str, Cell] = {}
         for overrides in self.grid():
-            cell = Cell.of([*overrides, *further])
+            cell = Cell.of([*overrides, *further], folder)
             cells.setdefault(cell.id, cell)
         return list(cells.values())
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from benchmark.config.compose import REPORT, SEARCH, read_yaml, resolve, target_class
+from benchmark.config.compose import REPORT, SEARCH, read_yaml, resolve
 from benchmark.config.instantiate import make
 from benchmark.config.plugins import CONF
+from benchmark.config.types import target_class
 from benchmark.utils.errors import UserError
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.config.compose import available, compose, read_yaml, target_class
+from benchmark.config.compose import available, compose, read_yaml
 from benchmark.config.search_space import Space
+from benchmark.config.types import target_class
 from benchmark.results.gates import TOLERANCE
 from benchmark.results.statistics import difference, mean
 from benchmark.tuning.federated_problem import FederatedProblem, Judged

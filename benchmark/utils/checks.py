@@ -26,6 +26,26 @@ def at_least(name: str, least: int, value: int) -> int:
     return value
 
 
+def at_most(name: str, most: int, value: int) -> int:
+    """``value`` if it is ``most`` or less: a slip of the keyboard should not run for ever.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
+    return value
+
+
+def worker_count(workers: int) -> int:
+    """A number of things done at the same time.
+
+    Raises:
+        ValueError: it is none, or more than any machine has cores.
+    """
+    return at_most("workers", 1024, at_least("workers", 1, workers))
+
+
 def one_of(name: str, literal: Any, value: str) -> Any:
     """``value`` if the ``Literal`` type has it.
 

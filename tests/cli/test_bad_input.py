@@ -88,6 +88,12 @@ Words = list[str]
             ["fraction must be above 0 and at most 1, got 1.5"],
         ),
         ([*RUN, "engine.workers=0"], ["engine: workers must be at least 1, got 0"]),
+        ([*RUN, f"engine.workers={10**20}"], ["engine: workers must be at most 1024, got 1000"]),
+        (
+            [*RUN, "federation.clients_per_round=3000000000", "federation.replacement=true"],
+            ["federation: clients_per_round must be at most 1000000, got 3000000000"],
+        ),
+        ([*RUN, f"federation.rounds={10**30}"], ["federation: rounds must be at most 1000000"]),
         ([*RUN, "task.num_tasks=0"], ["task: num_tasks must be at least 1"]),
         ([*RUN, "task.source_class=1"], ["source_class and target_class are both 1"]),
         ([*RUN, "partition.users=0"], ["partition: users must be at least 1, got 0"]),

@@ -26,6 +26,7 @@ VERBS = (
     "report",
     "track",
     "list",
+    "new",
     "params",
 )
 

@@ -1,5 +1,6 @@
 """``params.yaml`` is what ``conf/`` gives, and its edits are overrides."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,13 @@ def test_axes_and_seeds_may_be_edited(file: Path) -> None:
         ("text", ["not a parameter file", "make params"]),
         ("federation: {}", ["not a parameter file", "suite"]),
         ("suite: 3", ["not a parameter file"]),
+        ("suite: {name: 3}", ["not a parameter file: must hold suite, a mapping with the name"]),
+        (
+            "suite: {name: smoke, axes: {}, seeds: [0], overrides: [3]}",
+            ["overrides.0 must be text"],
+        ),
+        ("suite: {name: smoke, axes: 3, seeds: [0]}", ["axes must be a mapping, got 3"]),
+        ("suite: {name: smoke, axes: {}, seeds: 3}", ["seeds must be a list, got 3"]),
         ("suite: {name: smok}", ["no suite 'smok'", "did you mean 'smoke'?"]),
         ("suite: {name: smoke}\ndata: {path: x}", ["not a parameter file", "name"]),
         ("suite: {name: smoke}\ndata: {name: mnist}", ["no data 'mnist'", "qmnist"]),
@@ -192,3 +200,15 @@ def test_the_verb_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     answer = call(capsys, "params", "smoke", "--out", tmp_path / "p.yaml")
     assert (answer.status, answer.out) == (0, f"{tmp_path / 'p.yaml'}\n")
     assert yaml.safe_load((tmp_path / "p.yaml").read_text()) == params.of("smoke")
+
+
+def test_the_pipeline_follows_parameters_that_are_there_and_no_lock_of_another_commit() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    there = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for stage in stages.values():
+        for key in stage.get("do", stage).get("params", []):
+            assert key.partition(".")[0] in there
+    listed = subprocess.run(
+        ["git", "ls-files", "dvc.lock"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert listed.stdout == ""

@@ -6,8 +6,7 @@ import pytest
 from hydra.utils import get_class
 
 from benchmark.cli import list as listing
-from benchmark.config import compose as config
-from benchmark.config import plugins
+from benchmark.config import plugins, types
 from benchmark.config.compose import GROUPS, available, compose
 from benchmark.run.assembly import build, make, refusals
 from benchmark.run.suite import Suite
@@ -76,7 +75,7 @@ def test_every_parameter_of_conf_has_a_type_that_values_can_be_checked_against()
         section = compose([*chosen, f"{group}={name}"])[group]
         for key in section.keys() - {"name", "_target_"}:
             with pytest.raises(UserError, match=f"{group}.{key}: expected ") as caught:
-                config._check_group(group, {**section, key: object()})
+                types.checked(group, {**section, key: object()})
             assert "_empty" not in str(caught.value)
 
 
