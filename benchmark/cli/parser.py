@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from benchmark import __version__
 from benchmark.results.columns import COLUMNS, FAMILIES
@@ -50,6 +50,18 @@ TABLE = "one row a run; columns (docs/table.md says more):\n" + "\n".join(
 )
 
 
+SUITE = {"dest": "name", "help": "a suite of conf/suite, such as default or smoke"}
+FIRST: dict[str, dict[str, Any]] = {
+    "suite": SUITE,
+    "leaderboard": SUITE,
+    "export": SUITE,
+    "reproduce": {"dest": "profile", "help": "paper (a GPU), qmnist (an hour), quick (minutes)"},
+    "tune": {"dest": "what", "choices": ("attack", "defense", "race")},
+}
+"""The word that comes first after a verb."""
+PLUGINS = "with the attacks, defenses, ... of a folder, laid out as conf/ is"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -74,27 +86,20 @@ def _parser() -> argparse.ArgumentParser:
             epilog=OVERRIDES if overrides else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name in ("suite", "leaderboard", "export"):
-            sub.add_argument("name", help="a suite of conf/suite, such as default or smoke")
-        if name == "reproduce":
-            sub.add_argument(
-                "profile", help="the scale: paper (a GPU), qmnist (an hour), quick (minutes)"
-            )
-        if name == "tune":
-            sub.add_argument("what", choices=("attack", "defense", "race"), help="what is searched")
-        sub.add_argument(
-            "--plugins",
-            type=Path,
-            action="append",
-            default=[],
-            metavar="FOLDER",
-            help="with the attacks, defenses, ... of a folder, laid out as conf/ is; repeatable",
-        )
+        if name in FIRST:
+            sub.add_argument(**FIRST[name])
         if overrides:
             sub.add_argument(
                 "overrides", nargs="*", default=[], metavar="OVERRIDE", help="see below"
             )
+        several(sub, "--plugins", "FOLDER", PLUGINS, Path)
         return sub
+
+    def several(
+        sub: argparse.ArgumentParser, option: str, metavar: str, help: str, kind: type = str
+    ) -> None:
+        said = f"{help}; repeatable"
+        sub.add_argument(option, action="append", default=[], metavar=metavar, help=said, type=kind)
 
     def results(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
@@ -120,9 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--columns", metavar="A,B,...", help="csv, parquet: these; by default all")
     results(sub)
     sub = verb("reproduce", "run the paper's experiments and judge its claims", True)
-    sub.add_argument(
-        "--only", action="append", default=[], metavar="SUITE", help="only this suite; repeatable"
-    )
+    several(sub, "--only", "SUITE", "only this suite")
     sub.add_argument("--workers", type=int, help="federations at a time; by default one per core")
     results(sub)
     sub = verb("tune", "search for the strongest attack, the best defense, or both (Optuna)", True)
@@ -141,13 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         "where machines share a folder, postgresql://USER@HOST/DATABASE or mysql://... where they "
         "share a server; the same command with the same URL and --name joins a study",
     )
-    sub.add_argument(
+    several(
+        sub,
         "--warm-start",
-        action="append",
-        default=[],
-        metavar="STUDY",
-        help="attack, defense: try the best settings of an earlier study of the same storage "
-        "first, on another defense for example; repeatable",
+        "STUDY",
+        "attack, defense: try the best settings of an earlier study of the same storage first, "
+        "on another defense for example",
     )
     sub.add_argument("--sampler", choices=("tpe", "random"), help="who chooses trials (tpe)")
     sub.add_argument(
@@ -174,13 +176,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, metavar="N", help="to tune on (2)")
     sub.add_argument("--fresh", type=int, metavar="N", help="to judge on (3)")
     sub.add_argument("--best", type=int, metavar="N", help="trials to judge (3)")
-    sub.add_argument(
-        "--against",
-        action="append",
-        default=[],
-        metavar="ATTACK",
-        help='defense, race: an attack to withstand, "attack=NAME attack.key=value"; repeatable',
-    )
+    against = 'defense, race: an attack to withstand, "attack=NAME attack.key=value"'
+    several(sub, "--against", "ATTACK", against)
     sub.add_argument("--pareto", action="store_true", help="defense: a front, not one winner")
     sub.add_argument("--moves", type=int, metavar="N", help="race: searches at most (4)")
     results(sub)

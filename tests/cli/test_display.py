@@ -151,7 +151,7 @@ def test_a_resumed_cell_says_so_and_a_single_one_tells_its_evaluated_rounds(cloc
 def test_what_a_failed_cell_leaves_undone_is_not_waited_for(clock: Clock) -> None:
     screen, (cell, other) = Screen(terminal=True), cells(2, rounds=10)
     with Display([cell, other], console=screen.console) as display:
-        assert "? left" in screen.now(display)
+        assert "0/2 starting workers" in screen.now(display)
         display(Started(cell))
         clock.now += 1
         display(Round(cell, 0, {}))
