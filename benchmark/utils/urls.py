@@ -30,7 +30,7 @@ def shown(text: str) -> str:
 def redacted(fault: str, address: str) -> str:
     """What somebody says of an address, without its passwords."""
     secrets = [found[2] for found in [*_USER.finditer(address), *_QUERY.finditer(address)]]
-    if (found := _USER.search(address)) and set(found[2]) & set("/?#@"):
+    if set("".join(secrets)) & set("/?#@"):
         # Whoever reads such an address takes a part of the password for something else.
         return "in a password, / ? # @ are to be written %2F %3F %23 %40"
     for secret in secrets:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.utils.urls import concealed, revealed, shown
+from benchmark.utils.urls import concealed, redacted, revealed, shown
 
 SECRET = "hunter2"
 FORMS = (
@@ -28,6 +28,7 @@ def test_an_address_is_shown_without_its_password_and_connected_to_with_it(addre
     assert shown(hidden) == hidden
     assert concealed(f"tracking.uri='{address}'") == f"tracking.uri='{hidden}'"
     assert SECRET not in shown(f"OperationalError: cannot reach {address}")
+    assert SECRET not in redacted(f"no number: '{SECRET}'", address)
 
 
 @pytest.mark.parametrize(
