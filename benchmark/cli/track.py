@@ -53,10 +53,13 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """Of a suite; a reproduction leaves that of its last part."""
+    """Of a suite; None where it is missing or damaged, which costs no record its run.
+
+    A reproduction leaves that of its last part.
+    """
     try:
         grid = Schema(Manifest, "corrupt").read(folder / MANIFEST)
-    except FileNotFoundError:
+    except (FileNotFoundError, UserError):
         return None
     return grid if grid.name == folder.name else None
 

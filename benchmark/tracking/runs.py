@@ -69,7 +69,8 @@ class Runs(Store):
         ``progress`` is told of every file, as one may take long.
         """
         known, at = self.client.get_run(self.parent).data.metrics, int(time.time() * 1000)
-        named = {terms.allowed(name): value for name, value in metrics.items()}
+        # The page of a run shows them as they came.
+        named = {terms.allowed(name): metrics[name] for name in sorted(metrics)}
         changed = [Metric(k, v, at, 0) for k, v in named.items() if known.get(k) != v]
         self.send(OpenRun(self.parent, pending=changed))
         for name, text in files:

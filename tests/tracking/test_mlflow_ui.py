@@ -69,7 +69,7 @@ def test_suite_cells_metrics_and_figure_are_visible(tmp_path, browser, monkeypat
         browser.get(f"{address}/#/experiments")
         click("fedbackdoor")
         click("Model training")  # MLflow 3 opens every experiment as one of generative AI
-        shows("default-suite", "mean · boosted · s0")
+        shows("default-suite", "3 matching runs")
         screenshot(browser, tmp_path, "experiment")
         click("default-suite")
         shows("mean · boosted · s0", "mean · boosted · s1", "seeds", "[0, 1]", "axes.attack")
