@@ -1,12 +1,42 @@
-"""What a defense is, and the parts that defenses are composed of."""
+"""What a defense is: the server's side of a round."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from benchmark.engine.client import Layer
+
+
+@dataclass(frozen=True)
+class DefenseSetting:
+    """What a defense is told of the federation, once, before the first round.
+
+    Attributes:
+        num_users: N.
+        clients_per_round: K.
+        num_parameters: P.
+        rounds: T.
+        layers: where each parameter lies in a flat update, its shape and its role.
+        weighting: ``uniform``, or ``examples``: n_k-weighted.
+        server_lr: η.
+        replacement: whether a cohort is drawn with replacement.
+        has_root_data: whether the server has clean data of its own.
+    """
+
+    num_users: int
+    clients_per_round: int
+    num_parameters: int
+    rounds: int
+    layers: tuple[Layer, ...]
+    weighting: str = "uniform"
+    server_lr: float = 1.0
+    replacement: bool = False
+    has_root_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -17,14 +47,16 @@ class DefenseContext:
         round, seed: which round of which run.
         theta: the global model ``(P,)`` before the round.
         clients: ``(K,)`` identities, for defenses that keep a history for each client.
-        layers: where each parameter lies in a flat update.
+        layers: where each parameter lies in a flat update, its shape and its role.
+        root_update: ``(P,)``, of the server's own training; None where it has no data.
     """
 
     round: int
     seed: int
     theta: Tensor
     clients: Tensor
-    layers: Mapping[str, slice]
+    layers: tuple[Layer, ...]
+    root_update: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,16 +82,33 @@ class Defense(nn.Module, ABC):
         paper: where the defense comes from.
         permutation_invariant: whether the order of the clients is irrelevant.
         needs_root_data: whether the server needs clean data of its own.
+        is_weighted: whether it honors weights that are not uniform.
+        exempt: what every defense keeps to and this one does not: the test of the contract, without
+            ``test_``, and the reason.
+        assumed_compromised: f, how many clients of a cohort the server reckons with; a setting,
+            never the truth. 0 for a defense that has no such assumption.
     """
 
     paper: ClassVar[str]
     permutation_invariant: ClassVar[bool] = True
     needs_root_data: ClassVar[bool] = False
+    is_weighted: ClassVar[bool] = True
+    exempt: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    assumed_compromised: int = 0
 
     @classmethod
     def min_clients(cls, assumed_compromised: int) -> int:
         """The smallest cohort that the defense is defined for."""
         return 1
+
+    def setup(self, setting: DefenseSetting) -> None:
+        """Make buffers, whose sizes are known now, and refuse what does not fit.
+
+        The federation has refused cohorts below :meth:`min_clients` before.
+
+        Raises:
+            ValueError: the defense is not defined in this setting; says what it needs.
+        """
 
     @abstractmethod
     def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
@@ -77,80 +126,6 @@ class Defense(nn.Module, ABC):
     def after_round(self, theta: Tensor) -> Tensor:
         """What the server does with the new global model ``(P,)``; by default nothing."""
         return theta
-
-
-@dataclass(frozen=True)
-class Received:
-    """The updates on their way to the average.
-
-    Attributes:
-        updates: ``(K, P)``.
-        weights: ``(K,)``, sum 1, or all 0 where everybody is rejected.
-        trust, info: as in :class:`Aggregation`.
-    """
-
-    updates: Tensor
-    weights: Tensor
-    trust: Tensor | None = None
-    info: dict[str, Tensor] = field(default_factory=dict)
-
-    def keeping(self, kept: Tensor) -> "Received":
-        """Without the clients where ``kept`` ``(K,)`` bool is False; the rest weighs 1 again."""
-        weights = self.weights * kept
-        total = weights.sum()
-        trust = kept.to(self.updates.dtype)
-        return replace(
-            self,
-            weights=weights / total if total > 0 else weights,
-            trust=trust if self.trust is None else self.trust * trust,
-        )
-
-    def saw(self, name: str, value: Tensor) -> "Received":
-        """With one more scalar in ``info``."""
-        return replace(self, info={**self.info, name: value})
-
-
-class Before(nn.Module, ABC):
-    """A step on the updates before they are averaged."""
-
-    @abstractmethod
-    def forward(self, received: Received, context: DefenseContext) -> Received:
-        """What goes on to the next step."""
-
-
-class After(nn.Module, ABC):
-    """A step on the average."""
-
-    @abstractmethod
-    def forward(self, update: Tensor, num_clients: int, context: DefenseContext) -> Tensor:
-        """The new aggregated update ``(P,)``."""
-
-
-class Composed(Defense):
-    """Before-steps, weighted mean, after-steps: Δ = after(Σ_k w_k · before(Δ)_k).
-
-    A client that a before-step rejects has weight 0, and the rest of the weights are scaled to
-    sum 1. When all are rejected the aggregated update is zero: the global model stays.
-
-    Args:
-        before: steps on the updates, in order.
-        after: steps on the average, in order.
-    """
-
-    def __init__(self, before: Sequence[Before] = (), after: Sequence[After] = ()):
-        super().__init__()
-        self.before = nn.ModuleList(before)
-        self.after = nn.ModuleList(after)
-
-    def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
-        """Run the steps."""
-        received = Received(updates, weights)
-        for step in self.before:
-            received = step(received, context)
-        update = mean(received.updates, received.weights)
-        for step in self.after:
-            update = step(update, len(updates), context)
-        return Aggregation(update, received.trust, received.info)
 
 
 def mean(updates: Tensor, weights: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """No defense: federated averaging."""
 
-from benchmark.defenses.base import Composed
+from benchmark.defenses.composed import Composed
 
 
 class Mean(Composed):

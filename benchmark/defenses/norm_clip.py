@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from benchmark.defenses.base import Before, Composed, DefenseContext, Received, norms
+from benchmark.defenses.base import DefenseContext, norms
+from benchmark.defenses.composed import Before, Composed, Received
 from benchmark.utils.checks import positive
 
 

@@ -1,6 +1,7 @@
 """Norm thresholding by leaving long updates out."""
 
-from benchmark.defenses.base import Before, Composed, DefenseContext, Received, norms
+from benchmark.defenses.base import DefenseContext, norms
+from benchmark.defenses.composed import Before, Composed, Received
 from benchmark.utils.checks import positive
 
 

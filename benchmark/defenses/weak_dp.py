@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import After, Composed, DefenseContext
+from benchmark.defenses.base import DefenseContext
+from benchmark.defenses.composed import After, Composed
 from benchmark.defenses.norm_clip import Clip
 from benchmark.utils.checks import one_of
 from benchmark.utils.randomness import generator

@@ -1,5 +1,8 @@
 """What one client trains: model, loss, local optimizer, as an ordinary Lightning module."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -7,6 +10,29 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.models.dropout import key_dropouts, set_keys
 from benchmark.utils.checks import positive
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One parameter of the model.
+
+    Attributes:
+        name: as the model has it, ``fc2.weight`` for example.
+        place: where it lies in a flat vector.
+        shape: as the model has it.
+        is_convolution: whether it is a convolution's.
+        is_output: whether it is of the last module that has parameters, which gives the logits.
+    """
+
+    name: str
+    place: slice
+    shape: tuple[int, ...]
+    is_convolution: bool = False
+    is_output: bool = False
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Its part of flat vectors ``(..., P)``, in its shape: ``(..., *shape)``."""
+        return rows[..., self.place].unflatten(-1, self.shape)
 
 
 class ClientModule(pl.LightningModule):
@@ -54,13 +80,18 @@ class ClientModule(pl.LightningModule):
         """P, the length of a flat update."""
         return sum(shape.numel() for _, shape in self.shapes)
 
-    @property
-    def layers(self) -> dict[str, slice]:
-        """Where each parameter lies in a flat vector."""
-        result, start = {}, 0
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The parameters in the order of a flat vector."""
+        result, start = [], 0
+        modules = dict(self.model.named_modules())
+        output = self.shapes[-1][0].rpartition(".")[0]
         for name, shape in self.shapes:
-            result[name] = slice(start, start := start + shape.numel())
-        return result
+            owner = name.rpartition(".")[0]
+            place = slice(start, start := start + shape.numel())
+            convolves = isinstance(modules[owner], nn.modules.conv._ConvNd)
+            result.append(Layer(name, place, tuple(shape), convolves, owner == output))
+        return tuple(result)
 
     def flat(self) -> Tensor:
         """A copy of the parameters as one vector ``(P,)``."""

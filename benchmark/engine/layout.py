@@ -21,7 +21,7 @@ _INTS = "kind relu first h w c cs oh ow oc os kh kw sh sw strip tiles threshold 
 _OFFSETS = "weight bias in out in_gradient gradient extra"
 
 
-class Layer(ctypes.Structure):
+class NativeLayer(ctypes.Structure):
     """``Layer`` of native.c, which says what the fields mean."""
 
     _fields_ = [
@@ -95,7 +95,7 @@ class Layout:
         itemsize: int,
     ):
         self.batch, self.lanes, self.itemsize = batch, width // itemsize, itemsize
-        self.layers: list[Layer] = []
+        self.layers: list[NativeLayer] = []
         self.slots: dict[str, Tensor] = {}
         self.packed = self.work = self.dropouts = 0
         self.shape = image
@@ -159,9 +159,9 @@ class Layout:
     def _padded(self, channels: int) -> int:
         return -(-channels // self.lanes) * self.lanes
 
-    def _push(self, kind: int, out: Shape, extra: int) -> Layer:
+    def _push(self, kind: int, out: Shape, extra: int) -> NativeLayer:
         s = self.shape
-        layer = Layer(kind=kind, first=not self.layers, h=s.h, w=s.w, c=s.c, cs=s.cs)
+        layer = NativeLayer(kind=kind, first=not self.layers, h=s.h, w=s.w, c=s.c, cs=s.cs)
         layer.oh, layer.ow, layer.oc, layer.os = out.h, out.w, out.c, out.cs
         setattr(layer, "in", self.activations)
         layer.in_gradient = self.gradients
@@ -172,7 +172,7 @@ class Layout:
         self.shape = out
         return layer
 
-    def _parameters(self, name: str, layer: Layer, rows: Tensor, count: int) -> None:
+    def _parameters(self, name: str, layer: NativeLayer, rows: Tensor, count: int) -> None:
         """Packed, a parameter of output o and input row r lies at r · os + o."""
         outputs = torch.arange(layer.oc)
         layer.weight = self._take("packed", count * layer.os)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.data.dataset import Split
 from benchmark.engine.client import ClientModule
-from benchmark.engine.layout import Layer, Layout, Shape, layers_of
+from benchmark.engine.layout import Layout, NativeLayer, Shape, layers_of
 from benchmark.engine.plan import Lane, LocalRule
 from benchmark.models.dropout import layer_key
 from benchmark.utils.files import cache_folder, digest
@@ -117,7 +117,7 @@ class NativeModel:
         width = getattr(_library(), f"width_{_TYPES[dtype]}")()
         built = Layout(self.chain, Shape(h, w, 1, 1), batch, width, dtype.itemsize)
         self.batch, self.dropouts, self.classes = batch, built.dropouts, built.shape.c
-        self.layers = (Layer * len(built.layers))(*built.layers)
+        self.layers = (NativeLayer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
         self.packed = torch.zeros(built.packed, dtype=dtype)
         self.packed_start = torch.zeros_like(self.packed)

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from benchmark.attacks.base import Attack
-from benchmark.defenses.base import Aggregation, Defense
+from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
 from benchmark.federation.cohort import Cohort
-from benchmark.federation.protocol import Protocol
 from benchmark.utils.errors import UserError
 
 
@@ -50,17 +49,20 @@ def check_finite(values: Tensor, what: str, round: int, cohort: Cohort, updates:
         )
 
 
-def check_fit(defense: Defense, protocol: Protocol) -> None:
+def check_fit(defense: Defense, setting: DefenseSetting) -> None:
     """Refuse a defense that is not defined in this federation.
 
     Raises:
         ValueError: says what it needs.
     """
-    name, K = type(defense).__name__, protocol.clients_per_round
-    least = defense.min_clients(getattr(defense, "assumed_compromised", 0))
+    name, K, f = type(defense).__name__, setting.clients_per_round, defense.assumed_compromised
+    least = defense.min_clients(f)
     if least > K:
-        raise ValueError(f"{name} needs {least} clients a round or more, clients_per_round is {K}")
-    if defense.needs_root_data:
+        told = f" for assumed_compromised = {f}" if f else ""
+        raise ValueError(
+            f"{name} needs {least} clients a round or more{told}, clients_per_round is {K}"
+        )
+    if defense.needs_root_data and not setting.has_root_data:
         raise ValueError(f"{name} needs clean data of the server's own, and there are none")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.attacks.base import Attack, AttackContext, Knowledge
 from benchmark.data.dataset import FederatedDataset
-from benchmark.defenses.base import Aggregation, Defense, DefenseContext, norms
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext, DefenseSetting, norms
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, LocalClient, Plan
@@ -70,7 +70,18 @@ class Federation(pl.LightningModule):
             raise ValueError(f"clients_per_round must be 1 to {N}, the number of users; got {K}")
         if protocol.measured_on != "all":
             dataset = dataset.measuring(protocol.measured_on)
-        check_fit(defense, protocol)
+        setting = DefenseSetting(
+            num_users=N,
+            clients_per_round=K,
+            num_parameters=client.num_parameters,
+            rounds=protocol.rounds,
+            layers=client.layers,
+            weighting=protocol.weighting,
+            server_lr=protocol.server_lr,
+            replacement=protocol.replacement,
+        )
+        check_fit(defense, setting)
+        defense.setup(setting)
         task.setup(dataset, seed)
         participation.setup(N, seed)
         self.theta = nn.Parameter(client.flat())

@@ -1,4 +1,4 @@
-"""The contracts that attacks and defenses pass: ours, and those of somebody's own package.
+"""What is for anybody's tests: contracts that plug-ins pass, and defenses as functions.
 
 Five lines test every attack whose yaml lies in a package's ``conf/attack``; the same with
 :class:`DefenseContract`. :class:`PluginContract` alone is what any other plug-in keeps to::
@@ -8,14 +8,29 @@ Five lines test every attack whose yaml lies in a package's ``conf/attack``; the
 
     class TestOurAttacks(AttackContract):
         conf = Path(__file__).parents[1] / "conf"
+
+:func:`aggregate` is any defense on arrays; it needs no pytest.
 """
 
-import pytest
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-pytest.register_assert_rewrite(*(f"{__name__}.{n}" for n in ("plugin", "attacks", "defenses")))
+from benchmark.testing.functions import aggregate
 
-from benchmark.testing.attacks import AttackContract  # noqa: E402
-from benchmark.testing.defenses import DefenseContract  # noqa: E402
-from benchmark.testing.plugin import PluginContract  # noqa: E402
+if TYPE_CHECKING:
+    from benchmark.testing.attacks import AttackContract
+    from benchmark.testing.defenses import DefenseContract
+    from benchmark.testing.plugin import PluginContract
 
-__all__ = ["AttackContract", "DefenseContract", "PluginContract"]
+__all__ = ["AttackContract", "DefenseContract", "PluginContract", "aggregate"]
+_MODULES = {"AttackContract": "attacks", "DefenseContract": "defenses", "PluginContract": "plugin"}
+
+
+def __getattr__(name: str) -> Any:
+    """The contracts, which need pytest."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    import pytest
+
+    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES.values()))
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

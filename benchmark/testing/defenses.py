@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, Defense
+from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
 from benchmark.testing.plugin import PluginContract
 from benchmark.testing.toys import defense_context, federation, fit, seeded, untouched
 
@@ -16,15 +17,20 @@ P = 400
 
 def cohort(defense: Defense, round: int = 0, scale: float = 0.05) -> Tensor:
     """Float64 updates ``(K, P)`` that agree roughly, and enough; norms about 1.4 · 20 · scale."""
-    source, K = seeded(round), max(10, defense.min_clients(2))
+    source, K = seeded(round), enough(defense)
     common, own = (torch.randn(n, P, generator=source, dtype=torch.float64) for n in (1, K))
     return scale * (common + own)
 
 
-def shares(K: int) -> Tensor:
-    """Weights of clients with more and more data."""
+def enough(defense: Defense) -> int:
+    """Clients, with one or two to spare for what is assumed."""
+    return max(10, defense.min_clients(max(2, defense.assumed_compromised)))
+
+
+def shares(defense: Defense, K: int) -> Tensor:
+    """Weights of clients with more and more data, where the defense honors them."""
     raw = torch.arange(1, K + 1, dtype=torch.float64)
-    return raw / raw.sum()
+    return raw / raw.sum() if defense.is_weighted else torch.full_like(raw, 1 / K)
 
 
 def mean_of(defense: Defense, updates: Tensor) -> Aggregation:
@@ -40,7 +46,9 @@ def run(defense: Defense, rounds: range) -> list[Tensor]:
     for t in rounds:
         updates = cohort(defense, t).float()
         K = len(updates)
-        results.append(defense.aggregate(updates, shares(K), defense_context(P, K, t)).update)
+        results.append(
+            defense.aggregate(updates, shares(defense, K), defense_context(P, K, t)).update
+        )
     return results
 
 
@@ -48,6 +56,23 @@ class DefenseContract(PluginContract):
     """For every defense of :attr:`conf`."""
 
     group = "defense"
+
+    @pytest.fixture(autouse=True)
+    def declared(self, request: pytest.FixtureRequest) -> None:
+        """What a defense says that it does not keep to, and why."""
+        if "name" in request.fixturenames:
+            exempt = self.target(request.getfixturevalue("name")).exempt
+            test = request.function.__name__.removeprefix("test_")
+            if test in exempt:
+                pytest.skip(exempt[test])
+
+    def build(self, name: str) -> Any:
+        """Set up for a cohort of users who are all there."""
+        defense = super().build(name)
+        K = enough(defense)
+        layers = defense_context(P, K).layers
+        defense.setup(DefenseSetting(K, K, P, 3, layers))
+        return defense
 
     def noise(self, name: str) -> Tensor:
         """What the defense adds in the first round, whatever the updates are."""
@@ -68,7 +93,7 @@ class DefenseContract(PluginContract):
             defense = self.build(name)
             updates = cohort(defense, scale=0.2).float().to(dtype)
             K = len(updates)
-            context, weights = defense_context(P, K), shares(K)
+            context, weights = defense_context(P, K), shares(defense, K)
             with untouched(updates, weights, context.theta, context.clients):
                 result = defense.aggregate(updates, weights, context)
             assert result.update.shape == (P,)
@@ -85,7 +110,7 @@ class DefenseContract(PluginContract):
             assert single.trust.double() == pytest.approx(double.trust, abs=1e-5)
 
     def test_a_smallest_cohort_is_enough(self, plugin: Defense) -> None:
-        updates = cohort(plugin)[: plugin.min_clients(0)]
+        updates = cohort(plugin)[: plugin.min_clients(plugin.assumed_compromised)]
         assert mean_of(plugin, updates).update.isfinite().all()
 
     def test_the_order_of_the_clients_is_irrelevant_where_it_says_so(self, name: str) -> None:
@@ -94,7 +119,7 @@ class DefenseContract(PluginContract):
             pytest.skip("does not claim it")
         updates = cohort(one)
         K = len(updates)
-        context, weights = defense_context(P, K), shares(K)
+        context, weights = defense_context(P, K), shares(one, K)
         order = torch.randperm(K, generator=seeded())
         first = one.aggregate(updates, weights, context)
         context = replace(context, clients=context.clients[order])
@@ -157,7 +182,7 @@ class DefenseContract(PluginContract):
         assert after.isfinite().all()
 
     def test_it_runs_in_a_federation_under_attack(self, name: str, plugin: Defense) -> None:
-        K = max(5, plugin.min_clients(1))
+        K = max(5, plugin.min_clients(plugin.assumed_compromised))
         several = ("federation.replacement=true", f"federation.clients_per_round={K}")
         run = federation({"defense": self.resolved(name)}, "attack=boosted", *several)
         fit(run)

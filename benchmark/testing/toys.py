@@ -11,6 +11,7 @@ from benchmark.config.compose import compose
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.module import FederatedDataModule
 from benchmark.defenses.base import DefenseContext
+from benchmark.engine.client import Layer
 from benchmark.federation.rounds import Federation
 from benchmark.run.assembly import build
 from benchmark.run.training import trainer_of
@@ -42,7 +43,11 @@ def make_dataset(sizes: Sequence[int] = (12, 30, 7, 25, 18, 40), seed: int = 0) 
 
 def defense_context(P: int, K: int, round: int = 0, seed: int = 0) -> DefenseContext:
     """Of a model of two layers, for K different clients."""
-    layers = {"first": slice(0, P // 2), "second": slice(P // 2, P)}
+    half = P // 2
+    layers = (
+        Layer("first", slice(0, half), (half,)),
+        Layer("second", slice(half, P), (P - half,), is_output=True),
+    )
     return DefenseContext(round, seed, torch.zeros(P), torch.arange(K), layers)
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.defenses.base import Composed, Defense, Received
+from benchmark.defenses.base import Defense
+from benchmark.defenses.composed import Composed, Received
 from benchmark.defenses.mean import Mean
 from benchmark.defenses.norm_clip import Clip, NormClip
 from benchmark.defenses.norm_reject import NormReject, Reject

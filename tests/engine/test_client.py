@@ -21,9 +21,10 @@ def test_parameters_go_to_one_vector_and_back():
     assert torch.equal(client.flat(), theta)
     assert client.num_parameters == 226
     parts = client.split(theta)
+    places = {layer.name: layer.place for layer in client.layers}
     for name, parameter in client.model.named_parameters():
         assert torch.equal(parts[name], parameter)
-        assert torch.equal(theta[client.layers[name]], parameter.flatten())
+        assert torch.equal(theta[places[name]], parameter.flatten())
 
 
 def test_the_flat_vector_is_a_copy():

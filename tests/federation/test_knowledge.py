@@ -90,4 +90,11 @@ def test_a_defense_never_learns_who_is_compromised():
     federation = make_federation(attack=Boosted(), defense=defense, rounds=1)
     fit(federation)
     assert torch.equal(defense.context.clients, federation.sample_cohort(0).clients)
-    assert set(vars(defense.context)) == {"round", "seed", "theta", "clients", "layers"}
+    assert set(vars(defense.context)) == {
+        "round",
+        "seed",
+        "theta",
+        "clients",
+        "layers",
+        "root_update",
+    }

@@ -1,0 +1,53 @@
+"""Clipping around the last aggregate."""
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, DefenseSetting, norms
+from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.submissions import Submissions, seen
+from benchmark.utils.checks import at_least, positive
+
+
+class CenteredClipping(Rule):
+    """v ← v + mean_k (Δ_k − v) · min(1, τ/‖Δ_k − v‖), L times, from the last round's v.
+
+    The paper's guarantee is for clients with momentum, which ours have not. Cost: L·KP.
+    State: v, P numbers, 0 at first.
+
+    >>> from benchmark.testing import aggregate
+    >>> aggregate("centered_clipping", [[1.0], [2.0], [10.0]], radius=2.0).update
+    tensor([1.6667])
+
+    Args:
+        radius: τ, in units of the update's norm. The paper's 10 and 100 are for momenta.
+        steps: L; 1 in the paper.
+        weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
+
+    Raises:
+        ValueError: ``radius`` is not positive, ``steps`` below 1; or as
+            :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    paper = "Karimireddy et al. 2021, ICML, arXiv 2012.10333"
+    center: Tensor
+
+    def __init__(self, radius: float = 1.0, steps: int = 1, weights: Weights = "refuse"):
+        super().__init__(weights=weights)
+        self.radius, self.steps = positive("radius", radius), at_least("steps", 1, steps)
+
+    def setup(self, setting: DefenseSetting) -> None:
+        """Begin at 0."""
+        super().setup(setting)
+        self.register_buffer("center", torch.zeros(setting.num_parameters, dtype=torch.float64))
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Move the center."""
+        center = self.center.to(received.rows)
+        for _ in range(self.steps):
+            offsets = received.rows - center
+            lengths = norms(offsets)
+            shrink = (self.radius / lengths).clamp(max=1)
+            center = center + (shrink.to(center) @ offsets) / len(received)
+        self.center = center.to(self.center)
+        return seen(center, clipped_fraction=(lengths > self.radius).double().mean())

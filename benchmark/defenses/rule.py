@@ -1,0 +1,97 @@
+"""What holds for every rule on updates, in one place: see the rules below it."""
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext, DefenseSetting
+from benchmark.defenses.submissions import Submissions, nobody
+from benchmark.utils.checks import one_of
+
+Weights = Literal["refuse", "ignore"]
+
+
+class Rule(Defense):
+    """A rule that makes one update of finite ones.
+
+    1. Rows that are not finite are dropped before anything else: trust 0, and each lowers f by
+       one, not below 0, so that no bound on the cohort is broken by them.
+    2. Too few clients are refused, at the start and in the round; there is no other rule to fall
+       back on.
+    3. Nobody left: the update is 0, every trust 0 and ``all_rejected`` 1.
+    4. A rule that has no place for weights refuses those that are not uniform.
+    5. Of clients that tie, the one of the lowest index.
+
+    Args:
+        assumed_compromised: f, a count in each cohort, from 0.
+        weights: what becomes of weights that are not uniform where the rule has no place for
+            them: ``refuse``, or ``ignore``.
+
+    Raises:
+        ValueError: ``assumed_compromised`` is negative, or an unknown ``weights``.
+    """
+
+    is_weighted = False
+
+    def __init__(self, assumed_compromised: int = 0, weights: Weights = "refuse"):
+        super().__init__()
+        if assumed_compromised < 0:
+            raise ValueError(f"assumed_compromised must be 0 or more, got {assumed_compromised}")
+        self.assumed_compromised = assumed_compromised
+        self.weights = one_of("weights", Weights, weights)
+
+    @abstractmethod
+    def combine(self, received: Submissions) -> Aggregation:
+        """One update from finite ones, at least :meth:`min_clients` of them.
+
+        The trust it gives is ``(n,)``, of those that are there.
+        """
+
+    def setup(self, setting: DefenseSetting) -> None:
+        """Refuse weights that the rule cannot honor.
+
+        Raises:
+            ValueError: says so.
+        """
+        if setting.weighting != "uniform":
+            self._check_weights(torch.tensor([0.0, 1.0]))
+
+    def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
+        """See :class:`Defense`; what holds for every rule, then :meth:`combine`.
+
+        Raises:
+            ValueError: there are too few clients, or weights that the rule cannot honor.
+        """
+        self._check_weights(weights)
+        finite = torch.stack([row.isfinite().all() for row in updates])
+        n = int(finite.sum())
+        f = max(self.assumed_compromised - (len(updates) - n), 0)
+        if n == 0:
+            return nobody(updates, not_finite=len(updates))
+        if n < self.min_clients(f):
+            raise ValueError(
+                f"{type(self).__name__} needs {self.min_clients(f)} clients or more for "
+                f"assumed_compromised = {f}, got {n}"
+            )
+        if n == len(updates):
+            return self.combine(Submissions(updates, weights, context.clients, f, context))
+        kept = weights[finite]
+        total = kept.sum()
+        kept = kept / total if total > 0 else torch.full_like(kept, 1 / n)
+        received = Submissions(updates[finite], kept, context.clients[finite], f, context)
+        result = self.combine(received)
+        trust = updates.new_zeros(len(updates))
+        trust[finite] = updates.new_ones(n) if result.trust is None else result.trust
+        dropped = torch.tensor(float(len(updates) - n), dtype=torch.float64)
+        return replace(result, trust=trust, info={**result.info, "not_finite": dropped})
+
+    def _check_weights(self, weights: Tensor) -> None:
+        uneven = weights.max() - weights.min() > 1e-6 * weights.max()
+        if uneven and not self.is_weighted and self.weights == "refuse":
+            raise ValueError(
+                f"{type(self).__name__} has no place for weights, and these are not uniform; "
+                "federation.weighting=uniform, or weights=ignore"
+            )

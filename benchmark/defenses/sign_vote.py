@@ -1,0 +1,43 @@
+"""A vote on the sign of each coordinate."""
+
+from types import MappingProxyType
+
+import torch
+
+from benchmark.defenses.base import Aggregation
+from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.submissions import Submissions, seen
+from benchmark.utils.checks import positive
+
+
+class SignVote(Rule):
+    """signSGD with majority vote: γ · sign(Σ_k sign Δ_k), the sign of 0 being 0. Cost: KP.
+
+    >>> from benchmark.testing import aggregate
+    >>> aggregate("sign_vote", [[1.0, 2.0], [3.0, -1.0], [-9.0, 0.0]], step=0.5).update
+    tensor([0.5000, 0.0000])
+
+    Args:
+        step: γ, in units of a coordinate; 1e-5 to 1e-2, to be searched.
+        weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
+
+    Raises:
+        ValueError: ``step`` is not positive; or as :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    exempt = MappingProxyType(
+        {"a_cohort_that_agrees_gets_its_update": "every coordinate moves by the same step"}
+    )
+    paper = "Bernstein et al. 2019, ICLR, arXiv 1810.05291"
+
+    def __init__(self, step: float = 0.001, weights: Weights = "refuse"):
+        super().__init__(weights=weights)
+        self.step = positive("step", step)
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Count in integers, row by row."""
+        rows = received.rows
+        votes = torch.zeros(rows.shape[1], dtype=torch.int32, device=rows.device)
+        for row in rows:
+            votes += row.sign().int()
+        return seen(self.step * votes.sign().to(rows))

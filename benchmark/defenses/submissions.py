@@ -1,0 +1,127 @@
+"""The updates of a round as rules see them: finite, with norms and distances computed once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, DefenseContext, mean, norms
+
+BLOCK = 2**24
+"""Elements of a block of columns: 64 MiB in float32."""
+
+
+@dataclass(frozen=True)
+class Submissions:
+    """What n clients sent, all of it finite.
+
+    Attributes:
+        rows: ``(n, P)``.
+        weights: ``(n,)``, sum 1.
+        clients: ``(n,)`` identities.
+        f: how many of them the server reckons to be compromised.
+        context: what else the server knows.
+    """
+
+    rows: Tensor
+    weights: Tensor
+    clients: Tensor
+    f: int
+    context: DefenseContext
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """e_k = ‖Δ_k‖₂, ``(n,)`` float64."""
+        return norms(self.rows)
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """⟨Δ_i, Δ_j⟩, ``(n, n)`` float64. K²P multiplications, K² numbers beside a block."""
+        return gram(self.rows)
+
+    @cached_property
+    def squared_distances(self) -> Tensor:
+        """‖Δ_i − Δ_j‖², ``(n, n)`` float64, from the Gram matrix around the row of median norm."""
+        center = self.rows[self.norms.argsort(stable=True)[len(self) // 2]]
+        inner = gram(self.rows, center)
+        own = inner.diagonal()
+        return (own[:, None] + own[None, :] - 2 * inner).clamp(min=0).fill_diagonal_(0)
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """cos(Δ_i, Δ_j), ``(n, n)`` float64, 0 where a row is 0."""
+        return cosines(self.gram)
+
+    def keeping(
+        self, kept: Tensor, rows: Tensor | None = None, **info: float | Tensor
+    ) -> Aggregation:
+        """The weighted mean of those that are kept.
+
+        Args:
+            kept: ``(n,)`` bool.
+            rows: what is averaged, by default what was sent.
+            info: what was seen.
+        """
+        weights = self.weights * kept
+        total = weights.sum()
+        if total == 0:
+            return nobody(self.rows, **info)
+        update = mean(self.rows if rows is None else rows, weights / total)
+        return seen(update, kept.to(self.rows.dtype), **info)
+
+    def unweighted(self) -> "Submissions":
+        """With the same weight for everybody."""
+        return replace(self, weights=torch.full_like(self.weights, 1 / len(self)))
+
+
+def seen(update: Tensor, trust: Tensor | None = None, **info: float | Tensor) -> Aggregation:
+    """An aggregation; ``info`` are plain numbers."""
+    told = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in info.items()}
+    return Aggregation(update, trust, told)
+
+
+def nobody(rows: Tensor, **info: float | Tensor) -> Aggregation:
+    """Everybody is rejected: the model stays as it is."""
+    update, trust = rows.new_zeros(rows.shape[1]), rows.new_zeros(len(rows))
+    return seen(update, trust, all_rejected=1, **info)
+
+
+def gram(rows: Tensor, center: Tensor | None = None) -> Tensor:
+    """⟨x_i − c, x_j − c⟩ of the rows of ``(n, P)``: ``(n, n)`` float64."""
+    total = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
+    width = max(BLOCK // len(rows), 1)
+    for start in range(0, rows.shape[1], width):
+        block = rows[:, start : start + width].double()
+        if center is not None:
+            block = block - center[start : start + width].double()
+        total += block @ block.T
+    return total
+
+
+def cosines(inner: Tensor) -> Tensor:
+    """cos from a Gram matrix ``(n, n)``, 0 where a row is 0."""
+    lengths = inner.diagonal().clamp(min=0).sqrt()
+    products = lengths[:, None] * lengths[None, :]
+    return torch.where(products > 0, inner / products, 0).clamp(-1, 1)
+
+
+def by_columns(rows: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    """``reduce`` of blocks of columns ``(n, b)`` → ``(b,)``, put together: ``(P,)``."""
+    width = max(BLOCK // len(rows), 1)
+    return torch.cat([reduce(block) for block in rows.split(width, dim=1)])
+
+
+def median(values: Tensor) -> Tensor:
+    """The true median of ``(n, ...)`` over n: the mean of the middle two where n is even.
+
+    >>> median(torch.tensor([1.0, 2.0, 3.0, 10.0]))
+    tensor(2.5000)
+    """
+    ordered = values.sort(dim=0).values
+    n = len(values)
+    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2

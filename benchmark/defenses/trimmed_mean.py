@@ -1,0 +1,44 @@
+"""The mean of each coordinate without its extremes."""
+
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation
+from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.submissions import Submissions, by_columns, seen
+
+
+def trimmed(block: Tensor, f: int) -> Tensor:
+    """Mean of each column ``(n, b)`` without its f highest and f lowest values."""
+    return block.sort(dim=0).values[f : len(block) - f].mean(dim=0)
+
+
+class TrimmedMean(Rule):
+    """Per coordinate the mean without the f highest and the f lowest values. Needs n ≥ 2f + 1.
+
+    Cost: KP log K, one block of columns.
+
+    >>> from benchmark.testing import aggregate
+    >>> aggregate("trimmed_mean", [[1.0], [2.0], [3.0], [10.0]], assumed_compromised=1).update
+    tensor([2.5000])
+
+    Args:
+        assumed_compromised: f.
+        weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
+
+    Raises:
+        ValueError: as :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    paper = "Yin et al. 2018, ICML, arXiv 1803.01498"
+
+    def __init__(self, assumed_compromised: int = 1, weights: Weights = "refuse"):
+        super().__init__(assumed_compromised, weights)
+
+    @classmethod
+    def min_clients(cls, assumed_compromised: int) -> int:
+        """2f + 1."""
+        return 2 * assumed_compromised + 1
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Column by column."""
+        return seen(by_columns(received.rows, lambda block: trimmed(block, received.f)))

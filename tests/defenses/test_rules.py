@@ -1,0 +1,205 @@
+"""Rules by hand, by the traps that others fell into, and by what holds for all of them."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from benchmark.config.compose import available, target_class
+from benchmark.config.compose import read_yaml as read
+from benchmark.defenses.krum import krum_scores
+from benchmark.defenses.rule import Rule
+from benchmark.defenses.submissions import gram, median
+from benchmark.testing import aggregate
+from benchmark.testing.toys import seeded
+
+CLASSES = {name: target_class("defense", read("defense", name)) for name in available("defense")}
+NAMES = [name for name, found in CLASSES.items() if issubclass(found, Rule)]
+WITH_F = [n for n in NAMES if "assumed_compromised" in read("defense", n)]
+
+
+def column(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)[:, None]
+
+
+LINE = column(0, 1, 2, 3, 10)
+FOUR = column(1, 2, 3, 10)
+SEVEN = column(0, 1, 2, 3, 4, 5, 100)
+CROSS = torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [3, 4]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "updates", "expected"),
+    [
+        ("krum", {"assumed_compromised": 1}, LINE, [1]),
+        ("multi_krum", {"assumed_compromised": 1}, LINE, [1.5]),
+        ("multi_krum", {"assumed_compromised": 1, "selected": 2}, LINE, [1.5]),
+        ("bulyan", {"assumed_compromised": 1}, SEVEN, [2]),
+        ("bulyan", {"assumed_compromised": 1, "selected": "n-2f-2"}, SEVEN, [2]),
+        ("median", {}, FOUR, [2.5]),
+        ("trimmed_mean", {"assumed_compromised": 1}, FOUR, [2.5]),
+        ("trimmed_mean", {"assumed_compromised": 0}, FOUR, [4]),
+        ("mean_around_median", {"assumed_compromised": 1}, FOUR, [2]),
+        ("mean_around_median", {"assumed_compromised": 1, "around": "trimmed_mean"}, FOUR, [2]),
+        ("centered_clipping", {"radius": 2.0}, column(1, 2, 10), [5 / 3]),
+        ("centered_clipping", {"radius": 2.0, "steps": 2}, column(1, 2, 10), [20 / 9]),
+        ("cge", {"assumed_compromised": 1}, column(3, -1, 2, -50), [4 / 3]),
+        ("sign_vote", {"step": 0.5}, torch.tensor([[1.0, 2], [3, -1], [-9, 0]]), [0.5, 0]),
+        (
+            "dnc",
+            {"assumed_compromised": 1},
+            torch.tensor([[1, 0], [1.1, 0], [0.9, 0], [5, 0]], dtype=torch.float64),
+            [1, 0],
+        ),
+        ("rlr", {"share": 1.0}, torch.tensor([[1.0, 1], [2, -1], [3, 5]]), [2, -5 / 3]),
+        ("foolsgold", {}, torch.tensor([[1.0, 0], [1, 0], [0, 1]]), [0, 1]),
+    ],
+)
+def test_by_hand(
+    name: str, parameters: dict[str, Any], updates: Tensor, expected: list[float]
+) -> None:
+    assert aggregate(name, updates, **parameters).update.tolist() == pytest.approx(expected)
+
+
+def test_krum_counts_squared_distances_to_others() -> None:
+    squared = (LINE - LINE.T).square()
+    assert krum_scores(squared, 2).tolist() == [5, 2, 2, 5, 113]
+    # Of the two that tie, the lower index.
+    assert aggregate("krum", LINE, assumed_compromised=1).trust.tolist() == [0, 1, 0, 0, 0]
+
+
+def test_multi_krum_in_turn_takes_all_but_twice_f_and_two() -> None:
+    # Among 0, 1, 2, 3, 10 one winner, and four are left: 2f + 2.
+    one = aggregate("multi_krum", LINE, assumed_compromised=1, selection="iterative")
+    assert one.update.tolist() == [1]
+    assert one.trust.sum() == 1
+
+
+def test_bulyan_selects_as_its_paper_or_as_its_authors_later_code() -> None:
+    paper = aggregate("bulyan", SEVEN, assumed_compromised=1)
+    code = aggregate("bulyan", SEVEN, assumed_compromised=1, selected="n-2f-2")
+    assert paper.trust.tolist() == [1, 1, 1, 1, 1, 0, 0]
+    assert code.trust.tolist() == [0, 1, 1, 1, 0, 0, 0]
+
+
+def test_the_geometric_median_is_where_the_pulls_cancel() -> None:
+    """The last pulls the first with exactly its weight."""
+    found = aggregate("geometric_median", CROSS).update
+    objective = (CROSS - found).norm(dim=1).sum()
+    assert objective == pytest.approx(CROSS.norm(dim=1).sum().item(), abs=1e-6)
+
+
+def test_three_steps_of_weiszfeld_are_not_yet_the_geometric_median() -> None:
+    updates = torch.randn(9, 20, generator=seeded(), dtype=torch.float64)
+    updates[0] *= 50
+    z = updates.mean(dim=0)
+    for _ in range(3):
+        beta = 1 / (updates - z).norm(dim=1)
+        z = (beta[:, None] * updates).sum(dim=0) / beta.sum()
+    assert torch.allclose(aggregate("geometric_median", updates, steps=3).update, z, atol=1e-10)
+    best = aggregate("geometric_median", updates).update
+    assert (updates - best).norm(dim=1).sum() < (updates - z).norm(dim=1).sum() - 1e-4
+    pulls = torch.nn.functional.normalize(updates - best).sum(dim=0)
+    assert pulls.norm() < 1e-4
+
+
+def test_centered_clipping_starts_at_its_last_output() -> None:
+    again = aggregate("centered_clipping", column(1, 2, 10), radius=2.0, history=[column(1, 2, 10)])
+    assert again.update.item() == pytest.approx(20 / 9)
+
+
+def test_exactly_the_threshold_is_not_flipped() -> None:
+    updates = torch.tensor([[1.0], [1.0], [1.0], [-1.0], [-1.0]])
+    # The signs sum to 1.
+    assert aggregate("rlr", updates, share=0.2).update.item() == pytest.approx(0.2)
+    assert aggregate("rlr", updates, share=0.21).update.item() == pytest.approx(-0.2)
+
+
+def test_foolsgold_remembers_and_pardons() -> None:
+    different = torch.tensor([[1.0, 0.0, 0.1], [0.0, 1.0, 0.2], [0.0, 0.1, 1.0]])
+    alike = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    assert aggregate("foolsgold", alike, history=[alike]).trust.tolist() == [0, 0, 1]
+    assert aggregate("foolsgold", different).trust.tolist() == [1, 1, 1]
+    # In the last round nobody is like another, and the two were alike for long.
+    remembered = aggregate("foolsgold", different, history=[10 * alike] * 3)
+    assert remembered.trust.tolist() == [0, 0, 1]
+
+
+def test_foolsgold_keeps_the_output_layer_alone() -> None:
+    layers = {"body.weight": (2, 2), "head.weight": (1, 2), "head.bias": (1,)}
+    rows = torch.zeros(3, 7)
+    rows[:, :4] = torch.tensor([[5.0], [5.0], [-5.0]])
+    rows[:, 4:] = torch.eye(3)
+    assert aggregate("foolsgold", rows, layers=layers).trust.tolist() == [0, 0, 1]
+    own = aggregate("foolsgold", rows, layers=layers, features="output_layer")
+    assert own.trust.tolist() == [1, 1, 1]
+
+
+def test_distances_of_updates_that_lie_far_off_together_are_exact() -> None:
+    rows = 1e6 + torch.randn(7, 50, generator=seeded(), dtype=torch.float64)
+    near = rows - 1e6
+    assert torch.equal(
+        aggregate("krum", rows, assumed_compromised=1).trust,
+        aggregate("krum", near, assumed_compromised=1).trust,
+    )
+
+
+@given(seed=st.integers(0, 999), n=st.integers(1, 9), P=st.integers(1, 30))
+def test_the_gram_matrix_and_the_median_are_what_torch_says(seed: int, n: int, P: int) -> None:
+    rows = torch.randn(n, P, generator=seeded(seed), dtype=torch.float64)
+    assert torch.allclose(gram(rows), rows @ rows.T, atol=1e-12)
+    assert torch.allclose(median(rows), rows.quantile(0.5, dim=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_finite_is_dropped_and_lowers_f(name: str) -> None:
+    rows = torch.randn(11, 30, generator=seeded(), dtype=torch.float64)
+    poisoned = torch.cat([rows[:4], torch.full((1, 30), torch.nan), rows[4:]]).double()
+    poisoned[4, 0] = torch.inf
+    f = {"assumed_compromised": 1} if name in WITH_F else {}
+    less = {"assumed_compromised": 0} if name in WITH_F else {}
+    result = aggregate(name, poisoned, **f)
+    others = [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+    expected = aggregate(name, rows, clients=others, **less)
+    assert torch.allclose(result.update, expected.update, atol=1e-12)
+    assert result.trust[4] == 0
+    assert result.info["not_finite"] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_when_nobody_is_left_the_model_stays(name: str) -> None:
+    result = aggregate(name, torch.full((11, 3), torch.nan))
+    assert result.update.tolist() == [0, 0, 0]
+    assert result.trust.tolist() == [0] * 11
+    assert result.info["all_rejected"] == 1
+
+
+@pytest.mark.parametrize("name", WITH_F)
+def test_too_few_clients_are_refused_with_the_bound(name: str) -> None:
+    least = CLASSES[name].min_clients(2)
+    rows = torch.randn(least, 4, generator=seeded())
+    aggregate(name, rows, assumed_compromised=2)
+    with pytest.raises(
+        ValueError, match=rf"needs {least} clients .*assumed_compromised = 2.*{least - 1}"
+    ):
+        aggregate(name, rows[1:], assumed_compromised=2)
+    with pytest.raises(ValueError, match="assumed_compromised must be 0 or more, got -1"):
+        aggregate(name, rows, assumed_compromised=-1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_honored_ignored_on_request_or_refused(name: str) -> None:
+    rows = torch.randn(11, 6, generator=seeded(), dtype=torch.float64)
+    weights = torch.arange(1.0, 12.0)
+    if "weights" not in read("defense", name):
+        weighted = aggregate(name, rows, weights=weights).update
+        assert not torch.allclose(weighted, aggregate(name, rows).update)
+        return
+    with pytest.raises(ValueError, match="has no place for weights"):
+        aggregate(name, rows, weights=weights)
+    built = CLASSES[name](weights="ignore")
+    ignored = aggregate(built, rows, weights=weights).update
+    assert torch.allclose(ignored, aggregate(name, rows).update)
