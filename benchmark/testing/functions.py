@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.config.compose import read_yaml, resolve, target_class
+from benchmark.config.compose import read_yaml, resolve
+from benchmark.config.types import target_class
 from benchmark.defenses.base import Aggregation, Defense, DefenseContext, DefenseSetting
 from benchmark.engine.client import Layer
 from benchmark.federation.contract import check_fit

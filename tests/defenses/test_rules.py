@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.config.compose import available, target_class
+from benchmark.config.compose import available
 from benchmark.config.compose import read_yaml as read
+from benchmark.config.types import target_class
 from benchmark.defenses.krum import krum_scores
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import gram, median
