@@ -69,7 +69,13 @@ def test_rounds_are_reported_once_whether_they_run_or_ran_before(
     assert search(killed, name="killed") == undisturbed
     # It is the worker that died, and not the trial, nor a federation.
     assert not any(isinstance(event, Failed) for event in killed.events)
-    assert sum(isinstance(event, Started) for event in killed.events) == 2 + 2 * 2 + 1
+    begun = [event.cell.id for event in killed.events if isinstance(event, Started)]
+    # One twice, where the kill was not too late.
+    assert len(set(begun)) == 2 + 2 * 2 >= len(begun) - 1
+    for event in killed.events:
+        if isinstance(event, Round) and event.earlier:
+            told = event.earlier["backdoor_in_sample"]
+            assert list(told.points()) == list(range(event.round))
 
     with pytest.raises(KeyboardInterrupt):
         search(Watching(1, 3, interrupt), name="stopped")
@@ -77,8 +83,8 @@ def test_rounds_are_reported_once_whether_they_run_or_ran_before(
     # What was stopped comes after what was in line.
     assert sorted(search(again, name="stopped"), key=str) == sorted(undisturbed, key=str)
     ran = [e.cell.seed for e in again.events if isinstance(e, Started)]
-    # What was finished is not run again.
-    assert ran == [0, 1, 1]
+    # What was finished is not run again, nor what was just before its end.
+    assert ran in ([0, 1, 1], [0, 1])
 
 
 def test_what_fails_ends_the_search_in_a_line_and_is_tried_again(workplace: Path) -> None:
