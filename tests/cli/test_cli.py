@@ -247,6 +247,29 @@ def test_what_trains_nothing_waits_for_no_torch(tmp_path: Path) -> None:
     assert said == [f"answer {status}" for status in answers.values()], done.stderr
 
 
+def test_what_is_done_is_said_without_torch_and_what_is_not_is_none_of_it(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(capsys, "run", *TINY, "federation.client_lr=1").status == 0
+    program = (
+        "import sys; from benchmark.cli.parser import main\n"
+        "status = main(sys.argv[1:])\n"
+        "print({'torch', 'pytorch_lightning', 'mlflow'} & sys.modules.keys())\n"
+    )
+    # A whole number where a rate is wanted, as it was written the first time.
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", *TINY, "federation.client_lr=1"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert "is done already" in done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
+    for other in ("federation.client_lr=2", "federation.rounds=2", "federation.replacement=true"):
+        assert "is done already" not in call(capsys, "run", *TINY, other).err
+    assert "expected true or false" in call(capsys, "run", *TINY, "federation.replacement=0").fault
+
+
 def test_the_entry_point_is_the_same_program() -> None:
     (script,) = entry_points(group="console_scripts", name="fedbackdoor")
     assert script.load() is cli.main
