@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +15,10 @@ from benchmark.config.plugins import available, origin, yaml_path
 from benchmark.config.search_space import shown
 from benchmark.report.naming import Naming, declared
 from benchmark.reproduction.chapters import Chapter
+from benchmark.reproduction.claim import Claim
+from benchmark.reproduction.profile import Profile, experiment, paper
+from benchmark.run.studies import StudySettings
+from benchmark.run.suite import Suite
 from benchmark.utils.errors import UserError, unknown
 from benchmark.utils.statements import stated
 
@@ -44,6 +49,14 @@ USE = {
     "claim": "conf/claim/NAME.yaml",
 }
 """How what is no configuration group is chosen."""
+
+CHECKED: dict[str, Callable[[str], object]] = {
+    "suite": Suite.read,
+    "tuning": StudySettings.read,
+    "profile": Profile.read,
+    "reproduction": lambda name: experiment(name, paper(), seeds=[0]),
+}
+"""How it is read, which refuses what lacks a part."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +156,10 @@ def _read(group: str, name: str) -> Choice:
         return value
 
     if group == "claim":
-        return Choice(name, taken("text"), {}, {"paper": taken("source")}, **known)
+        claim = Claim.read(name, paper())
+        return Choice(name, claim.text, {}, {"paper": claim.source}, **known)
     if group in USE:
+        CHECKED[group](name)
         return Choice(name, taken("description"), content, **known)
     facts = stated(taken("_target_"), FACTS)
     if facts is None:

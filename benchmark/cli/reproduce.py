@@ -29,10 +29,11 @@ def main(arguments: argparse.Namespace) -> int:
 
     evidence = reproduce(profile, arguments.overrides, arguments.only, folder, run)
     evidence.write(folder / "evidence.json.gz")
+    console.print(output.answer(evidence.verdicts()), highlight=False)
     for path in output.write(evidence, folder):
         if path.suffix in (".md", ".html"):
             print(path)
-    if evidence.unfinished:
-        count = len(evidence.unfinished)
+    if evidence.missing:
+        count = len(evidence.missing)
         print(f"fedbackdoor: {count} federations have no record", file=sys.stderr)
-    return 1 if evidence.unfinished else 0
+    return 1 if evidence.missing else 0

@@ -18,6 +18,7 @@ class Chapter:
         called: what its runs are called beside those of other suites; by default the title.
         compares: the key, such as ``attack.form``, that tells its runs from those of other suites,
             which stand beside them. As they repeat those, they do not count as further threats.
+        readings: what may be meant in several ways, where its claims have a ``reading``.
     """
 
     title: str = ""
@@ -25,6 +26,7 @@ class Chapter:
     place: float = math.inf
     called: str = ""
     compares: str = ""
+    readings: str = ""
 
 
 def chapter(suite: str) -> Chapter:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchmark.config.schema import Schema
+from benchmark.config.compose import read_yaml
+from benchmark.config.schema import VERSION, Schema
+from benchmark.reproduction.profile import Values, fill
 from benchmark.results.measures import MEASURES
-from benchmark.run.record import Configuration
 from benchmark.utils.errors import unknown
 
+SCHEMA_VERSION = 1
 Direction = Literal["higher", "lower", "same"]
 Runs = dict[str, Any]
 """Which runs: group → name, or ``group.key`` → value, as in the resolved configuration. ``suite``,
@@ -32,9 +34,12 @@ class Claim:
         direction: each is ``higher`` or ``lower`` than the next by more than the margin, or the
             ``same``, less than the margin apart.
         margin: the least difference that counts, in units of the measure; from 0, and above it
-            for ``same``.
+            for ``same``. Between backdoors that are all below it, or below
+            :data:`benchmark.results.gates.FLOOR`, nothing is decided.
         given: what all runs have in common.
         pool: take the mean over all runs of a seed that fit; else there must be one.
+        reading: which of several things the source may mean; it fits if all claims of it hold.
+        schema_version: of the yaml, which may leave it out.
     """
 
     name: str
@@ -48,6 +53,8 @@ class Claim:
     margin: float
     given: Runs = field(default_factory=dict)
     pool: bool = False
+    reading: str = ""
+    schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
 
     def runs(self, entry: Runs) -> Runs:
         """An entry of ``order`` with what the claim says of all of them."""
@@ -59,13 +66,22 @@ class Claim:
         return {str(self.runs(e)["suite"]) for e in self.order if isinstance(e, dict)}
 
     @staticmethod
+    def read(name: str, values: Values) -> "Claim":
+        """Read ``conf/claim/NAME.yaml``, with its numbers at a scale.
+
+        Raises:
+            UserError: it is no claim.
+        """
+        return Claim.of(name, fill(read_yaml("claim", name), values, f"claim {name}"))
+
+    @staticmethod
     def of(name: str, raw: Mapping[str, Any]) -> "Claim":
         """Check the parts of a claim.
 
         Raises:
             UserError: a part is missing, unknown or not of its type.
         """
-        return Schema(Claim).check({"name": name, **raw}, f"claim {name}")
+        return Schema(Claim).check({VERSION: SCHEMA_VERSION, "name": name, **raw}, f"claim {name}")
 
     def __post_init__(self) -> None:
         if self.margin < 0 or (self.direction == "same" and self.margin == 0):
@@ -76,22 +92,3 @@ class Claim:
         for entry in entries:
             if entry["measure"] not in MEASURES:
                 raise unknown("measure", str(entry["measure"]), MEASURES, f"claim {self.name}")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a federation gave no record.
-
-    Attributes:
-        seed, config: as a record has them.
-        reason: one line.
-    """
-
-    seed: int
-    config: Configuration
-    reason: str
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the model did not stay finite: a finding, and not an accident."""
-        return self.reason.startswith(FloatingPointError.__name__)

@@ -2,34 +2,49 @@
 
 import gzip
 import json
-import statistics
 import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from benchmark.config.compose import available, read_yaml
+from benchmark.config.plugins import available
 from benchmark.config.schema import VERSION, Check, Schema
-from benchmark.reproduction.claim import Claim, Failure
-from benchmark.reproduction.profile import HONEST, Values, fill
+from benchmark.reproduction.claim import Claim
+from benchmark.reproduction.profile import HONEST, Values
 from benchmark.reproduction.verdict import Verdict, judge
-from benchmark.results.table import Row, no_record, runs
-from benchmark.run.record import Record
+from benchmark.results.statistics import mean
+from benchmark.results.table import DIVERGED, FINISHED, MISSING, by_seed, no_record, runs
+from benchmark.run.record import Configuration, Record
 from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.files import atomic_file, gunzip
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+REFUSAL = "not the evidence of a reproduction"
+MEND = "python -m benchmark reproduce PROFILE makes it"
 
 
 def _own(records: dict[str, Record]) -> None:
     for name, record in records.items():
         if record.cell != name:
             raise ValueError(f"has {record.cell} under the name of {name}")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a federation gave no record.
+
+    Attributes:
+        seed, config: as a record has them.
+        reason: one line.
+    """
+
+    seed: int
+    config: Configuration
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -75,58 +90,48 @@ class Evidence:
     failures: dict[str, Failure]
     schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
 
-    def runs(self, suite: str) -> Iterator[Record | Failure | None]:
-        """The records of a suite, or why there is none; None for each that was not run."""
-        for line in self.lines.get(suite, ()):
-            for cell in line.cells:
-                yield self.records.get(cell) or self.failures.get(cell)
+    @cached_property
+    def runs(self) -> "pd.DataFrame":
+        """A row for each federation, by cell; see :mod:`benchmark.results.table`."""
+        cells = {
+            cell: seed
+            for lines in self.lines.values()
+            for line in lines
+            for cell, seed in zip(line.cells, self.seeds, strict=False)
+        }
+        absent = []
+        for cell in sorted(cells.keys() - self.records.keys()):
+            why = self.failures.get(cell)
+            facts = (why.seed, why.reason, why.config) if why else (cells[cell],)
+            absent.append(no_record(cell, *facts))
+        return runs(self.records.values(), absent).set_index("cell", drop=False)
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """A row for each run of each suite, see :mod:`benchmark.results.table`."""
-        cells: list[tuple[str, str]] = []
-        absent: dict[str, Row] = {}
-        for suite, lines in self.lines.items():
-            for line in lines:
-                for cell, seed in zip(line.cells, self.seeds, strict=False):
-                    cells.append((suite, cell))
-                    if cell not in self.records:
-                        why = self.failures.get(cell)
-                        absent[cell] = (
-                            no_record(cell, why.seed, why.reason, why.config)
-                            if why
-                            else no_record(cell, seed)
-                        )
-        table = runs(self.records.values(), absent.values()).set_index("cell", drop=False)
-        return table.loc[[cell for _, cell in cells]].assign(suite=[suite for suite, _ in cells])
+        """The rows of each suite, which stands in a column of its own."""
+        places = [(s, c) for s, lines in self.lines.items() for line in lines for c in line.cells]
+        return self.runs.loc[[cell for _, cell in places]].assign(suite=[s for s, _ in places])
 
     def of(self, line: Line) -> list[Record]:
         """The records of a line that are there, by seed."""
         return [self.records[cell] for cell in line.cells if cell in self.records]
 
-    def diverged(self, line: Line) -> int:
-        """Number of a line's federations whose model did not stay finite."""
-        found = (self.records.get(cell) or self.failures.get(cell) for cell in line.cells)
-        return sum(bool(run and run.diverged) for run in found)
-
     @property
     def missing(self) -> list[str]:
-        """Cells without a record."""
-        cells = {cell for lines in self.lines.values() for line in lines for cell in line.cells}
-        return sorted(cells - self.records.keys())
+        """Federations that gave nothing; one that diverged gave that."""
+        return list(self.runs.index[self.runs["status"] == MISSING])
 
     @property
-    def unfinished(self) -> list[str]:
-        """Cells without a record, but for those whose model diverged: that is a finding."""
-        return [c for c in self.missing if not (c in self.failures and self.failures[c].diverged)]
+    def diverged(self) -> list[str]:
+        """Federations whose model did not stay finite."""
+        return list(self.runs.index[self.runs["status"] == DIVERGED])
 
-    @property
+    @cached_property
     def main(self) -> float | None:
         """Main accuracy over the last fifth of the rounds without attack and defense."""
-        runs = [run for run in self.runs(HONEST) if isinstance(run, Record)]
-        found = [run.summary["main_accuracy"].last_fifth for run in runs]
-        known = [value for value in found if value is not None]
-        return statistics.fmean(known) if known else None
+        honest = self.table[(self.table["suite"] == HONEST) & (self.table["status"] == FINISHED)]
+        found = by_seed(honest, "main_accuracy", "last_fifth")
+        return mean(found) if found else None
 
     def verdicts(self) -> list[Verdict]:
         """On the claims of ``conf/claim`` on suites that were run, in the order of their names.
@@ -139,11 +144,6 @@ class Evidence:
             for claim in claims(self.values)
             if claim.suites <= self.lines.keys()
         ]
-
-    @property
-    def left_out(self) -> list[str]:
-        """Suites that there are and that were not run."""
-        return sorted(set(available("reproduction")) - self.lines.keys())
 
     def write(self, path: Path) -> None:
         """Write as compressed JSON: the same bytes for the same evidence."""
@@ -169,18 +169,10 @@ class Evidence:
         return Schema(Evidence, REFUSAL, MEND).parse(data, path)
 
 
-REFUSAL = "not the evidence of a reproduction"
-MEND = "python -m benchmark reproduce PROFILE makes it"
-
-
 def claims(values: Values) -> list[Claim]:
     """All claims of ``conf/claim``, with their numbers at a scale.
 
     Raises:
         UserError: a file there is no claim.
     """
-    found = []
-    for name in available("claim"):
-        raw: Mapping[str, Any] = read_yaml("claim", name)
-        found.append(Claim.of(name, fill(raw, values, f"claim {name}")))
-    return found
+    return [Claim.read(name, values) for name in available("claim")]

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmark.config.compose import available
-from benchmark.reproduction.claim import Failure
-from benchmark.reproduction.evidence import Evidence, Line, claims
+from benchmark.config.plugins import available
+from benchmark.reproduction.evidence import Evidence, Failure, Line, claims
 from benchmark.reproduction.profile import HONEST, Profile, Values, norm_unit, suites, values
 from benchmark.run.assembly import build
 from benchmark.run.cell import Cell

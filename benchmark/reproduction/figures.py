@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -13,11 +13,9 @@ from benchmark.report.curves import Look, band
 from benchmark.report.theme import DASHES, INK, LEVELS, MUTED, SERIES, percent_axis, series
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.lines import Labeled, labeled
-from benchmark.reproduction.scores import score
 from benchmark.results.curves import attacked, gathered, over_seeds, points, so_far
 
-NORM_BOUND = "M2"
-TOP, BOTTOM, LEFT, RIGHT, GAP = 0.4, 0.5, 1.0, 0.15, 0.25
+TOP, BOTTOM, LEFT, RIGHT, GAP, LEGEND = 0.4, 0.5, 1.0, 0.15, 0.25, 0.22
 """Inches. Everything is placed by hand: matplotlib's solver for layouts does not give the same
 bytes each time."""
 
@@ -31,14 +29,13 @@ class Row:
     Attributes:
         metric: a curve's name, or ``cumulative`` for the mean so far of the backdoor's.
         words: at the left.
-        height, gap: inches of the panels, and below them.
+        height: inches.
         only: the number of the one line of its column that is drawn; None for all.
     """
 
     metric: str
     words: str
     height: float = 1.75
-    gap: float = GAP
     only: int | None = None
 
 
@@ -52,35 +49,44 @@ def accuracies(evidence: Evidence, suite: str) -> Figure:
     columns: dict[str, list[Labeled]] = defaultdict(list)
     for line in labeled(evidence, suite):
         columns[line.column].append(line)
-    rows = _rows(evidence, columns.values())
+    n = max(map(len, columns.values()))
+    rows = _rows(n if any(map(intermittent, columns.values())) else 0)
     wide = {1: 7.2, 2: 4.4}.get(len(columns), 3.5)
-    across = min(_legend_columns(evidence, lines, wide) for lines in columns.values())
-    legend = 0.22 * max(math.ceil(len(lines) / across) for lines in columns.values())
+    across = min(_legend_columns(lines, wide) for lines in columns.values())
+    legend = LEGEND * math.ceil(n / across)
     top = legend + (TOP if any(columns) else 0.2)
     width = LEFT + len(columns) * (wide + GAP) - GAP + RIGHT
-    height = top + sum(row.height + row.gap for row in rows) + BOTTOM
+    tall = sum(row.height for row in rows)
+    height = top + tall + GAP * (len(rows) - 1) + BOTTOM
     figure = Figure(figsize=(width, height))
-    lowest = _lowest_main(evidence, suite)
+    panels = figure.subplots(
+        len(rows),
+        len(columns),
+        sharex=True,
+        squeeze=False,
+        height_ratios=[row.height for row in rows],
+        gridspec_kw={
+            "left": LEFT / width,
+            "right": 1 - RIGHT / width,
+            "top": 1 - top / height,
+            "bottom": BOTTOM / height,
+            "wspace": GAP / wide,
+            "hspace": GAP * len(rows) / tall,
+        },
+    )
+    lowest = _lowest_main(line for lines in columns.values() for line in lines)
     for x, (name, lines) in enumerate(columns.items()):
-        first: Axes | None = None
-        above = top
-        for row in rows:
-            left, under = LEFT + x * (wide + GAP), height - above - row.height
-            box = (left / width, under / height, wide / width, row.height / height)
-            axes = figure.add_axes(box, sharex=first)
-            first = first or axes
+        for axes, row in zip(panels[:, x], rows, strict=True):
             for i, (line, look) in enumerate(zip(lines, _looks(lines), strict=True)):
                 if row.only in (None, i):
-                    _draw(axes, evidence, line, look, row.metric)
+                    _draw(axes, line, look, row.metric)
             _dress(axes, evidence, lines, row, lowest)
-            axes.tick_params(labelbottom=row is rows[-1], labelleft=x == 0)
+            axes.tick_params(labelleft=x == 0)
             axes.set_ylabel(row.words if x == 0 else "")
-            axes.set_xlabel("round" if row is rows[-1] else "")
-            above += row.height + row.gap
-        assert first is not None
+        panels[-1, x].set_xlabel("round")
         if name:
-            first.set_title(name, fontweight="bold", pad=8 + 72 * legend)
-        first.legend(
+            panels[0, x].set_title(name, fontweight="bold", pad=8 + 72 * legend)
+        panels[0, x].legend(
             loc="lower left",
             bbox_to_anchor=(-0.01, 1.0),
             ncols=across,
@@ -92,14 +98,10 @@ def accuracies(evidence: Evidence, suite: str) -> Figure:
     return figure
 
 
-def intermittent(evidence: Evidence, lines: Sequence[Labeled]) -> bool:
+def intermittent(lines: Sequence[Labeled]) -> bool:
     """Whether there are rounds without an attack between rounds with one."""
-    for line in lines:
-        for record in evidence.of(line.line):
-            struck = attacked(record)
-            if struck and struck[-1] - struck[0] >= len(struck):
-                return True
-    return False
+    struck = filter(None, (attacked(record) for line in lines for record in line.records))
+    return any(rounds[-1] - rounds[0] >= len(rounds) for rounds in struck)
 
 
 def norms(evidence: Evidence, suite: str) -> Figure:
@@ -108,22 +110,18 @@ def norms(evidence: Evidence, suite: str) -> Figure:
     by_round = figure.add_axes((0.075, 0.155, 0.5, 0.73))
     histogram = figure.add_axes((0.66, 0.155, 0.325, 0.73))
     records = [record for line in evidence.lines[suite] for record in evidence.of(line)]
-    drawn = (
-        ("honest_norm_median", "median of a round", SERIES[1]),
-        ("honest_norm_max", "longest of a round", SERIES[0]),
-    )
-    bound = evidence.values.get(NORM_BOUND)
-    found = {metric: over_seeds(records, metric) for metric, _, _ in drawn}
+    limit = evidence.values["norm2"]
+    found = {m: over_seeds(records, m) for m in ("honest_norm_median", "honest_norm_max")}
     everything = {m: [v for vs in by.values() for v in vs] for m, by in found.items()}
-    longest = max([1e-9, bound or 0.0, *(max(v, default=0.0) for v in everything.values())])
+    longest = max([limit, *everything["honest_norm_max"]])
     bins = [longest * i / 30 for i in range(31)]
-    for metric, name, color in drawn:
+    names = ("median of a round", "longest of a round")
+    for metric, name, color in zip(found, names, (SERIES[1], SERIES[0]), strict=True):
         band(by_round, found[metric], Look(color), name)
         histogram.hist(everything[metric], bins=bins, color=color, alpha=0.55, linewidth=0)
-    if bound is not None:
-        label = f"the paper's 2, here {bound:.3g}"
-        by_round.axhline(bound, color=INK, linewidth=1, linestyle="--", label=label)
-        histogram.axvline(bound, color=INK, linewidth=1, linestyle="--")
+    label = f"the paper's 2, here {limit:.3g}"
+    by_round.axhline(limit, color=INK, linewidth=1, linestyle="--", label=label)
+    histogram.axvline(limit, color=INK, linewidth=1, linestyle="--")
     by_round.set(xlabel="round", ylabel="norm of honest updates", ylim=(0, None))
     histogram.set(xlabel="norm", ylabel="rounds, all seeds")
     by_round.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -136,51 +134,41 @@ def _looks(lines: Sequence[Labeled]) -> list[Look]:
     if all(line.ordered for line in lines) and len(lines) <= len(LEVELS):
         step = (len(LEVELS) - 1) / max(len(lines) - 1, 1)
         return [Look(LEVELS[round(i * step)]) for i in range(len(lines))]
-    attacked = (Look(*series(i)) for i in range(1, len(lines) + 1))
+    colors = (Look(*series(i)) for i in range(1, len(lines) + 1))
     plain = (Look(MUTED, DASHES[i % len(DASHES)]) for i in range(len(lines)))
-    return [next(attacked if line.is_attacked else plain) for line in lines]
+    return [next(colors if line.is_attacked else plain) for line in lines]
 
 
-def _rows(evidence: Evidence, columns: Collection[Sequence[Labeled]]) -> list[Row]:
+def _rows(strips: int) -> list[Row]:
+    """With the backdoor in a panel for all lines, or in as many strips as there are lines."""
+    backdoor = [Row("backdoor_in_sample", "backdoor\nin-sample")]
+    if strips:
+        words = {strips // 2: "backdoor in-sample"}
+        backdoor = [
+            Row("backdoor_in_sample", words.get(i, ""), height=0.55, only=i) for i in range(strips)
+        ]
     main = Row("main_accuracy", "main\naccuracy")
-    mean = Row("cumulative", "backdoor, mean\nof rounds so far", gap=0)
-    if not any(intermittent(evidence, lines) for lines in columns):
-        return [main, Row("backdoor_in_sample", "backdoor\nin-sample"), mean]
-    n = max(map(len, columns))
-    strips = [
-        Row(
-            "backdoor_in_sample",
-            "backdoor in-sample" if i == n // 2 else "",
-            height=0.55,
-            gap=GAP if i == n - 1 else 0.14,
-            only=i,
-        )
-        for i in range(n)
-    ]
-    return [main, *strips, mean]
+    return [main, *backdoor, Row("cumulative", "backdoor, mean\nof rounds so far")]
 
 
-def _legend_columns(evidence: Evidence, lines: Sequence[Labeled], wide: float) -> int:
-    longest = max(len(_label(evidence, line)) for line in lines)
+def _legend_columns(lines: Sequence[Labeled], wide: float) -> int:
+    longest = max(len(_label(line)) for line in lines)
     fitting = max(1, min(len(lines), int(wide / (0.07 * longest + 0.4))))
-    rows = math.ceil(len(lines) / fitting)
-    return math.ceil(len(lines) / rows)
+    return math.ceil(len(lines) / math.ceil(len(lines) / fitting))
 
 
-def _label(evidence: Evidence, line: Labeled) -> str:
-    withheld = score(evidence, line.line).withheld
-    return f"{line.label} ({withheld})" if withheld else line.label
+def _label(line: Labeled) -> str:
+    return f"{line.label} ({line.withheld})" if line.withheld else line.label
 
 
-def _draw(axes: Axes, evidence: Evidence, line: Labeled, look: Look, metric: str) -> None:
-    records, label = evidence.of(line.line), _label(evidence, line)
+def _draw(axes: Axes, line: Labeled, look: Look, metric: str) -> None:
     if metric == "main_accuracy":
-        band(axes, over_seeds(records, metric), look, label)
-    elif not score(evidence, line.line).withheld:
-        found = [points(record, "backdoor_in_sample") for record in records]
+        band(axes, over_seeds(line.records, metric), look, _label(line))
+    elif not line.withheld:
+        found = [points(record, "backdoor_in_sample") for record in line.records]
         if metric == "cumulative":
             found = [so_far(curve) for curve in found]
-        band(axes, gathered(found), look, label)
+        band(axes, gathered(found), look, _label(line))
 
 
 def _dress(
@@ -188,9 +176,9 @@ def _dress(
 ) -> None:
     percent_axis(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    T = max(r.config["federation"]["rounds"] for r in evidence.records.values())
+    T = evidence.runs["federation.rounds"].max()
     axes.set_xlim(-0.03 * T, 1.02 * T)
-    for first, end in _windows(evidence, lines):
+    for first, end in {tuple(line.window) for line in lines if line.window}:
         axes.axvspan(first - 0.5, end - 0.5, color=MUTED, alpha=0.1, linewidth=0)
     if row.metric != "main_accuracy":
         ticks = (0, 0.25, 0.5, 0.75, 1) if row.only is None else (0, 0.5, 1)
@@ -201,23 +189,12 @@ def _dress(
         axes.axhline(evidence.main, color=MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
 
 
-def _windows(evidence: Evidence, lines: Sequence[Labeled]) -> set[tuple[int, int]]:
-    """Rounds outside which nobody is compromised."""
-    found = {
-        tuple(window)
-        for line in lines
-        for record in evidence.of(line.line)
-        if (window := record.config["participation"].get("window")) is not None
-    }
-    return {(int(first), int(end)) for first, end in found}
-
-
-def _lowest_main(evidence: Evidence, suite: str) -> float:
+def _lowest_main(lines: Iterable[Labeled]) -> float:
     """Where the axis of main accuracy begins: the same for all panels, and near what is there."""
     values = [
         value
-        for line in labeled(evidence, suite)
-        for record in evidence.of(line.line)
+        for line in lines
+        for record in line.records
         for at, value in points(record, "main_accuracy").items()
         if at >= record.config["federation"]["rounds"] // 5
     ]

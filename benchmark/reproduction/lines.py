@@ -1,121 +1,162 @@
-"""What a line of a figure is called: the field's symbols for what varies in its suite."""
+"""The lines of a suite's figure: what each is called, and what its runs came to."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from benchmark.report import naming
 from benchmark.report.naming import as_number, varying
 from benchmark.reproduction.chapters import chapter
 from benchmark.reproduction.evidence import Evidence, Line
+from benchmark.results.gates import has_collapsed
 from benchmark.results.settings import UNATTACKED
-from benchmark.run.record import Record
+from benchmark.results.statistics import Estimate, estimate
+from benchmark.results.table import DIVERGED, MISSING, by_seed, known
+from benchmark.run.record import Configuration, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Labeled:
-    """A line of a figure.
+    """A line of a figure, of the suite or of another that is compared with it.
 
     Attributes:
-        line: of the suite, or of another that is compared with it.
+        choices: ``{"attack": "none"}`` for the choice ``attack=none``.
+        records: those that are there, by seed.
+        runs: a row for each seed, see :mod:`benchmark.results.table`.
+        withheld: why nothing is said of the backdoor; empty if it is.
+        config: of some run; None where all are missing.
         column: heading of the panels that it is drawn in; empty where there is one column.
         label: its name among the lines of its column.
         name: its name in the suite.
         ordered: whether it lies on an axis of numbers, such as f or M.
     """
 
-    line: Line
-    column: str
-    label: str
-    name: str
+    choices: dict[str, str]
+    records: list[Record]
+    runs: "pd.DataFrame"
+    withheld: str
+    config: Configuration | None
+    column: str = ""
+    label: str = ""
+    name: str = ""
     ordered: bool = False
 
     @property
     def is_attacked(self) -> bool:
         """Whether somebody is compromised in it."""
-        return chosen_by(self.line).get("attack") != UNATTACKED
+        return self.choices.get("attack") != UNATTACKED
+
+    @property
+    def window(self) -> list[int] | None:
+        """The rounds that the attack was confined to, from the first to before the last."""
+        return self.config["participation"].get("window") if self.config else None
+
+    @property
+    def missing(self) -> int:
+        """Number of seeds that gave nothing."""
+        return int((self.runs["status"] == MISSING).sum())
+
+    def mean(self, metric: str, measure: str = "last_fifth") -> Estimate | None:
+        """Over seeds; None where no run measured it, and of a backdoor that is ``withheld``."""
+        if self.withheld and metric.startswith("backdoor"):
+            return None
+        return estimate(by_seed(self.runs, metric, measure))
 
 
 def labeled(evidence: Evidence, suite: str) -> list[Labeled]:
     """The lines of a suite's figure, each with its name."""
-    lines = evidence.lines[suite]
-    chosen = [chosen_by(line) for line in lines]
-    varied = varying(chosen)
+    lines = [_plain(evidence, line) for line in evidence.lines[suite]]
+    varied = varying([line.choices for line in lines])
     found = []
-    for line, choices in zip(lines, chosen, strict=True):
-        parts = naming.parts(choices, varied)
-        column, label = "", ", ".join(parts.values())
-        name = label
+    for line in lines:
+        parts = naming.parts(line.choices, varied)
+        column, name = "", ", ".join(parts.values())
+        label = name
         if "participation" in varied:
-            column = naming.title("participation", choices.get("participation", ""))
+            column = naming.title("participation", line.choices.get("participation", ""))
         elif len(parts) > 1:
             column, *rest = parts.values()
             label = ", ".join(rest)
-        if not name:
-            label = name = _in_full(evidence, line)
-        found.append(Labeled(line, column, label, name))
+        name = name or _in_full(line)
+        found.append(replace(line, column=column, label=label or name, name=name))
     if key := chapter(suite).compares:
         found = _beside(evidence, suite, key, found)
     return [replace(each, ordered=_is_ordered(each, found)) for each in found]
 
 
-def chosen_by(line: Line) -> dict[str, str]:
-    """``{"attack": "none"}`` for the choice ``attack=none``."""
-    return {key: value for key, _, value in (choice.partition("=") for choice in line.choices)}
+def _plain(evidence: Evidence, line: Line) -> Labeled:
+    """A line that has no name yet."""
+    choices = {key: value for key, _, value in (choice.partition("=") for choice in line.choices)}
+    runs = evidence.runs.loc[line.cells]
+    found = (evidence.records.get(cell) or evidence.failures.get(cell) for cell in line.cells)
+    config = next((run.config for run in found if run), None)
+    return Labeled(choices, evidence.of(line), runs, _withheld(runs, evidence.main), config)
 
 
-def _in_full(evidence: Evidence, line: Line) -> str:
+def _withheld(runs: "pd.DataFrame", reference: float | None) -> str:
+    there = runs[runs["status"] != MISSING]
+    if there.empty:
+        return "missing"
+    if reference is None:
+        return "no reference"
+    own = map(known, there["main_accuracy.last_fifth"])
+    for word, count in (
+        ("diverged", int((there["status"] == DIVERGED).sum())),
+        ("collapsed", sum(has_collapsed(value, reference) for value in own)),
+    ):
+        if count:
+            return word if count == len(there) else f"{word} in {count} of {len(there)} seeds"
+    return ""
+
+
+def _in_full(line: Labeled) -> str:
     """The name of a line that is alone in its suite."""
-    records = evidence.of(line)
-    if not records:
-        return ", ".join(line.choices) or "all"
-    return ", ".join(naming.in_full(g, records[0].config[g]) for g in ("attack", "defense"))
+    if line.config is None:
+        return ", ".join(f"{k}={v}" for k, v in line.choices.items()) or "all"
+    return ", ".join(naming.in_full(g, line.config[g]) for g in ("attack", "defense"))
 
 
 def _beside(evidence: Evidence, suite: str, key: str, own: list[Labeled]) -> list[Labeled]:
     """Own lines, each followed by those that differ from it in the compared key alone."""
-    others = {
-        tuple(line.cells): line for s, ls in evidence.lines.items() if s != suite for line in ls
-    }
+    lines = {tuple(x.cells): x for s, ls in evidence.lines.items() if s != suite for x in ls}
+    others = [_plain(evidence, line) for line in lines.values()]
     found = []
     for each in own:
-        records = evidence.of(each.line)
-        twins = [
-            line
-            for line in others.values()
-            if records and (there := evidence.of(line)) and _differ(records[0], there[0], key)
-        ]
-        for line in [*twins, each.line]:
-            told = _said(evidence.of(line), key)
+        twins = [other for other in others if _differ(each.config, other.config, key)]
+        for line in [*twins, each]:
+            told = _said(line.config, key)
             name = f"{each.name}, {told}" if len(own) > 1 else told or each.name
-            found.append(Labeled(line, "", name, name))
+            found.append(replace(line, column="", label=name, name=name))
     return found
 
 
-def _said(records: list[Record], key: str) -> str:
-    if not records:
-        return ""
+def _said(config: Configuration | None, key: str) -> str:
     group, _, parameter = key.partition(".")
-    section = records[0].config[group]
-    return naming.said(group, parameter, section[parameter], section["name"])
+    if config is None:
+        return ""
+    return naming.said(group, parameter, config[group][parameter], config[group]["name"])
 
 
-def _differ(one: Record, other: Record, key: str) -> bool:
+def _differ(one: Configuration | None, other: Configuration | None, key: str) -> bool:
     """Whether the compared key, and nothing else that was chosen, tells two runs apart."""
-    ignored = {"seed", "engine", "tracking", "device"}
     flat = [
         {
             f"{group}.{name}": value
-            for group, section in record.config.items()
-            if group not in ignored
+            for group, section in config.items()
+            if group not in ("seed", "engine", "tracking", "device")
             for name, value in section.items()
         }
-        for record in (one, other)
+        for config in (one, other)
+        if config
     ]
     return varying(flat) == {key}
 
 
 def _is_ordered(each: Labeled, all_of_them: list[Labeled]) -> bool:
     """Whether one number tells the lines of its column apart."""
-    column = [chosen_by(other.line) for other in all_of_them if other.column == each.column]
+    column = [other.choices for other in all_of_them if other.column == each.column]
     keys = varying(column)
     values = [chosen.get(key, "") for chosen in column for key in keys]
     return len(keys) == 1 and None not in map(as_number, values)

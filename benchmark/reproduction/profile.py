@@ -3,24 +3,28 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from benchmark.config.compose import REPORT, available, literal, read_yaml
-from benchmark.config.schema import Schema
+from benchmark.config.compose import REPORT, literal, read_yaml
+from benchmark.config.plugins import available
+from benchmark.config.schema import VERSION, Schema
 from benchmark.run.suite import Suite
 from benchmark.utils.errors import unknown
 
+SCHEMA_VERSION = 1
 PAPER_PARAMETERS = 1_199_882
 PAPER_HONEST_NORM = 1.1
 """Median norm of honest updates of the paper's model: 20 rounds on QMNIST's 539 writers."""
+PAPER_COHORT = 30
+"""The paper's K."""
 
 HONEST = "norms"
 """The suite without attack and defense: how long honest updates are, and what models can reach."""
 
 FREQUENCIES = (1, 2, 3, 5, 10)
-NORM_BOUNDS = (2, 3, 5, 10)
-NOISE_STDS = {"std025": 0.025, "std158": math.sqrt(0.025)}
+NORM_BOUNDS = (3, 5, 10)
+NOISE_STDS = {"025": 0.025, "158": math.sqrt(0.025)}
 
 Values = dict[str, Any]
 """What a name such as ``$M3`` stands for."""
@@ -39,6 +43,7 @@ class Profile:
         seeds: one federation each.
         norms: ``paper``: norm bounds are the paper's; ``measured``: they keep their ratio to the
             norm of honest updates, which is measured first.
+        schema_version: of the yaml, which may leave it out.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Profile:
     overrides: list[str]
     seeds: list[int]
     norms: Literal["paper", "measured"]
+    schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
 
     @staticmethod
     def read(name: str) -> "Profile":
@@ -56,9 +62,8 @@ class Profile:
         """
         if name not in available("profile"):
             raise unknown("profile", name, available("profile"))
-        return Schema(Profile).check(
-            {"name": name, **read_yaml("profile", name)}, f"profile {name}"
-        )
+        raw = {VERSION: SCHEMA_VERSION, "name": name, **read_yaml("profile", name)}
+        return Schema(Profile).check(raw, f"profile {name}")
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -76,9 +81,18 @@ def norm_unit(honest_norm: float) -> float:
 def values(protocol: Mapping[str, Any], num_tasks: int, num_parameters: int, unit: float) -> Values:
     """What the names in the suites and claims stand for.
 
-    - ``$M2``, ``$M3``, ``$M5``, ``$M10``: norm bounds, in the paper's units times ``unit``.
-    - ``$std025``, ``$std158``: standard deviations of weak DP's noise, 0.025 and √0.025, scaled so
-      that the noise keeps its ℓ2 norm σ√P in multiples of the bound.
+    One client of K, clipped at M, moves the average by M/K at most. That push, in units of honest
+    norms, is what the paper's bounds are about, so a bound is the paper's times unit · K/30: with
+    K = 10, M = 3 would let an attacker move the average three times as far as with the paper's
+    K = 30. The noise keeps its length s√P on the average in multiples of that push. The push no
+    longer depends on K, so s does not either; noise on the sum is divided by K afterwards, and has
+    the factor K/30 as M has. Honest clients, whose norms do not depend on K, are clipped earlier in
+    a small cohort: push and clipping cannot both be the paper's.
+
+    - ``$norm2``: a norm that the paper's model calls 2; no bound.
+    - ``$M3``, ``$M5``, ``$M10``: norm bounds.
+    - ``$std025``, ``$std158``: standard deviations of noise on the average, 0.025 and √0.025.
+    - ``$sum025``, ``$sum158``: of noise on the sum.
     - ``$epsilon1`` … ``$epsilon10``: fraction of users 1/(f·K) that frequency f stands for.
     - ``$window``: rounds from the half to three quarters of the run.
     - ``$tasks``: number of target users.
@@ -90,11 +104,20 @@ def values(protocol: Mapping[str, Any], num_tasks: int, num_parameters: int, uni
         unit: see :func:`norm_unit`; 1 for the paper's own model.
     """
     T, K = protocol["rounds"], protocol["clients_per_round"]
-    spread = unit * math.sqrt(PAPER_PARAMETERS / num_parameters)
-    found: Values = {f"M{bound}": _short(bound * unit) for bound in NORM_BOUNDS}
-    found |= {name: _short(std * spread) for name, std in NOISE_STDS.items()}
+    bound = unit * K / PAPER_COHORT
+    length = math.sqrt(PAPER_PARAMETERS / num_parameters)
+    found: Values = {"norm2": _short(2 * unit)}
+    found |= {f"M{M}": _short(M * bound) for M in NORM_BOUNDS}
+    for name, std in NOISE_STDS.items():
+        found |= {f"std{name}": _short(std * unit * length)}
+        found |= {f"sum{name}": _short(std * bound * length)}
     found |= {f"epsilon{f}": _short(1 / (f * K)) for f in FREQUENCIES}
     return found | {"window": [T // 2, 3 * T // 4], "tasks": num_tasks}
+
+
+def paper() -> Values:
+    """What the names stand for at the paper's own scale."""
+    return values({"rounds": 300, "clients_per_round": PAPER_COHORT}, 30, PAPER_PARAMETERS, 1.0)
 
 
 def _short(value: float) -> float:
@@ -111,14 +134,22 @@ def suites(profile: Profile, known: Values, further: Sequence[str] = ()) -> dict
     """
     found = {}
     for name in available("reproduction"):
-        raw = read_yaml("reproduction", name)
-        raw.pop(REPORT, None)
-        if named(raw) <= known.keys():
-            filled = fill(raw, known, f"suite {name}")
-            suite = Suite.of({"name": name, "seeds": profile.seeds, **filled})
+        if named(read_yaml("reproduction", name)) <= known.keys():
+            suite = experiment(name, known, profile.seeds)
             overrides = [*profile.overrides, *further, *suite.overrides]
             found[name] = replace(suite, overrides=overrides)
     return found
+
+
+def experiment(name: str, known: Values, seeds: list[int]) -> Suite:
+    """A suite of ``conf/reproduction``, at no scale yet.
+
+    Raises:
+        UserError: it is no suite, or a name in it stands for nothing.
+    """
+    raw = read_yaml("reproduction", name)
+    raw.pop(REPORT, None)
+    return Suite.of({"name": name, "seeds": seeds, **fill(raw, known, f"suite {name}")})
 
 
 def named(raw: Any) -> set[str]:

@@ -1,14 +1,16 @@
 """What it would take: how many adversaries bring a backdoor through which defense."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from benchmark.report.document import Block, Heading, Paragraph, Table
 from benchmark.report.naming import in_full, share, title
 from benchmark.reproduction.chapters import chapter, ordered
 from benchmark.reproduction.evidence import Evidence
-from benchmark.reproduction.scores import score
+from benchmark.reproduction.lines import Labeled, labeled
 from benchmark.results.curves import points
-from benchmark.results.gates import succeeds
+from benchmark.results.gates import SUCCESS, succeeds
 from benchmark.results.settings import UNATTACKED, UNDEFENDED
 from benchmark.run.record import Record
 
@@ -22,7 +24,7 @@ class Threat:
         users: N, all there are.
         is_defended: whether there is a defense.
         tried: fraction ε of compromised users → mean in-sample backdoor accuracy over the last
-            fifth of the rounds; empty where all models collapsed.
+            fifth of the rounds; empty where models collapsed or diverged.
     """
 
     defense: str
@@ -41,7 +43,7 @@ class Threat:
     def told(self) -> str:
         """``needed`` in words."""
         if not self.tried:
-            return "unknown: the model collapsed"
+            return "unknown: the model collapsed or diverged"
         if self.needed is None:
             return f"more than {self._adversaries(max(self.tried))}"
         at_most = "at most " if self.needed == min(self.tried) else ""
@@ -59,22 +61,39 @@ def threats(evidence: Evidence) -> list[Threat]:
     """
     found: dict[tuple[str, str, str], Threat] = {}
     for suite in ordered(evidence.lines):
-        for line in evidence.lines[suite] if not chapter(suite).compares else ():
-            records = evidence.of(line)
-            if not records or len(records) < len(line.cells) or not _counts(evidence, records[0]):
+        for line in labeled(evidence, suite) if not chapter(suite).compares else ():
+            if not line.records or line.missing or not _counts(evidence, line):
                 continue
-            config = records[0].config
+            config = line.records[0].config
             key = (
                 in_full("defense", config["defense"]),
                 in_full("attack", config["attack"]),
                 title("participation", config["participation"]["name"]),
             )
-            users, is_defended = records[0].data["users"], config["defense"]["name"] != UNDEFENDED
-            threat = found.setdefault(key, Threat(*key, int(users), is_defended))
-            if in_sample := score(evidence, line).in_sample:
-                threat.tried[fraction(records[0])] = in_sample.mean
+            users, defended = line.records[0].data["users"], config["defense"]["name"] != UNDEFENDED
+            threat = found.setdefault(key, Threat(*key, int(users), defended))
+            if in_sample := line.mean("backdoor_in_sample"):
+                threat.tried[fraction(line.records[0])] = in_sample.mean
     defenses = list(dict.fromkeys(defense for defense, _, _ in found))
     return sorted(found.values(), key=lambda threat: defenses.index(threat.defense))
+
+
+def section(found: Sequence[Threat]) -> list[Block]:
+    """How many adversaries it takes."""
+    head = ["defense", "attack", "participation", "adversaries needed"]
+    rows = [[each.defense, each.attack, each.participation, each.told] for each in found]
+    told = Paragraph(
+        "The smallest share of compromised users tried with which mean in-sample backdoor "
+        f"accuracy over the last fifth of the rounds reaches {100 * SUCCESS:g} %. One "
+        "compromised client every f rounds stands for a share of 1/(f·K) with K clients a "
+        'round. "At most": no smaller share was tried; "more than": the largest tried does '
+        "not reach it."
+    )
+    table: list[Block] = [told, Table.of(head, rows, words=4)]
+    return [
+        Heading(2, "What would it take"),
+        *(table if found else [Paragraph("No runs to tell it from.")]),
+    ]
 
 
 def fraction(record: Record) -> float:
@@ -92,10 +111,9 @@ def fraction(record: Record) -> float:
     return float(f"{a_round / K:.3g}")
 
 
-def _counts(evidence: Evidence, record: Record) -> bool:
-    config, tasks = record.config, evidence.values["tasks"]
-    return (
-        config["attack"]["name"] != UNATTACKED
-        and config["participation"].get("window") is None
-        and config["task"].get("num_tasks", tasks) == tasks
-    )
+def _counts(evidence: Evidence, line: Labeled) -> bool:
+    assert line.config
+    tasks = evidence.values["tasks"]
+    is_attacked = line.config["attack"]["name"] != UNATTACKED
+    as_many = line.config["task"].get("num_tasks", tasks) == tasks
+    return is_attacked and as_many and not line.window

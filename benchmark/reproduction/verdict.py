@@ -1,23 +1,31 @@
 """From runs to a verdict on a claim."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.reproduction.claim import OWN, Claim, Runs
-from benchmark.results.gates import has_collapsed
-from benchmark.results.statistics import Estimate, difference, estimate
+from benchmark.results.gates import FLOOR, has_collapsed
+from benchmark.results.measures import LEVELS
+from benchmark.results.statistics import Estimate, difference, estimate, mean
 from benchmark.results.table import DIVERGED, FINISHED, MISSING, fitting, known
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Word = Literal["holds", "does not hold", "undecided", "not decidable"]
+State = Literal["", "missing", "collapsed", "diverged"]
+Side = tuple[dict[int, float], float | None]
+"""One number for each seed, and how strong its backdoor was, where it is about one."""
 
 
 class UndecidableError(Exception):
     """Runs that a claim needs are missing or mean nothing; says which."""
+
+    def __init__(self, why: str, state: State = "missing"):
+        super().__init__(why)
+        self.state = state
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,9 @@ class Comparison:
 
     Attributes:
         word: ``holds``: the 95 % interval of the effect lies beyond the margin; ``does not hold``:
-            it lies short of it; ``undecided``: it spans the margin, or a single seed has none.
+            it lies short of it; ``undecided``: it spans the margin, or a single seed has none;
+            ``not decidable``: neither side has a backdoor of the margin or of ``FLOOR``, so that
+            runs could not have said anything else.
         one, other: mean of each side over seeds.
         effect: ``one − other``, paired by seed.
     """
@@ -43,16 +53,18 @@ class Verdict:
 
     Attributes:
         claim: what was said.
-        word: ``holds`` if all comparisons do, ``does not hold`` if one does not, else
-            ``undecided``; ``not decidable`` where runs are missing or collapsed.
-        comparisons: none where not decidable.
-        why: what is missing or collapsed; else empty.
+        word: ``does not hold`` if one comparison does not, else ``not decidable`` or ``undecided``
+            if one is, else ``holds``; ``not decidable`` where runs are missing or mean nothing.
+        comparisons: none where runs are missing or mean nothing.
+        why: it is not decidable; else empty.
+        state: of the runs that mean nothing; else empty.
     """
 
     claim: Claim
     word: Word
     comparisons: tuple[Comparison, ...] = ()
     why: str = ""
+    state: State = ""
 
 
 def judge(
@@ -66,8 +78,8 @@ def judge(
     Args:
         claim: what is said.
         table: of runs, see :mod:`benchmark.results.table`, with the ``suite`` of each. A model that
-            diverged reads nothing right, so its main accuracy is 0; of its backdoor nothing is
-            said.
+            diverged reads nothing right, so its main accuracy is 0; its backdoor is no success,
+            and nothing is said of it.
         seeds: those that every run must be there for.
         main: main accuracy without attack and defense, mean over seeds. A run whose main accuracy
             is below ``COLLAPSE`` times that says nothing about backdoors; None where unknown, and
@@ -76,22 +88,31 @@ def judge(
     try:
         sides = [_side(claim, entry, table, seeds, main) for entry in claim.order]
     except UndecidableError as error:
-        return Verdict(claim, "not decidable", why=str(error))
+        return Verdict(claim, "not decidable", why=str(error), state=error.state)
     found = tuple(_compare(claim, one, other) for one, other in itertools.pairwise(sides))
-    words = {comparison.word for comparison in found}
-    for word in ("does not hold", "undecided"):
-        if word in words:
-            return Verdict(claim, word, found)
-    return Verdict(claim, "holds", found)
+    word = weakest(comparison.word for comparison in found)
+    least = 100 * max(FLOOR, claim.margin)
+    why = f"no backdoor of {least:g} % on either side, so that nothing could differ"
+    return Verdict(claim, word, found, why if word == "not decidable" else "")
 
 
-def _compare(claim: Claim, one: dict[int, float], other: dict[int, float]) -> Comparison:
-    means = estimate(one), estimate(other)
-    effect = estimate(difference(one, other))
+def weakest(words: Iterable[Word]) -> Word:
+    """What several verdicts come to; all hold where there are none."""
+    order: tuple[Word, ...] = ("does not hold", "not decidable", "undecided", "holds")
+    return min(words, key=order.index, default="holds")
+
+
+def _compare(claim: Claim, one: Side, other: Side) -> Comparison:
+    means = estimate(one[0]), estimate(other[0])
+    effect = estimate(difference(one[0], other[0]))
     assert means[0]
     assert means[1]
     assert effect
-    return Comparison(_word(claim, effect), means[0], means[1], effect)
+    least = max(FLOOR, claim.margin)
+    is_on_floor = all(level is not None and level < least for _, level in (one, other))
+    return Comparison(
+        "not decidable" if is_on_floor else _word(claim, effect), means[0], means[1], effect
+    )
 
 
 def _word(claim: Claim, effect: Estimate) -> Word:
@@ -115,10 +136,9 @@ def _side(
     table: "pd.DataFrame",
     seeds: Sequence[int],
     main: float | None,
-) -> dict[int, float]:
-    """One number for each seed."""
+) -> Side:
     if not isinstance(entry, dict):
-        return dict.fromkeys(seeds, float(entry))
+        return dict.fromkeys(seeds, float(entry)), float(entry)
     wanted = claim.runs(entry)
     suite = table[table["suite"] == wanted["suite"]]
     # A run that is missing for no reason was not made yet.
@@ -131,26 +151,33 @@ def _side(
     if not claim.pool and len(found) > len(seeds):
         raise UndecidableError(f"{_shown(wanted)}: fits several runs of a seed")
     values: dict[int, list[float]] = {seed: [] for seed in seeds}
+    levels = []
     for row in found.sort_values("seed", kind="stable").to_dict("records"):
         if row["seed"] in values:
             values[row["seed"]].append(_value(row, wanted, main))
-    return {seed: sum(each) / len(each) for seed, each in values.items()}
+            levels.append(known(row.get(f"{wanted['metric']}.{LEVELS.get(wanted['measure'])}")))
+    level = None
+    if wanted["metric"].startswith("backdoor") and None not in levels:
+        level = sum(levels) / len(levels)
+    return {seed: mean(dict(enumerate(each))) for seed, each in values.items()}, level
 
 
 def _value(row: dict[Any, Any], wanted: Runs, main: float | None) -> float:
     metric = wanted["metric"]
+    if row["status"] == DIVERGED and metric == "main_accuracy":
+        return 0.0
+    if row["status"] == DIVERGED:
+        why = f"diverged in {row['reason']}; that is no success of a backdoor"
+        raise UndecidableError(f"{_shown(wanted)}: seed {row['seed']} {why}", "diverged")
     if row["status"] != FINISHED:
-        if row["status"] == DIVERGED and metric == "main_accuracy":
-            return 0.0
         raise UndecidableError(f"{_shown(wanted)}: seed {row['seed']} ended in {row['reason']}")
     if metric.startswith("backdoor"):
         own = known(row.get("main_accuracy.last_fifth"))
         if main is None:
             raise UndecidableError("no main accuracy without attack and defense to compare with")
         if has_collapsed(own, main):
-            raise UndecidableError(
-                f"the model of {row['cell']} collapsed: its backdoor means nothing"
-            )
+            why = f"the model of {row['cell']} collapsed: its backdoor means nothing"
+            raise UndecidableError(why, "collapsed")
     value = known(row.get(f"{metric}.{wanted['measure']}"))
     if value is None:
         raise UndecidableError(f"{row['cell']} has no {wanted['measure']} of {metric}")
@@ -158,5 +185,4 @@ def _value(row: dict[Any, Any], wanted: Runs, main: float | None) -> float:
 
 
 def _shown(wanted: Runs) -> str:
-    chosen = [f"{k}={v}" for k, v in wanted.items() if k not in ("metric", "measure")]
-    return " ".join(chosen)
+    return " ".join(f"{k}={v}" for k, v in wanted.items() if k not in ("metric", "measure"))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from benchmark.report import naming
-from benchmark.report.document import Mark, Text
+from benchmark.report.document import Mark
 from benchmark.report.numbers import interval, measured
 from benchmark.reproduction.chapters import chapter
 from benchmark.reproduction.claim import OWN, Claim, Runs
@@ -38,29 +38,26 @@ def verdict(word: Word) -> tuple[Mark]:
     return (Mark(word, "verdict"),)
 
 
-def found(verdict: Verdict) -> Text:
-    """The means on each side, and the effect that decides."""
+def found(verdict: Verdict) -> str:
+    """The means on each side, and the effect that decides; why, where nothing is decided."""
     if not verdict.comparisons:
         return verdict.why
     claim = verdict.claim
-    names = [entry(claim, each) for each in claim.order]
+    unit, names = _unit(claim), [entry(claim, each) for each in claim.order]
     means = [verdict.comparisons[0].one, *(c.other for c in verdict.comparisons)]
-    unit = _unit(claim)
+    why = f": {verdict.why}" if verdict.why else ""
     if len(names) == 2:
-        shown = [
-            _plain_number(claim, each) if not isinstance(each, dict) else value(mean, unit)
-            for each, mean in zip(claim.order, means, strict=True)
-        ]
-        told = f"{names[0]}: {shown[0]}; {names[1]}: {shown[1]}; difference "
+        one, other = (value(mean, unit) for mean in means)
+        told = f"{names[0]}: {one}; {names[1]}: {other}"
         if not isinstance(claim.order[1], dict):
-            told = f"{names[0]}: {shown[0]}, against {shown[1]}; difference "
-        return told + effect(verdict.comparisons[0].effect, unit)
+            told = f"{names[0]}: {one}, against {names[1]}"
+        return f"{told}; difference {effect(verdict.comparisons[0].effect, unit)}{why}"
     chain = f"{names[0]}: {value(_mean(means[0]), unit)}"
     for comparison, name in zip(verdict.comparisons, names[1:], strict=True):
         chain += f" {_relation(comparison)} {name}: {value(_mean(comparison.other), unit)}"
     at, weakest = _weakest(verdict)
     step = f"{names[at]} against {names[at + 1]}"
-    return f"{chain}. Weakest step, {step}: {effect(weakest.effect, unit)}"
+    return f"{chain}. Weakest step, {step}: {effect(weakest.effect, unit)}{why}"
 
 
 def measure(claim: Claim) -> str:
@@ -82,11 +79,10 @@ def margin(claim: Claim) -> str:
 def entry(claim: Claim, each: Runs | float) -> str:
     """What one side of a comparison is called."""
     if not isinstance(each, dict):
-        return _plain_number(claim, each)
+        unit = _unit(claim)
+        return f"{100 * each:g} %" if unit == "%" else f"{each:g} {unit}".rstrip()
     wanted = [claim.runs(other) for other in claim.order if isinstance(other, dict)]
-    varied = naming.varying(wanted)
-    if len(wanted) == 1:
-        varied = set(each) - set(OWN)
+    varied = naming.varying(wanted) if len(wanted) > 1 else set(each) - set(OWN)
     chosen = claim.runs(each)
     own = [_called(key, chosen[key]) for key in OWN if key in varied]
     told = [*own, *naming.parts(chosen, varied - set(OWN)).values()]
@@ -119,11 +115,6 @@ def _unit(claim: Claim) -> str:
     if any(each["measure"] == "half_life" for each in wanted):
         return "rounds"
     return "%" if wanted[0]["metric"].startswith(SHARES) else ""
-
-
-def _plain_number(claim: Claim, each: float) -> str:
-    unit = _unit(claim)
-    return f"{100 * each:g} %" if unit == "%" else f"{each:g} {unit}".rstrip()
 
 
 def _mean(estimate: Estimate) -> Estimate:

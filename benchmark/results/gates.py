@@ -20,6 +20,11 @@ COLLAPSE = 0.5
 SUCCESS = 0.5
 """An attack succeeds against a defense from this in-sample backdoor accuracy on."""
 
+FLOOR = 0.05
+"""Backdoor accuracy below which there is no backdoor to speak of. A model that nobody attacked
+reaches 1 to 2 % by its own mistakes, a little more with other seeds; and five points are the least
+difference that claims ask for, which nothing below can lose."""
+
 TOLERANCE = 0.02
 """Main accuracy that an attack may cost before it is noticed."""
 

@@ -73,6 +73,16 @@ MEASURES: dict[str, Measure] = {
     )
 }
 
+LEVELS = {
+    "final": "final",
+    "last_fifth": "last_fifth",
+    "cumulative_mean": "cumulative_mean",
+    "attacked_fifth": "attacked_fifth",
+    "sawtooth": "attacked_fifth",
+    "unsteadiness": "attacked_fifth",
+}
+"""Measure → the one that tells how high the curve was; a half-life brings its own limit."""
+
 
 def _summary(record: Record, metric: str, field: str) -> float | None:
     summary = record.summary.get(metric)

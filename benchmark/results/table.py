@@ -62,10 +62,12 @@ def no_record(
         reason: why; empty where it was not run.
         config: resolved, where it is known.
     """
-    # Evidence from before a diverged run had a record.
-    status = DIVERGED if reason.startswith(FloatingPointError.__name__) else MISSING
-    identity = {"cell": cell, "seed": seed, "status": status, "reason": reason or None}
-    return _configuration(config or {}) | identity
+    # Evidence from before a diverged run had a record, which says that it reads nothing.
+    told = reason.removeprefix(f"{FloatingPointError.__name__}: ")
+    status = MISSING if told == reason else DIVERGED
+    scores = {} if status == MISSING else {"main_accuracy.last_fifth": 0.0}
+    identity = {"cell": cell, "seed": seed, "status": status, "reason": told or None}
+    return _configuration(config or {}) | scores | identity
 
 
 def fitting(table: "pd.DataFrame", wanted: Mapping[str, Any]) -> "pd.DataFrame":

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from benchmark.reproduction import verdict as verdicts
-from benchmark.reproduction.claim import Claim, Failure
+from benchmark.reproduction.claim import Claim
+from benchmark.reproduction.evidence import Failure
 from benchmark.reproduction.verdict import Verdict
 from benchmark.results.table import no_record
 from benchmark.results.table import runs as table_of
@@ -180,9 +181,68 @@ def test_a_model_that_diverged_reads_nothing_and_says_nothing_of_its_backdoor():
     assert verdict.comparisons[0].other.mean == 0
     verdict = judge(claim(), runs, SEEDS, 0.9)
     assert verdict.word == "not decidable"
-    assert "seed 0 ended in FloatingPointError: round 3" in verdict.why
+    assert "seed 0 diverged in round 3; that is no success" in verdict.why
     runs["s"][3] = Failure(0, config, "its worker died")
     assert judge(same, runs, SEEDS, 0.9).word == "not decidable"
+
+
+FLAT = [0.010, 0.012, 0.011]
+
+
+@pytest.mark.parametrize(
+    ("one", "direction", "margin", "word"),
+    [
+        # Noise cannot take five points off a backdoor of 4.9 %; off one of 5.1 % it might.
+        (0.049, "higher", 0.04, "not decidable"),
+        (0.051, "higher", 0.03, "holds"),
+        (0.051, "higher", 0.05, "does not hold"),
+        # Half of it cannot go where there is less than half.
+        (0.400, "higher", 0.5, "not decidable"),
+        (0.600, "higher", 0.5, "holds"),
+        # Two backdoors that are not there are alike in nothing.
+        (0.011, "same", 0.05, "not decidable"),
+        (0.070, "same", 0.1, "not decidable"),
+        (0.110, "same", 0.1, "holds"),
+        (0.011, "lower", 0.0, "not decidable"),
+    ],
+)
+def test_between_backdoors_that_are_not_there_nothing_is_decided(
+    one: float, direction: str, margin: float, word: str
+):
+    runs = two_sides([one + d for d in (-0.001, 0.001, 0)], FLAT)
+    verdict = judge(claim(direction=direction, margin=margin), runs, SEEDS, 0.9)
+    assert verdict.word == word
+    assert len(verdict.comparisons) == 1
+    assert ("no backdoor of" in verdict.why) == (word == "not decidable")
+
+
+def test_a_floor_is_for_backdoors_alone_and_for_what_could_not_differ():
+    runs = two_sides(FLAT, FLAT)
+    for each in runs["s"]:
+        assert each
+        each.summary["main_accuracy"] = each.summary["backdoor_in_sample"]
+    same = {"direction": "same", "margin": 0.05}
+    assert judge(claim(metric="main_accuracy", **same), runs, SEEDS, 0.01).word == "holds"
+    # That it stays below 50 % can be seen of a backdoor that is not there.
+    below = claim(order=[{"defense": "mean"}, 0.5], direction="lower", margin=0)
+    assert judge(below, runs, SEEDS, 0.01).word == "holds"
+    # But not that it comes and goes.
+    saw = claim(order=[{"defense": "mean"}, 0.0], measure="unsteadiness", margin=0.05)
+    runs = two_sides([], []) | {"s": [record(s, [0.01, 0.02, 0.01, 0.02]) for s in SEEDS]}
+    assert judge(saw, runs, SEEDS, 0.9).word == "not decidable"
+    runs = two_sides([], []) | {"s": [record(s, [0.9, 0.1, 0.9, 0.1]) for s in SEEDS]}
+    assert judge(saw, runs, SEEDS, 0.9).word == "holds"
+
+
+@pytest.mark.parametrize(
+    ("last", "word"), [(0.0, "not decidable"), (0.5, "does not hold"), (0.03, "not decidable")]
+)
+def test_a_chain_that_ends_on_the_floor(last: float, word: str):
+    runs = two_sides([0.6, 0.7, 0.8], FLAT)
+    runs["s"] += [record(s, [last], defense="norm_clip", norm_bound=1.0) for s in SEEDS]
+    order = [*RAW["order"], {"defense": "norm_clip", "defense.norm_bound": 1.0}]
+    verdict = judge(claim(order=order, margin=0), runs, SEEDS, 0.9)
+    assert (verdict.word, verdict.comparisons[0].word) == (word, "holds")
 
 
 def test_pooled_runs_are_averaged_and_must_be_complete():
@@ -217,6 +277,7 @@ def test_an_entry_may_bring_its_own_suite_metric_and_measure():
         ({"order": [1, 2]}, "order must hold two entries or more, and runs"),
         ({"order": [{}, "mean"]}, "order.1 must be a mapping or a number, got 'mean'"),
         ({"given": "mean"}, "given must be a mapping"),
+        ({"schema_version": 2}, "of schema version 2, this program reads version 1"),
     ],
 )
 def test_a_claim_that_is_none_is_refused(change: dict[str, Any], fault: str):

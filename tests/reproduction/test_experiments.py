@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.config.compose import available, compose
+from benchmark.config.compose import compose
+from benchmark.config.plugins import available
 from benchmark.reproduction.claim import OWN
 from benchmark.reproduction.evidence import Evidence, claims
 from benchmark.reproduction.profile import Profile, fill, named, norm_unit, suites, values
@@ -20,12 +21,21 @@ def known() -> dict[str, Any]:
 
 
 def test_what_names_stand_for(known: dict[str, Any]):
-    assert known["M3"] == 1.2
+    assert (known["norm2"], known["M3"]) == (0.8, 0.4)
     assert known["epsilon5"] == 0.02
     assert known["window"] == [20, 30]
-    # The noise is as long as 27.4/5 of the bound, as for the paper's model.
-    assert known["std025"] * 56_970**0.5 / known["M5"] == pytest.approx(27.4 / 5, rel=0.01)
     assert norm_unit(0.444) == 0.4
+
+
+@pytest.mark.parametrize("K", [10, 30, 100])
+def test_one_client_moves_the_average_as_far_as_in_the_paper(K: int):
+    """In units of honest norms; and the noise that reaches the average is as long beside that."""
+    known = values({"rounds": 40, "clients_per_round": K}, 30, 56_970, 0.4)
+    assert known["M5"] / K / 0.4 == pytest.approx(5 / 30, rel=0.01)
+    push, length = known["M5"] / K, 56_970**0.5
+    paper = 0.025 * 1_199_882**0.5 / (5 / 30)
+    assert known["std025"] * length / push == pytest.approx(paper, rel=0.01)
+    assert known["sum025"] / K * length / push == pytest.approx(paper / 30, rel=0.01)
 
 
 def test_every_entry_of_every_claim_names_one_point_of_a_suite(known: dict[str, Any]):
@@ -54,7 +64,7 @@ def test_every_entry_of_every_claim_names_one_point_of_a_suite(known: dict[str, 
 def test_names_are_filled_in(known: dict[str, Any]):
     raw = {"a": ["x=$M3", "$window"], "b": 1}
     assert named(raw) == {"M3", "window"}
-    assert fill(raw, known, "here") == {"a": ["x=1.2", [20, 30]], "b": 1}
+    assert fill(raw, known, "here") == {"a": ["x=0.4", [20, 30]], "b": 1}
     assert fill("w=$window", known, "here") == "w=[20,30]"
     with pytest.raises(UserError, match=r"no name '\$M4' in here; .*valid: \$M10"):
         fill("$M4", known, "here")
@@ -83,15 +93,14 @@ def test_norms_are_measured_first_and_the_rest_follows(
     assert evidence.lines.keys() == {"norms", "code_form"}
     assert evidence.missing == []
     assert evidence.seeds == [0, 1, 2]
-    norms = [r for r in evidence.runs("norms") if r]
+    norms = [r for line in evidence.lines["norms"] for r in evidence.of(line)]
     medians = sorted(v for r in norms for v in r.curves["honest_norm_median"].values)
     assert len(medians) == 9
     assert evidence.unit == norm_unit(medians[4])
-    assert evidence.values["M10"] == pytest.approx(10 * evidence.unit, rel=0.01)
+    assert evidence.values["M10"] == pytest.approx(10 * evidence.unit * 3 / 30, rel=0.01)
     words = {v.claim.name: v.word for v in evidence.verdicts()}
     assert words["norms_rarely_above_2"] != "not decidable"
     assert "fig3_more_tasks" not in words
-    assert "fig3_tasks" in evidence.left_out
     folder = workplace / "results" / "reproduction-quick"
     assert {"reproduction.md", "reproduction.html", "evidence.json.gz"} <= files(folder)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import leaderboard
-from benchmark.config.compose import available
+from benchmark.config.plugins import available
 from benchmark.reproduction import output
 from benchmark.reproduction.chapters import chapter, ordered
 from benchmark.reproduction.lines import labeled

@@ -67,9 +67,10 @@ def test_runs_without_a_record_are_diverged_or_missing():
     assert list(table["status"]) == ["missing", "diverged", "missing"]
     assert list(table["reason"].fillna("")) == [
         "",
-        "FloatingPointError: round 3",
+        "round 3",
         "its worker died",
     ]
+    assert list(table["main_accuracy.last_fifth"].dropna()) == [0]
     assert list(fitting(table, {"defense": "mean"})["cell"]) == ["b"]
 
 

@@ -18,7 +18,7 @@ from benchmark.run.recorder import summarize
 from tests.support.synthetic import curve
 
 PARAMETERS = 56_970
-UNIT = 0.5
+UNIT = 1.5
 SPARSE = ("main_accuracy", "source_accuracy_targets", "source_accuracy_all")
 
 Outcome = Callable[[dict[str, Any], int], dict[str, float]]
