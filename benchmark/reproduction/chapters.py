@@ -16,8 +16,6 @@ class Chapter:
         about: what it is about, in one line.
         place: among the other chapters, by number; those without one come last, by name.
         called: what its runs are called beside those of other suites; by default the title.
-        compares: the key, such as ``attack.form``, that tells its runs from those of other suites,
-            which stand beside them. As they repeat those, they do not count as further threats.
         readings: what may be meant in several ways, where its claims have a ``reading``.
     """
 
@@ -25,7 +23,6 @@ class Chapter:
     about: str = ""
     place: float = math.inf
     called: str = ""
-    compares: str = ""
     readings: str = ""
 
 

@@ -39,15 +39,15 @@ def reproduce(
     for name in only:
         if name not in available("reproduction"):
             raise unknown("suite", name, available("reproduction"), "conf/reproduction")
+    unit, known = 1.0, _values(profile, further, 1.0)
     # What is wrong with a claim is better known before hours of runs than after.
-    claims(_values(profile, further, 1.0))
+    claims(known)
     everything = Suite(f"reproduction-{profile.name}", profile.description, [], {}, profile.seeds)
-    unit = 1.0
     if profile.norms == "measured":
-        cells = suites(profile, {}, further)[HONEST].cells()
+        cells = suites(profile, known, further)[HONEST].cells()
         run(everything, cells)
         unit = norm_unit(_honest_norm(cells, folder))
-    known = _values(profile, further, unit)
+        known = _values(profile, further, unit)
     grids = {
         name: suite
         for name, suite in suites(profile, known, further).items()

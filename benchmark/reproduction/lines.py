@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from benchmark.report import naming
 from benchmark.report.naming import as_number, varying
-from benchmark.reproduction.chapters import chapter
 from benchmark.reproduction.evidence import Evidence, Line
 from benchmark.results.gates import has_collapsed
 from benchmark.results.settings import UNATTACKED
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labeled:
-    """A line of a figure, of the suite or of another that is compared with it.
+    """A line of a figure.
 
     Attributes:
         choices: ``{"attack": "none"}`` for the choice ``attack=none``.
@@ -71,18 +70,14 @@ def labeled(evidence: Evidence, suite: str) -> list[Labeled]:
     varied = varying([line.choices for line in lines])
     found = []
     for line in lines:
-        parts = naming.parts(line.choices, varied)
-        column, name = "", ", ".join(parts.values())
-        label = name
+        parts = list(naming.parts(line.choices, varied).values()) or [_in_full(line)]
+        column, label = "", parts
         if "participation" in varied:
             column = naming.title("participation", line.choices.get("participation", ""))
         elif len(parts) > 1:
-            column, *rest = parts.values()
-            label = ", ".join(rest)
-        name = name or _in_full(line)
-        found.append(replace(line, column=column, label=label or name, name=name))
-    if key := chapter(suite).compares:
-        found = _beside(evidence, suite, key, found)
+            column, *label = parts
+        line = replace(line, column=column, label=", ".join(label), name=", ".join(parts))
+        found.append(line)
     return [replace(each, ordered=_is_ordered(each, found)) for each in found]
 
 
@@ -116,42 +111,6 @@ def _in_full(line: Labeled) -> str:
     if line.config is None:
         return ", ".join(f"{k}={v}" for k, v in line.choices.items()) or "all"
     return ", ".join(naming.in_full(g, line.config[g]) for g in ("attack", "defense"))
-
-
-def _beside(evidence: Evidence, suite: str, key: str, own: list[Labeled]) -> list[Labeled]:
-    """Own lines, each followed by those that differ from it in the compared key alone."""
-    lines = {tuple(x.cells): x for s, ls in evidence.lines.items() if s != suite for x in ls}
-    others = [_plain(evidence, line) for line in lines.values()]
-    found = []
-    for each in own:
-        twins = [other for other in others if _differ(each.config, other.config, key)]
-        for line in [*twins, each]:
-            told = _said(line.config, key)
-            name = f"{each.name}, {told}" if len(own) > 1 else told or each.name
-            found.append(replace(line, column="", label=name, name=name))
-    return found
-
-
-def _said(config: Configuration | None, key: str) -> str:
-    group, _, parameter = key.partition(".")
-    if config is None:
-        return ""
-    return naming.said(group, parameter, config[group][parameter], config[group]["name"])
-
-
-def _differ(one: Configuration | None, other: Configuration | None, key: str) -> bool:
-    """Whether the compared key, and nothing else that was chosen, tells two runs apart."""
-    flat = [
-        {
-            f"{group}.{name}": value
-            for group, section in config.items()
-            if group not in ("seed", "engine", "tracking", "device")
-            for name, value in section.items()
-        }
-        for config in (one, other)
-        if config
-    ]
-    return varying(flat) == {key}
 
 
 def _is_ordered(each: Labeled, all_of_them: list[Labeled]) -> bool:

@@ -125,19 +125,18 @@ def _short(value: float) -> float:
 
 
 def suites(profile: Profile, known: Values, further: Sequence[str] = ()) -> dict[str, Suite]:
-    """The suites of ``conf/reproduction`` whose names are all known, at the profile's scale.
+    """The suites of ``conf/reproduction`` at the profile's scale.
 
     Args:
         profile: the scale.
-        known: see :func:`values`; without norms, only the suites that need none come back.
+        known: see :func:`values`.
         further: overrides that go before a suite's own.
     """
     found = {}
     for name in available("reproduction"):
-        if named(read_yaml("reproduction", name)) <= known.keys():
-            suite = experiment(name, known, profile.seeds)
-            overrides = [*profile.overrides, *further, *suite.overrides]
-            found[name] = replace(suite, overrides=overrides)
+        suite = experiment(name, known, profile.seeds)
+        overrides = [*profile.overrides, *further, *suite.overrides]
+        found[name] = replace(suite, overrides=overrides)
     return found
 
 
@@ -150,15 +149,6 @@ def experiment(name: str, known: Values, seeds: list[int]) -> Suite:
     raw = read_yaml("reproduction", name)
     raw.pop(REPORT, None)
     return Suite.of({"name": name, "seeds": seeds, **fill(raw, known, f"suite {name}")})
-
-
-def named(raw: Any) -> set[str]:
-    """The names that a yaml uses: ``{"M3"}`` for ``norm_bound: $M3``."""
-    if isinstance(raw, str):
-        return set(_NAME.findall(raw))
-    if isinstance(raw, Mapping):
-        return set().union(*map(named, raw.values()))
-    return set().union(*map(named, raw)) if isinstance(raw, list) else set()
 
 
 def fill(raw: Any, known: Values, where: str) -> Any:

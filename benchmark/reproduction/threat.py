@@ -6,7 +6,7 @@ from statistics import fmean
 
 from benchmark.report.document import Block, Heading, Paragraph, Table
 from benchmark.report.naming import in_full, share, title
-from benchmark.reproduction.chapters import chapter, ordered
+from benchmark.reproduction.chapters import ordered
 from benchmark.reproduction.evidence import Evidence
 from benchmark.reproduction.lines import Labeled, labeled
 from benchmark.results.curves import points
@@ -61,7 +61,7 @@ def threats(evidence: Evidence) -> list[Threat]:
     """
     found: dict[tuple[str, str, str], Threat] = {}
     for suite in ordered(evidence.lines):
-        for line in labeled(evidence, suite) if not chapter(suite).compares else ():
+        for line in labeled(evidence, suite):
             if not line.records or line.missing or not _counts(evidence, line):
                 continue
             config = line.records[0].config
@@ -73,7 +73,8 @@ def threats(evidence: Evidence) -> list[Threat]:
             users, defended = line.records[0].data["users"], config["defense"]["name"] != UNDEFENDED
             threat = found.setdefault(key, Threat(*key, int(users), defended))
             if in_sample := line.mean("backdoor_in_sample"):
-                threat.tried[fraction(line.records[0])] = in_sample.mean
+                # The first that tried it counts, and not what varies something else.
+                threat.tried.setdefault(fraction(line.records[0]), in_sample.mean)
     defenses = list(dict.fromkeys(defense for defense, _, _ in found))
     return sorted(found.values(), key=lambda threat: defenses.index(threat.defense))
 

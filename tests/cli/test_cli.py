@@ -158,6 +158,35 @@ def test_list_shows_every_choice_with_its_parameters(
         assert "_target_" not in entry["parameters"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "file", "line", "fault"),
+    [
+        (
+            "claims",
+            "claim/norms_rarely_above_2",
+            "text",
+            "claim norms_rarely_above_2: text is miss",
+        ),
+        ("claims", "claim/norms_rarely_above_2", "source", "source is missing"),
+        ("profiles", "profile/quick", "description", "profile quick: description is missing"),
+        (
+            "reproductions",
+            "reproduction/norms",
+            "description",
+            "suite norms: description is missin",
+        ),
+        ("tunings", "tuning/smoke", "trials", "tuning smoke: trials is missing"),
+    ],
+)
+def test_list_names_what_a_yaml_lacks(
+    conf: Path, capsys: pytest.CaptureFixture[str], kind: str, file: str, line: str, fault: str
+) -> None:
+    path = conf / f"{file}.yaml"
+    kept = [each for each in path.read_text().splitlines() if not each.startswith(f"{line}:")]
+    path.write_text("\n".join(kept))
+    assert fault in call(capsys, "list", kind).fault
+
+
 def test_list_knows_parameters_and_facts(capsys: pytest.CaptureFixture[str]) -> None:
     everything = json.loads(call(capsys, "list", "--json").out)
     assert list(everything) == list(listing.KINDS)

@@ -9,7 +9,7 @@ from benchmark.config.compose import compose
 from benchmark.config.plugins import available
 from benchmark.reproduction.claim import OWN
 from benchmark.reproduction.evidence import Evidence, claims
-from benchmark.reproduction.profile import Profile, fill, named, norm_unit, suites, values
+from benchmark.reproduction.profile import Profile, fill, norm_unit, suites, values
 from benchmark.results.table import fitting, no_record, runs
 from benchmark.utils.errors import UserError
 from tests.support.running import TINY, call, files
@@ -63,15 +63,10 @@ def test_every_entry_of_every_claim_names_one_point_of_a_suite(known: dict[str, 
 
 def test_names_are_filled_in(known: dict[str, Any]):
     raw = {"a": ["x=$M3", "$window"], "b": 1}
-    assert named(raw) == {"M3", "window"}
     assert fill(raw, known, "here") == {"a": ["x=0.4", [20, 30]], "b": 1}
     assert fill("w=$window", known, "here") == "w=[20,30]"
     with pytest.raises(UserError, match=r"no name '\$M4' in here; .*valid: \$M10"):
         fill("$M4", known, "here")
-
-
-def test_only_suites_whose_names_are_known_come_back():
-    assert set(suites(Profile.read("quick"), {})) == {"norms", "code_form", "weighting"}
 
 
 # The verbs
