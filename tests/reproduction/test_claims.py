@@ -243,6 +243,9 @@ def test_a_chain_that_ends_on_the_floor(last: float, word: str):
     order = [*RAW["order"], {"defense": "norm_clip", "defense.norm_bound": 1.0}]
     verdict = judge(claim(order=order, margin=0), runs, SEEDS, 0.9)
     assert (verdict.word, verdict.comparisons[0].word) == (word, "holds")
+    # What goes up again refutes the order, whatever lies on the floor before it.
+    again = judge(claim(order=[*order, order[0]], margin=0), runs, SEEDS, 0.9)
+    assert again.word == "does not hold"
 
 
 def test_pooled_runs_are_averaged_and_must_be_complete():
