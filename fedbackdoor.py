@@ -13,7 +13,7 @@ if _origin.parent.parent != Path(__file__).resolve().parent:
     )
     sys.exit(2)
 
-from benchmark.cli.parser import main  # noqa: E402
+from benchmark.__main__ import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

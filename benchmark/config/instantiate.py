@@ -13,9 +13,21 @@ def make(group: str, section: Mapping[str, Any], **further: Any) -> Any:
     Raises:
         UserError: the constructor refuses a value.
     """
-    parameters = {k: v for k, v in section.items() if k not in ("name", "_target_")}
     with refusals(group):
-        return located(section["_target_"])(**parameters, **further)
+        return construct(section, **further)
+
+
+def construct(section: Mapping[str, Any], **further: Any) -> Any:
+    """As :func:`make`, of a section and those inside it.
+
+    Raises:
+        ValueError: a constructor refuses a value.
+    """
+    parameters = {k: v for k, v in section.items() if k not in ("name", "_target_")}
+    for key, value in parameters.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            parameters[key] = construct(value)
+    return located(section["_target_"])(**parameters, **further)
 
 
 def located(target: str) -> Any:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from benchmark.config.instantiate import located
-from benchmark.config.plugins import yaml_path
+from benchmark.config.plugins import yaml_path, yamls
+from benchmark.config.schema import load_yaml
 from benchmark.utils.errors import UserError, one_line, unknown
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -55,6 +56,21 @@ def checked(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _nested(key: str, group: str, value: Any) -> dict[str, Any] | None:
+    """The section of a plug-in inside another; None where none is named."""
+    given = {"name": value} if isinstance(value, str) else value
+    if not (isinstance(given, Mapping) and isinstance(given.get("name"), str)):
+        return None
+    name = given["name"]
+    if name not in yamls(group):
+        raise unknown(group, name, yamls(group), key)
+    left_out = ("defaults", "search", "report")
+    own = {k: v for k, v in load_yaml(yaml_path(group, name)).items() if k not in left_out}
+    # What class it is says the yaml alone: a record may come from anybody.
+    changes = {k: v for k, v in given.items() if k != "_target_"}
+    return checked(group, {"name": name, **own, **changes})
+
+
 def convert(key: str, value: Any, hint: Any) -> Any:
     """``value`` as the type hint wants it; an int passes for a float, never the reverse.
 
@@ -76,6 +92,10 @@ def convert(key: str, value: Any, hint: Any) -> Any:
             if isinstance(value, list):
                 return [convert(key, item, get_args(option)[0]) for item in value]
             expected.append("a list like [1,2]")
+        elif hasattr(option, "group"):
+            if (inside := _nested(key, option.group, value)) is not None:
+                return inside
+            expected.append(f"the name of a {option.group}, or {{name: NAME, KEY: VALUE}}")
         elif option is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         else:

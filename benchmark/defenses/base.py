@@ -79,6 +79,7 @@ class Defense(nn.Module, ABC):
     """What the server does with the updates. A module, so that its buffers are saved.
 
     Attributes:
+        group: of the configuration, by whose names one defense may hold another.
         paper: where the defense comes from.
         permutation_invariant: whether the order of the clients is irrelevant.
         needs_root_data: whether the server needs clean data of its own.
@@ -89,6 +90,7 @@ class Defense(nn.Module, ABC):
             never the truth. 0 for a defense that has no such assumption.
     """
 
+    group: ClassVar[str] = "defense"
     paper: ClassVar[str]
     permutation_invariant: ClassVar[bool] = True
     needs_root_data: ClassVar[bool] = False

@@ -14,7 +14,7 @@ from benchmark.config.compose import GROUPS, check, composed
 from benchmark.config.plugins import origin
 from benchmark.run.partitioning import partitioned, there
 from benchmark.utils import fingerprint
-from benchmark.utils.nested import digest
+from benchmark.utils.nested import digest, flat
 from benchmark.utils.urls import concealed
 
 # What these say changes no number, so cells that differ in them alone are the same cell.
@@ -75,11 +75,9 @@ class Cell:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the code that this cell's numbers depend on."""
-        targets = [
-            self.config[group]["_target_"]
-            for group in GROUPS
-            if group not in ("data", "partition", "tracking")
-        ]
+        chosen = {g: self.config[g] for g in GROUPS if g not in ("data", "partition", "tracking")}
+        # A plug-in may hold another one.
+        targets = [value for key, value in flat(chosen) if key.endswith("._target_")]
         return fingerprint.fingerprint([*ALWAYS_USED, *targets])
 
     @cached_property

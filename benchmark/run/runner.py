@@ -48,7 +48,7 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
             raise
         record.write(path)
         shutil.rmtree(work)
-    return record
+    return Record.read(path)
 
 
 def is_done(cell: Cell, folder: Path) -> bool:

@@ -33,7 +33,9 @@ def test_every_folder_of_conf_is_a_group_and_none_is_empty() -> None:
 def test_every_yaml_composes_and_builds(group: str, name: str) -> None:
     # data first: it chooses a partition and a federation, unless one is asked for.
     chosen = [] if group == "data" else SMALL[:1]
-    resolved = compose([*chosen, *SMALL[1:], f"{group}={name}"])
+    # Rules have a smallest cohort.
+    enough = ["federation.clients_per_round=8"] if group == "defense" else []
+    resolved = compose([*chosen, *SMALL[1:], *enough, f"{group}={name}"])
     assert resolved[group]["name"] == name
     expected = get_class(resolved[group]["_target_"])
     if group in ("data", "partition", "tracking"):
@@ -138,8 +140,11 @@ def test_overrides(overrides: list[str], path: str, value: Any) -> None:
     [
         ("atack=none", ["no key 'atack'", "did you mean 'attack'?", "valid: attack, data"]),
         ("attack=boostd", ["no attack 'boostd'", "did you mean 'boosted'?", "norm_bounded"]),
-        ("defense=krumm", ["no defense 'krumm'", "valid: mean, norm_clip"]),
-        ("defense=", ["no defense ''", "valid: mean"]),
+        (
+            "defense=krumm",
+            ["no defense 'krumm'", "did you mean 'krum'?", "mean, "],
+        ),
+        ("defense=", ["no defense ''", "valid: adaptive_clip"]),
         ("federation.round=3", ["no key 'round' in federation=small", "did you mean 'rounds'?"]),
         ("federation.rounds.x=3", ["no key 'x' in federation.rounds"]),
         ("suite=default", ["no key 'suite'", "valid: attack"]),

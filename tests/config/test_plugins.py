@@ -152,7 +152,7 @@ def test_a_broken_yaml_of_another_kind_too(
     listed = call(capsys, "list", f"{group}s", "--json")
     faulty = [entry["name"] for entry in json.loads(listed.out) if entry["fault"]]
     assert faulty == ["broken"]
-    assert "must be text, got None" in listed.err
+    assert " broken: no key 'note'" in listed.err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Rules by hand, by the traps that others fell into, and by what holds for all of them."""
 
+import math
 from typing import Any
 
 import pytest
@@ -8,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.config.compose import available
+from benchmark.config.compose import available, resolve
 from benchmark.config.compose import read_yaml as read
+from benchmark.config.instantiate import construct
 from benchmark.config.types import target_class
 from benchmark.defenses.krum import krum_scores
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import gram, median
 from benchmark.testing import aggregate
 from benchmark.testing.toys import seeded
+from benchmark.utils.errors import UserError
 
 CLASSES = {name: target_class("defense", read("defense", name)) for name in available("defense")}
 NAMES = [name for name, found in CLASSES.items() if issubclass(found, Rule)]
@@ -56,6 +59,17 @@ CROSS = torch.tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [3, 4]], dtype=t
             [1, 0],
         ),
         ("rlr", {"share": 1.0}, torch.tensor([[1.0, 1], [2, -1], [3, 5]]), [2, -5 / 3]),
+        ("nnm", {"assumed_compromised": 1, "inner": "mean"}, column(0, 1, 3, 10), [26 / 12]),
+        ("nnm", {"assumed_compromised": 1, "inner": "median"}, column(0, 1, 3, 10), [4 / 3]),
+        ("arc", {"assumed_compromised": 1, "inner": "mean"}, FOUR, [9 / 4]),
+        ("bucketing", {"assumed_compromised": 0, "inner": "mean", "size": 1}, FOUR, [4]),
+        (
+            "adaptive_clip",
+            {"initial": 5.0, "quantile": 0.5, "rate": 0.2},
+            torch.tensor([[3.0, 4], [0, 5], [0, 0], [6, 8]]),
+            [1.5, 3.25],
+        ),
+        ("adaptive_zeroing", {"initial": 10.0}, column(2, 21, 22), [23 / 3]),
         ("foolsgold", {}, torch.tensor([[1.0, 0], [1, 0], [0, 1]]), [0, 1]),
     ],
 )
@@ -110,6 +124,37 @@ def test_three_steps_of_weiszfeld_are_not_yet_the_geometric_median() -> None:
 def test_centered_clipping_starts_at_its_last_output() -> None:
     again = aggregate("centered_clipping", column(1, 2, 10), radius=2.0, history=[column(1, 2, 10)])
     assert again.update.item() == pytest.approx(20 / 9)
+
+
+def test_the_quantile_is_followed_after_the_round() -> None:
+    rows = torch.tensor([[3.0, 4], [0, 5], [0, 0], [6, 8]])
+    given = {"initial": 5.0, "quantile": 0.5, "rate": 0.2}
+    second = aggregate("adaptive_clip", rows, history=[rows], **given)
+    assert second.info["clip_bound"] == pytest.approx(5 * math.exp(-0.05))
+
+
+def test_buckets_are_drawn_by_round_and_trust_is_of_their_members() -> None:
+    rows = column(*range(9))
+    drawn = [aggregate("bucketing", rows, inner="krum", size=2, round=t) for t in range(4)]
+    for result in drawn:
+        # One bucket of two, or the last one that is left over.
+        assert result.trust.sum() in (1, 2)
+        assert result.update.item() == pytest.approx(rows[result.trust > 0].mean().item())
+    assert len({result.update.item() for result in drawn}) > 1
+
+
+def test_a_rule_inside_another_is_told_the_same_f_and_its_bound_is_kept() -> None:
+    rows = torch.randn(9, 4, generator=seeded(), dtype=torch.float64)
+    inner = {"name": "trimmed_mean", "assumed_compromised": 0}
+    told = aggregate("arc", rows, assumed_compromised=2, inner=inner)
+    lengths = rows.norm(dim=1)
+    # ⌊2 · 2 · 7 / 9⌋ = 3 are clipped.
+    short = rows * (lengths.sort().values[5] / lengths).clamp(max=1)[:, None]
+    assert torch.allclose(told.update, short.sort(dim=0).values[2:7].mean(dim=0))
+    with pytest.raises(ValueError, match=r"Krum inside Bucketing needs 7 rows .* it would see 5"):
+        aggregate("bucketing", rows, assumed_compromised=2, inner="krum")
+    with pytest.raises(UserError, match=r"no defense 'krumm' in defense\.inner; did you"):
+        aggregate("arc", rows, inner="krumm")
 
 
 def test_exactly_the_threshold_is_not_flipped() -> None:
@@ -178,7 +223,7 @@ def test_when_nobody_is_left_the_model_stays(name: str) -> None:
     assert result.info["all_rejected"] == 1
 
 
-@pytest.mark.parametrize("name", WITH_F)
+@pytest.mark.parametrize("name", [name for name in WITH_F if CLASSES[name].min_clients(2) > 1])
 def test_too_few_clients_are_refused_with_the_bound(name: str) -> None:
     least = CLASSES[name].min_clients(2)
     rows = torch.randn(least, 4, generator=seeded())
@@ -201,6 +246,6 @@ def test_weights_are_honored_ignored_on_request_or_refused(name: str) -> None:
         return
     with pytest.raises(ValueError, match="has no place for weights"):
         aggregate(name, rows, weights=weights)
-    built = CLASSES[name](weights="ignore")
+    built = construct(resolve("defense", name, {**read("defense", name), "weights": "ignore"}))
     ignored = aggregate(built, rows, weights=weights).update
     assert torch.allclose(ignored, aggregate(name, rows).update)

@@ -1,0 +1,61 @@
+"""Means of a few random clients in front of another rule."""
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Defense
+from benchmark.defenses.mixing import Mixing
+from benchmark.defenses.rule import Weights
+from benchmark.defenses.submissions import Submissions
+from benchmark.utils.checks import at_least
+from benchmark.utils.randomness import generator
+
+
+class Bucketing(Mixing):
+    """A random order of the clients, the mean of each s in a row, then any rule on ⌈n/s⌉ means.
+
+    The last bucket may be smaller. The rule is told the same f, and its bound must hold for ⌈n/s⌉
+    rows. A client has the trust of its bucket. Cost: KP, (⌈K/s⌉, P) more.
+
+    >>> from benchmark.testing import aggregate
+    >>> rows = [[1.0], [1.0], [1.0], [1.0], [1.0], [9.0]]
+    >>> aggregate("bucketing", rows, assumed_compromised=1, inner="median").update
+    tensor([1.])
+
+    Args:
+        assumed_compromised: f, of the inner rule.
+        size: s; 2 in the paper, 2 to 5.
+        inner: any defense.
+        weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
+
+    Raises:
+        ValueError: ``size`` is below 1; or as :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    paper = "Karimireddy et al. 2022, ICLR, arXiv 2006.09365"
+    permutation_invariant = False
+
+    def __init__(
+        self,
+        assumed_compromised: int = 1,
+        size: int = 2,
+        inner: Defense | None = None,
+        weights: Weights = "refuse",
+    ):
+        super().__init__(assumed_compromised, inner, weights)
+        self.size = at_least("size", 1, size)
+
+    def rows_for(self, num_clients: int) -> int:
+        """⌈n/s⌉."""
+        return -(-num_clients // self.size)
+
+    def mixed(self, received: Submissions) -> tuple[Tensor, Tensor]:
+        """Draw the order from (seed, round), then average."""
+        context, n = received.context, len(received)
+        source = generator(context.seed, context.round, "defense buckets")
+        order = torch.randperm(n, generator=source).to(received.rows.device)
+        buckets = order.split(self.size)
+        own = torch.empty_like(order)
+        for number, members in enumerate(buckets):
+            own[members] = number
+        return torch.stack([received.rows[members].mean(dim=0) for members in buckets]), own
