@@ -47,15 +47,38 @@ class Submissions:
     @cached_property
     def squared_distances(self) -> Tensor:
         """‖Δ_i − Δ_j‖², ``(n, n)`` float64, from the Gram matrix around the row of median norm."""
-        center = self.rows[self.norms.argsort(stable=True)[len(self) // 2]]
-        inner = gram(self.rows, center)
-        own = inner.diagonal()
-        return (own[:, None] + own[None, :] - 2 * inner).clamp(min=0).fill_diagonal_(0)
+        return squared_distances(self.rows, self.norms)
 
     @cached_property
     def cosines(self) -> Tensor:
         """cos(Δ_i, Δ_j), ``(n, n)`` float64, 0 where a row is 0."""
         return cosines(self.gram)
+
+    @cached_property
+    def cosine_distances(self) -> Tensor:
+        """1 − cos(Δ_i, Δ_j), ``(n, n)`` float64; see :func:`cosine_distances`."""
+        return cosine_distances(self.squared_distances, self.norms.square())
+
+    @cached_property
+    def model_gains(self) -> Tensor:
+        """‖θ + Δ_k‖² − ‖θ‖², ``(n,)`` float64: small beside what it is added to."""
+        theta = self.context.theta.to(self.rows.device)
+        return 2 * products(self.rows, theta) + self.norms.square()
+
+    @cached_property
+    def model_distances(self) -> Tensor:
+        """1 − cos(θ + Δ_i, θ + Δ_j), ``(n, n)`` float64; see :func:`cosine_distances`."""
+        return cosine_distances(self.squared_distances, self.model_gains, self.theta_square)
+
+    @cached_property
+    def theta_square(self) -> Tensor:
+        """‖θ‖², float64."""
+        return norms(self.context.theta.to(self.rows.device)[None])[0].square()
+
+    def clipped(self, bound: Tensor) -> Tensor:
+        """Δ_k · min(1, S/e_k), ``(n, P)``; a row of 0 stays."""
+        scale = torch.where(self.norms > bound, bound / self.norms, 1)
+        return self.rows * scale.to(self.rows)[:, None]
 
     def keeping(
         self, kept: Tensor, rows: Tensor | None = None, **info: float | Tensor
@@ -108,6 +131,54 @@ def cosines(inner: Tensor) -> Tensor:
     lengths = inner.diagonal().clamp(min=0).sqrt()
     products = lengths[:, None] * lengths[None, :]
     return torch.where(products > 0, inner / products, 0).clamp(-1, 1)
+
+
+def squared_distances(rows: Tensor, lengths: Tensor) -> Tensor:
+    """‖x_i − x_j‖² of the rows of ``(n, P)``, ``(n, n)`` float64, given their norms ``(n,)``."""
+    center = rows[lengths.argsort(stable=True)[len(rows) // 2]]
+    inner = gram(rows, center)
+    own = inner.diagonal()
+    return (own[:, None] + own[None, :] - 2 * inner).clamp(min=0).fill_diagonal_(0)
+
+
+def products(rows: Tensor, vector: Tensor) -> Tensor:
+    """⟨x_k, v⟩ of the rows of ``(n, P)``, ``(n,)`` float64."""
+    # Row by row, as the norms.
+    other = vector.double()
+    return torch.stack([row.double() @ other for row in rows])
+
+
+def cosine_distances(
+    squared_distances: Tensor, squares: Tensor, base: Tensor | float = 0.0
+) -> Tensor:
+    """1 − cos(x_i, x_j), ``(n, n)`` float64, never from a cosine that is nearly 1.
+
+    It is (‖x_i − x_j‖² − (‖x_i‖ − ‖x_j‖)²) / (2 ‖x_i‖ ‖x_j‖); 1 where a row is 0, and
+    0 on the diagonal.
+
+    Args:
+        squared_distances: ``(n, n)``.
+        squares: ‖x_i‖² less ``base``, ``(n,)``.
+        base: what all have in common, which may be much.
+    """
+    lengths = (base + squares).clamp(min=0).sqrt()
+    sums = lengths[:, None] + lengths[None, :]
+    apart = torch.where(sums > 0, (squares[:, None] - squares[None, :]) / sums, 0)
+    areas = lengths[:, None] * lengths[None, :]
+    found = torch.where(areas > 0, (squared_distances - apart.square()) / (2 * areas), 1)
+    return found.clamp(0, 2).fill_diagonal_(0)
+
+
+def deviations(scores: Tensor) -> Tensor:
+    """|x − med|/std of ``(n,)``, with the population's std; all 0 where it is, up to rounding.
+
+    >>> deviations(torch.tensor([1.0, 2.0, 3.0, 10.0]))
+    tensor([0.4243, 0.1414, 0.1414, 2.1213])
+    """
+    std = scores.std(correction=0)
+    if std <= 1e-12 * scores.abs().max():
+        return torch.zeros_like(scores)
+    return (scores - median(scores)).abs() / std
 
 
 def by_columns(rows: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:

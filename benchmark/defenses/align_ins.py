@@ -1,0 +1,81 @@
+"""AlignIns: those whose direction and signs are like those of the others."""
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, norms
+from benchmark.defenses.rule import Rule
+from benchmark.defenses.submissions import (
+    Submissions,
+    by_columns,
+    deviations,
+    median,
+    nobody,
+    products,
+)
+from benchmark.utils.checks import positive
+
+
+class AlignIns(Rule):
+    """Keep clients near the median in two scores, clip to the median norm of those, average.
+
+    The direction TDA_k = cos(Δ_k, θ) with the model before the round; and the signs: MPSA_k, the
+    share of the ⌊s·P⌋ coordinates of largest |Δ_k| whose sign is the principal one,
+    sign Σ_j sign Δ_j. Kept is who has |x − med|/std below λ_c in the first and λ_s in the second,
+    with the population's std over the cohort; where it is 0 everybody scores 0. With the paper's
+    λ = 1 each test drops about a third of an honest cohort. Weighted; needs 3 clients. Cost: KP
+    and a second (K, P).
+
+    >>> from benchmark.testing import aggregate
+    >>> rows = [[1.0, 1.0, 0.1, 0.0], [1.0, 0.9, -0.1, 0.0],
+    ...         [0.9, 1.0, 0.1, 0.0], [-1.0, -1.0, 0.1, 0.0]]
+    >>> aggregate("align_ins", rows, theta=[1.0, 1.0, 1.0, 1.0], sparsity=0.5).trust
+    tensor([1., 1., 1., 0.])
+
+    Args:
+        sparsity: s, the share of coordinates that are looked at, in (0, 1]; at least one is.
+        lambda_c: λ_c, a bound in standard deviations; 0.5 to 4.
+        lambda_s: λ_s, the same.
+
+    Raises:
+        ValueError: a number out of its range; or as :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    paper = "Xu et al. 2025, CVPR, arXiv 2503.07978"
+    is_weighted = True
+
+    def __init__(self, sparsity: float = 0.3, lambda_c: float = 1.0, lambda_s: float = 1.0):
+        super().__init__()
+        if not 0 < sparsity <= 1:
+            raise ValueError(f"sparsity must be above 0 and at most 1, got {sparsity}")
+        self.sparsity = sparsity
+        self.lambda_c = positive("lambda_c", lambda_c)
+        self.lambda_s = positive("lambda_s", lambda_s)
+
+    @classmethod
+    def min_clients(cls, assumed_compromised: int) -> int:
+        """3."""
+        return 3
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Score, keep, clip, average."""
+        rows = received.rows
+        theta = received.context.theta.to(rows.device)
+        lengths = received.norms * norms(theta[None])
+        direction = torch.where(lengths > 0, products(rows, theta) / lengths, 0)
+        signs = sign_agreement(rows, max(int(self.sparsity * rows.shape[1] + 1e-9), 1))
+        kept = (deviations(direction) < self.lambda_c) & (deviations(signs) < self.lambda_s)
+        if not kept.any():
+            return nobody(rows)
+        bound = median(received.norms[kept])
+        return received.keeping(kept, received.clipped(bound), bound=bound)
+
+
+def sign_agreement(rows: Tensor, count: int) -> Tensor:
+    """Share of each row's ``count`` largest values that have the principal sign, ``(n,)``."""
+    principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign())
+    shares = []
+    for row in rows:
+        top = row.abs().topk(count).indices
+        shares.append((row[top].sign() == principal[top]).double().mean())
+    return torch.stack(shares)
