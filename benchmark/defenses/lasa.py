@@ -1,0 +1,107 @@
+"""LASA: of each tensor of the model, those whose sparse norm and signs are like the others'."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, mean
+from benchmark.defenses.rule import Rule
+from benchmark.defenses.submissions import Submissions, deviations, median, seen
+from benchmark.utils.checks import one_of, positive
+
+Averaged = Literal["dense", "sparse"]
+
+
+class Lasa(Rule):
+    """Layer by layer, the mean of clipped updates whose sparse copies lie near the median.
+
+    All are clipped to the median norm. In a copy, of all tensors of two or more axes together
+    (P' numbers), only entries strictly larger in magnitude than the ⌊(1 − s)P'⌋-th largest stay.
+    Each tensor, a bias too, is judged alone by its sparse copies: the norm, and the purity of signs
+    ½(1 + (1 − s) Σ sign / Σ |sign|), 0 for a tensor without any. Kept is whose |x − med|/std (the
+    population's; 0 where the std is) is below λ_n in the first and λ_s in the second; where nobody
+    is, everybody is kept for that tensor and ``fall_backs`` counts it. Their clipped dense tensors
+    are averaged, weighted. Trust is the share of parameters that were kept. Cost: KP, a second
+    (K, P) and two rows.
+
+    >>> from benchmark.testing import aggregate
+    >>> rows = [[1.0, 2.0], [2.0, 1.0], [1.1, 2.0], [-9.0, -1.0]]
+    >>> aggregate("lasa", rows, layers={"weight": (1, 2)}, sparsity=0.0).trust
+    tensor([1., 1., 1., 0.])
+
+    Args:
+        sparsity: s, in [0, 1); 0 leaves all as it is.
+        lambda_n: λ_n, a bound in standard deviations; 0.5 to 4; 1 in the paper for CIFAR, else 2.
+        lambda_s: λ_s, the same; 1 in the paper.
+        averaged: ``dense`` (the paper), or ``sparse``: the authors' code, whose copies alias.
+
+    Raises:
+        ValueError: a number out of its range, or an unknown choice; or as
+            :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    paper = "Xu et al. 2025, WACV, arXiv 2409.01435"
+    is_weighted = True
+
+    def __init__(
+        self,
+        sparsity: float = 0.3,
+        lambda_n: float = 2.0,
+        lambda_s: float = 1.0,
+        averaged: Averaged = "dense",
+    ):
+        super().__init__()
+        if not 0 <= sparsity < 1:
+            raise ValueError(f"sparsity must be at least 0 and below 1, got {sparsity}")
+        self.sparsity = sparsity
+        self.lambda_n = positive("lambda_n", lambda_n)
+        self.lambda_s = positive("lambda_s", lambda_s)
+        self.averaged = one_of("averaged", Averaged, averaged)
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Clip, sparsify, judge each tensor, average it."""
+        layers, n = received.context.layers, len(received)
+        bound = median(received.norms)
+        dense = received.clipped(bound)
+        wide = [layer.place for layer in layers if len(layer.shape) > 1]
+        cuts = [_cut([row[place] for place in wide], self.sparsity) for row in dense]
+        update, fall_backs = torch.zeros_like(dense[0]), 0
+        trust = dense.new_zeros(n, dtype=torch.float64)
+        for layer in layers:
+            block = dense[:, layer.place]
+            sparse = block
+            if len(layer.shape) > 1:
+                limits = torch.stack(cuts)[:, None]
+                sparse = torch.where(block.abs() > limits, block, 0)
+            kept = self._judge(sparse)
+            shares = received.weights * kept
+            if shares.sum() == 0:
+                fall_backs, shares = fall_backs + 1, received.weights
+                kept = torch.ones_like(kept)
+            chosen = block if self.averaged == "dense" else sparse
+            update[layer.place] = mean(chosen, shares / shares.sum())
+            trust += kept * block.shape[1]
+        trust = (trust / len(update)).clamp(max=1).to(dense)
+        return seen(update, trust, bound=bound, fall_backs=fall_backs)
+
+    def _judge(self, sparse: Tensor) -> Tensor:
+        lengths = torch.stack([row.double().norm() for row in sparse])
+        signs = sparse.sign()
+        present = signs.abs().sum(dim=1, dtype=torch.float64)
+        share = signs.sum(dim=1, dtype=torch.float64) / present.clamp(min=1)
+        purity = (1 + share * (1 - self.sparsity)) / 2
+        usual = deviations(lengths) < self.lambda_n
+        return usual & (deviations(purity) < self.lambda_s)
+
+
+def _cut(parts: list[Tensor], sparsity: float) -> Tensor:
+    """The magnitude that entries must exceed to stay; below 0 where all do."""
+    values = torch.cat([part.abs() for part in parts]) if parts else torch.empty(0)
+    if sparsity == 0 or len(values) == 0:
+        return values.new_tensor(-1.0)
+    count = math.floor((1 - sparsity) * len(values) + 1e-9)
+    if count == 0:
+        return values.new_tensor(torch.inf)
+    return values.kthvalue(len(values) - count + 1).values
