@@ -71,7 +71,8 @@ def num_clusters(
         where: seed, round and purpose of the draws.
     """
     span = np.ptp(points, axis=0)
-    scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
+    # Points that rounding alone tells apart are one.
+    scaled = ((points - points.min(axis=0)) / np.where(span > 0, span, 1)).round(12)
     most = min(most, len(np.unique(scaled, axis=0)))
     source, state = numpy_generator(*where), random_state(*where)
     draws = [source.random(points.shape) for _ in range(references)]

@@ -1,0 +1,93 @@
+"""FreqFed: the densest cluster of the models' low frequencies."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.fft import dctn
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, DefenseSetting, norms
+from benchmark.defenses.clusters import densest
+from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.submissions import (
+    Submissions,
+    cosine_distances,
+    nobody,
+    products,
+    squared_distances,
+)
+from benchmark.engine.client import Layer
+from benchmark.utils.checks import one_of
+
+Reading = Literal["paper", "port"]
+
+
+class FreqFed(Rule):
+    """The plain mean of the largest cluster of low frequencies of the local models.
+
+    Each tensor of θ + Δ_k is a matrix (out, rest), M × N, a bias one column. Of its orthonormal
+    DCT-II in both directions those with i < ⌊M/2⌋, j < ⌊N/2⌋ and i + j ≤ (⌊M/2⌋ + ⌊N/2⌋)/2 count,
+    halves being at least 1. HDBSCAN on the cosine distances of what counts: min_cluster_size
+    ⌊K/2⌋ + 1, min_samples 1, a single cluster allowed. If all are noise, nobody is left. There is
+    no official code. Needs 3 clients. Cost: KP log P and K²P/8; memory of KP/8 numbers in float64.
+
+    >>> from benchmark.testing import aggregate
+    >>> rows = [[1.0, 0.1], [1.0, 0.0], [1.0, -0.1], [-3.0, 3.0]]
+    >>> aggregate("freqfed", rows, layers={"weight": (2, 1)}).trust
+    tensor([1., 1., 1., 0.])
+
+    Args:
+        reading: ``paper``, or ``port``: only the last tensor of two axes or more, min_cluster_size
+            and min_samples 2 (secretflow).
+        weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
+
+    Raises:
+        ValueError: an unknown ``reading``, or no tensor of two axes for the ``port``; or as
+            :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    paper = "Fereidooni et al. 2024, NDSS, arXiv 2312.04432"
+
+    def __init__(self, reading: Reading = "paper", weights: Weights = "refuse"):
+        super().__init__(weights=weights)
+        self.reading = one_of("reading", Reading, reading)
+
+    @classmethod
+    def min_clients(cls, assumed_compromised: int) -> int:
+        """3."""
+        return 3
+
+    def setup(self, setting: DefenseSetting) -> None:
+        """Find the tensors that are compared."""
+        super().setup(setting)
+        self.layers = setting.layers
+        if self.reading == "port":
+            self.layers = tuple(x for x in setting.layers if len(x.shape) > 1)[-1:]
+            if not self.layers:
+                raise ValueError("FreqFed's port needs a tensor of two axes or more")
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Transform, cluster, average."""
+        rows, n, layers = received.rows, len(received), self.layers
+        # The transform is linear: the model's frequencies are added where nothing is lost by it.
+        told = torch.stack([low_frequencies(row, layers) for row in rows])
+        theta = low_frequencies(received.context.theta, layers)
+        lengths = norms(told)
+        gains = 2 * products(told, theta) + lengths.square()
+        distances = cosine_distances(squared_distances(told, lengths), gains, theta @ theta)
+        sizes = (n // 2 + 1, 1) if self.reading == "paper" else (2, 2)
+        kept = densest(distances, *sizes).to(rows.device)
+        return received.unweighted().keeping(kept) if kept.any() else nobody(rows)
+
+
+def low_frequencies(flat: Tensor, layers: tuple[Layer, ...]) -> Tensor:
+    """The low frequencies of each layer of ``(P,)``, put together, float64 on the CPU."""
+    values = flat.double().cpu().numpy()
+    found = []
+    for layer in layers:
+        matrix = values[layer.place].reshape(layer.shape[0] if layer.shape else 1, -1)
+        high, wide = (max(side // 2, 1) for side in matrix.shape)
+        sums = np.arange(high)[:, None] + np.arange(wide)[None, :]
+        found.append(dctn(matrix, norm="ortho")[:high, :wide][sums <= (high + wide) / 2])
+    return torch.from_numpy(np.concatenate(found))
