@@ -76,6 +76,6 @@ def sign_agreement(rows: Tensor, count: int) -> Tensor:
     principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign())
     shares = []
     for row in rows:
-        top = row.abs().topk(count).indices
+        top = row.abs().topk(count, sorted=False).indices
         shares.append((row[top].sign() == principal[top]).double().mean())
     return torch.stack(shares)

@@ -1,6 +1,7 @@
 """LASA: of each tensor of the model, those whose sparse norm and signs are like the others'."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -24,7 +25,7 @@ class Lasa(Rule):
     population's; 0 where the std is) is below λ_n in the first and λ_s in the second; where nobody
     is, everybody is kept for that tensor and ``fall_backs`` counts it. Their clipped dense tensors
     are averaged, weighted. Trust is the share of parameters that were kept. Cost: KP, a second
-    (K, P) and two rows.
+    (K, P) and a few rows.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[1.0, 2.0], [2.0, 1.0], [1.1, 2.0], [-9.0, -1.0]]
@@ -67,33 +68,39 @@ class Lasa(Rule):
         dense = received.clipped(bound)
         wide = [layer.place for layer in layers if len(layer.shape) > 1]
         cuts = [_cut([row[place] for place in wide], self.sparsity) for row in dense]
+        if self.averaged == "sparse":
+            for row, cut in zip(dense, cuts, strict=True):
+                for place in wide:
+                    row[place] = _above(row[place], cut)
         update, fall_backs = torch.zeros_like(dense[0]), 0
         trust = dense.new_zeros(n, dtype=torch.float64)
         for layer in layers:
-            block = dense[:, layer.place]
-            sparse = block
-            if len(layer.shape) > 1:
-                limits = torch.stack(cuts)[:, None]
-                sparse = torch.where(block.abs() > limits, block, 0)
-            kept = self._judge(sparse)
+            block, sparse = dense[:, layer.place], layer.place in wide
+            kept = self._judge(
+                _above(row, cut) if sparse else row for row, cut in zip(block, cuts, strict=True)
+            )
             shares = received.weights * kept
             if shares.sum() == 0:
                 fall_backs, shares = fall_backs + 1, received.weights
                 kept = torch.ones_like(kept)
-            chosen = block if self.averaged == "dense" else sparse
-            update[layer.place] = mean(chosen, shares / shares.sum())
+            update[layer.place] = mean(block, shares / shares.sum())
             trust += kept * block.shape[1]
         trust = (trust / len(update)).clamp(max=1).to(dense)
         return seen(update, trust, bound=bound, fall_backs=fall_backs)
 
-    def _judge(self, sparse: Tensor) -> Tensor:
-        lengths = torch.stack([row.double().norm() for row in sparse])
-        signs = sparse.sign()
-        present = signs.abs().sum(dim=1, dtype=torch.float64)
-        share = signs.sum(dim=1, dtype=torch.float64) / present.clamp(min=1)
-        purity = (1 + share * (1 - self.sparsity)) / 2
-        usual = deviations(lengths) < self.lambda_n
-        return usual & (deviations(purity) < self.lambda_s)
+    def _judge(self, sparse: Iterable[Tensor]) -> Tensor:
+        lengths, purities = [], []
+        for row in sparse:
+            signs = row.sign()
+            share = signs.sum(dtype=torch.float64) / signs.count_nonzero().clamp(min=1)
+            lengths.append(torch.linalg.vector_norm(row, dtype=torch.float64))
+            purities.append((1 + share * (1 - self.sparsity)) / 2)
+        usual = deviations(torch.stack(lengths)) < self.lambda_n
+        return usual & (deviations(torch.stack(purities)) < self.lambda_s)
+
+
+def _above(values: Tensor, cut: Tensor) -> Tensor:
+    return torch.where(values.abs() > cut, values, 0)
 
 
 def _cut(parts: list[Tensor], sparsity: float) -> Tensor:
