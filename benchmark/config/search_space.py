@@ -5,6 +5,7 @@ A parameter is searched over a range, ``{low, high, log?}``, or a list of choice
 parameter has that value. A parameter that is not searched, or not then, keeps its yaml's value.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -130,10 +131,10 @@ class Space:
 
     def describe(self) -> dict[str, Any]:
         """All of it, as plain values: two spaces are the same if these are."""
-        return {
-            family: {name: asdict(searched) for name, searched in parameters.items()}
-            for family, parameters in self.families.items()
-        }
+        families = self.families.items()
+        plain = {f: {name: asdict(s) for name, s in searched.items()} for f, searched in families}
+        found: dict[str, Any] = json.loads(json.dumps(plain))  # tuples are lists there
+        return found
 
     def _key(self, family: str, name: str) -> str:
         # Families may search parameters of the same name over other ranges.

@@ -72,6 +72,8 @@ def in_full(group: str, section: Mapping[str, Any]) -> str:
 def said(group: str, parameter: str, value: Any, name: str = "") -> str:
     """A parameter's value; the other choices of the group lend a symbol where ``name`` has none."""
     choices = dict.fromkeys([name, *available(group)])
+    if isinstance(value, Mapping) and "name" in value:  # a plug-in inside another
+        return in_full(group, value)
     known = (_symbols(group, each).get(parameter) for each in choices)
     symbol = next((each for each in known if each is not None), None)
     key = value if isinstance(value, str) else literal(value)

@@ -22,7 +22,7 @@ from benchmark.tuning import trial as stored
 from benchmark.tuning.federated_problem import FederatedProblem
 from benchmark.tuning.presence import Presence
 from benchmark.tuning.problem import FinishedTrial, Metrics
-from benchmark.tuning.trial import KNOWN, OVERRIDES, STEPS, SURPLUS
+from benchmark.tuning.trial import KNOWN, OVERRIDES, REFUSAL, STEPS, SURPLUS
 from benchmark.tuning.workplace import Workplace
 
 POLL_SECONDS = 1.0
@@ -125,6 +125,9 @@ class AskAndTell:
             running.overrides = self.problem.space.suggest(running.trial)
             running.trial.set_user_attr(OVERRIDES, running.overrides)
             running.left = self.problem.cells(running.overrides)
+            if refusal := self.problem.refusal(running.left):
+                running.trial.set_user_attr(REFUSAL, refusal)
+                running.is_pruned = True
             self._go_on(running)
 
     @contextmanager

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from benchmark.config.compose import available
+from benchmark.config.compose import available, compose
+from benchmark.config.instantiate import make
 from benchmark.config.search_space import Space
 from benchmark.results.gates import GATE
 from benchmark.results.statistics import difference, mean
@@ -51,7 +52,7 @@ class Defender(FederatedProblem):
             UserError: see :func:`divide`; or a yaml declares no valid space.
         """
         names, others = divide(overrides)
-        space = Space.of("defense", names)
+        space = Space.of("defense", names or defined(others))
         return cls(Federations(others, at), tuple(seeds), space, tuple(attacks))
 
     @property
@@ -133,7 +134,7 @@ class Defender(FederatedProblem):
 
 
 def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Which defenses are searched, all where none is named, and the overrides of all else.
+    """Which defenses are searched, empty where none is named, and the overrides of all else.
 
     Raises:
         UserError: they set a defense's parameter or choose an attack, which is the study's part.
@@ -148,4 +149,16 @@ def divide(overrides: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
                 f"'{line}': the defense is what is tuned; its ranges are the search: of "
                 f"conf/defense/NAME.yaml, and defense=NAME searches NAME alone"
             )
-    return list(dict.fromkeys(names)) or available("defense"), tuple(lines["else"])
+    return list(dict.fromkeys(names)), tuple(lines["else"])
+
+
+def defined(overrides: Sequence[str]) -> list[str]:
+    """The defenses that are defined for the cohort of a federation; some need many clients."""
+    found = []
+    for name in available("defense"):
+        config = compose([*overrides, f"defense={name}"])
+        defense = make("defense", config["defense"])
+        least = defense.min_clients(defense.assumed_compromised)
+        if least <= config["federation"]["clients_per_round"] and not defense.needs_root_data:
+            found.append(name)
+    return found

@@ -13,6 +13,7 @@ from benchmark.results.statistics import estimate
 from benchmark.run.cell import Cell
 from benchmark.tuning.federations import Federations, given
 from benchmark.tuning.problem import Direction, Evaluation, Metrics, Strategy
+from benchmark.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,17 @@ class FederatedProblem(ABC):
     def cells(self, chosen: Sequence[str]) -> list[Cell]:
         """The federations of a trial: with each of the others on every seed."""
         return [self.federations.cell(c, s) for c in self._completed([chosen]) for s in self.seeds]
+
+    def refusal(self, cells: Sequence[Cell]) -> str | None:
+        """Why a setting is none here, such as more compromised clients than a rule can bear."""
+        # Imported late: Lightning takes seconds, and a wrong name needs none of it.
+        from benchmark.run.training import check
+
+        try:
+            check(cells[0])
+        except UserError as error:
+            return str(error)
+        return None
 
     def fixed(self) -> list[Strategy]:
         """Every choice as its yaml has it."""

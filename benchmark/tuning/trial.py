@@ -14,9 +14,9 @@ DESCRIPTION = "description"
 """User attribute of a study: all that makes it this one."""
 OVERRIDES, KNOWN, STEPS = "overrides", "known", "steps"
 """User attributes of a trial: what it ran, which known setting it was, how many steps it took."""
-AGAIN, SURPLUS = "again", "surplus"
+AGAIN, SURPLUS, REFUSAL = "again", "surplus", "refusal"
 """User attributes of a trial: which stopped one it repeats; that somebody else had the last one,
-or this very setting, already."""
+or this very setting, already; why its setting is none in this federation."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

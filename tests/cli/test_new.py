@@ -43,7 +43,7 @@ def test_what_it_writes_keeps_the_contract_as_it_stands(
         ("a/b", "a name is lower case letters"),
         ("", "a name is lower case letters"),
         ("lambda", "a name is lower case letters"),
-        ("mean", "defense=mean is there already; taken: mean, norm_clip"),
+        ("mean", "defense=mean is there already; taken: adaptive_clip"),
         ("json", "a Python module is called so already"),
         ("torch", "a Python module is called so already"),
     ],
@@ -65,7 +65,7 @@ def test_nothing_is_overwritten(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "median.py").write_text("years of work")
-    fault = call(capsys, "new", "defense", "median", "--folder", "mine").fault
-    assert fault == "mine/median.py is there already"
-    assert files(tmp_path) == {"mine/median.py"}
+    (tmp_path / "mine" / "my_median.py").write_text("years of work")
+    fault = call(capsys, "new", "defense", "my_median", "--folder", "mine").fault
+    assert fault == "mine/my_median.py is there already"
+    assert files(tmp_path) == {"mine/my_median.py"}

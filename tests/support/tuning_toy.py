@@ -79,6 +79,8 @@ class Toy:
     settings: dict[str, dict[str, Any]] = field(default_factory=lambda: KNOWN)
     facts: dict[str, float] = field(default_factory=dict)
 
+    def refusal(self, cells: Sequence[ToyCell]) -> None: ...
+
     def describe(self) -> dict[str, Any]:
         return {"problem": "toy", "space": self.space.describe(), "defense": {"bound": self.bound}}
 
