@@ -129,7 +129,7 @@ def test_multi_metrics_of_the_text_are_against_the_model() -> None:
 def test_noise_of_a_clustering_is_no_cluster_and_a_point_is_not_its_own_sample() -> None:
     assert largest(np.array([-1, -1, -1, 0, 1, 1])).tolist() == [False] * 4 + [True] * 2
     assert not largest(np.array([-1, -1])).any()
-    points = drawn(12, 2, seed=3)
+    points = drawn(12, 2, seed=6)
     distances = torch.cdist(points, points)
     before = distances.clone()
     theirs = HDBSCAN(2, min_samples=3, metric="precomputed", allow_single_cluster=True, copy=True)
@@ -137,6 +137,9 @@ def test_noise_of_a_clustering_is_no_cluster_and_a_point_is_not_its_own_sample()
     kept = densest(distances, 2, 2)
     assert torch.equal(kept, largest(theirs.fit(distances.numpy()).labels_))
     assert not torch.equal(kept, largest(wrong.fit(distances.numpy()).labels_))
+    # Nor are the rows of the matrix points.
+    rows = HDBSCAN(2, min_samples=3, allow_single_cluster=True, copy=True)
+    assert not torch.equal(kept, largest(rows.fit(distances.numpy()).labels_))
     assert torch.equal(distances, before)
 
 
@@ -190,17 +193,20 @@ def test_sign_guard_bounds_norms_strictly_and_clips_to_their_median() -> None:
     assert torch.allclose(result.update, torch.full((4,), (0.126 + 5) / 6 / 2).double())
 
 
-def test_sign_guard_looks_at_a_block_that_hangs_together() -> None:
-    """Of each ten coordinates in a row, one client of nine has the other sign all through."""
-    rows = torch.ones(9, 100, dtype=torch.float64)
-    rows[8, ::2] = -1
-    assert aggregate("sign_guard", rows).trust.tolist() == [1] * 8 + [0]
-    # A block of ten in one of these tenths sees another client than one in the next.
-    tenths = torch.ones(20, 200, dtype=torch.float64)
-    for k in range(10):
-        tenths[k, 20 * k : 20 * k + 20] = -1
-    rejected = [20 - aggregate("sign_guard", tenths, seed=s).trust.sum() for s in range(5)]
-    assert max(rejected) <= 2
+def test_sign_guard_looks_at_a_drawn_block_that_hangs_together() -> None:
+    rows = torch.arange(59.0).repeat(3, 1)
+    starts = set()
+    for seed in range(300):
+        context = defense_context(59, 3, seed=seed)
+        received = Submissions(rows, torch.full((3,), 1 / 3), context.clients, 0, context)
+        block = SignGuard()._drawn_block(received)
+        starts.add(int(block[0, 0]))
+        assert torch.equal(block[0], block[0, 0] + torch.arange(5.0))
+    assert min(starts) == 0
+    assert max(starts) == 54
+    alternating = torch.ones(9, 100, dtype=torch.float64)
+    alternating[8, ::2] = -1
+    assert aggregate("sign_guard", alternating).trust.tolist() == [1] * 8 + [0]
 
 
 def test_sign_guard_compares_with_the_last_aggregate_from_the_fourth_round() -> None:
