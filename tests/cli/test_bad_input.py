@@ -36,7 +36,7 @@ Words = list[str]
         (["suite", "smoke", "--params"], ["--params", "expected one argument"]),
         # names
         (["list", "attack"], ["no kind 'attack'", "did you mean 'attacks'?", "valid: attacks"]),
-        (["suite", "smok"], ["no suite 'smok'", "did you mean 'smoke'?", "valid: default, smoke"]),
+        (["suite", "smok"], ["no suite 'smok'", "did you mean 'smoke'?", "valid: default, "]),
         (["params", "smok"], ["no suite 'smok'", "did you mean 'smoke'?"]),
         (["leaderboard", "smok"], ["no suite 'smok'", "did you mean 'smoke'?"]),
         (["leaderboard", "smoke"], ["smoke/suite.json", "python -m benchmark suite smoke"]),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmark.__main__ as program
 from benchmark.cli import list as listing
 from benchmark.cli import parser as cli
 from benchmark.config.compose import available
@@ -303,7 +304,7 @@ def test_what_is_done_is_said_without_torch_and_what_is_not_is_none_of_it(
 
 def test_the_entry_point_is_the_same_program() -> None:
     (script,) = entry_points(group="console_scripts", name="fedbackdoor")
-    assert script.load() is cli.main
+    assert script.load() is program.main
 
 
 def test_partition_prints_the_folder_and_replaces_only_partitions(
