@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Defense
 from benchmark.defenses.mixing import Mixing
-from benchmark.defenses.rule import Weights
 from benchmark.defenses.submissions import Submissions
 
 
@@ -29,14 +27,6 @@ class Arc(Mixing):
     """
 
     paper = "Allouah et al. 2025, ICLR, arXiv 2405.14432"
-
-    def __init__(
-        self,
-        assumed_compromised: int = 1,
-        inner: Defense | None = None,
-        weights: Weights = "refuse",
-    ):
-        super().__init__(assumed_compromised, inner, weights)
 
     @classmethod
     def min_clients(cls, assumed_compromised: int) -> int:

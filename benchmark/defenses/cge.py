@@ -3,12 +3,11 @@
 import torch
 
 from benchmark.defenses.base import Aggregation
-from benchmark.defenses.rule import Weights
+from benchmark.defenses.rule import MajorityRule
 from benchmark.defenses.submissions import Submissions
-from benchmark.defenses.trimmed_mean import TrimmedMean
 
 
-class Cge(TrimmedMean):
+class Cge(MajorityRule):
     """Comparative gradient elimination: the mean of the n − f shortest updates. Needs n ≥ 2f + 1.
 
     The paper sums them; its code divides. Against a short backdoor update it does nothing. Cost:
@@ -27,9 +26,6 @@ class Cge(TrimmedMean):
     """
 
     paper = "Gupta, Liu and Vaidya 2020, arXiv 2008.04699"
-
-    def __init__(self, assumed_compromised: int = 1, weights: Weights = "refuse"):
-        super().__init__(assumed_compromised, weights)
 
     def combine(self, received: Submissions) -> Aggregation:
         """Keep the short ones."""

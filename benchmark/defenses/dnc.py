@@ -5,14 +5,13 @@ import math
 import torch
 
 from benchmark.defenses.base import Aggregation
-from benchmark.defenses.rule import Weights
+from benchmark.defenses.rule import MajorityRule, Weights
 from benchmark.defenses.submissions import Submissions, gram
-from benchmark.defenses.trimmed_mean import TrimmedMean
 from benchmark.utils.checks import at_least, positive
 from benchmark.utils.randomness import generator
 
 
-class Dnc(TrimmedMean):
+class Dnc(MajorityRule):
     """The mean of those that no draw of coordinates rejects. Needs n ≥ 2f + 1.
 
     Each of ``draws`` times: b random coordinates, centered; with the first right singular vector v

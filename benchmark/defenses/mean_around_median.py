@@ -4,15 +4,15 @@ from typing import Literal
 
 from benchmark.defenses.base import Aggregation
 from benchmark.defenses.bulyan import mean_nearest
-from benchmark.defenses.rule import Weights
+from benchmark.defenses.rule import MajorityRule, Weights
 from benchmark.defenses.submissions import Submissions, by_columns, median, seen
-from benchmark.defenses.trimmed_mean import TrimmedMean, trimmed
+from benchmark.defenses.trimmed_mean import trimmed
 from benchmark.utils.checks import one_of
 
 Around = Literal["median", "trimmed_mean"]
 
 
-class MeanAroundMedian(TrimmedMean):
+class MeanAroundMedian(MajorityRule):
     """Per coordinate the mean of the n − f values nearest the median (MeaMed). Needs n ≥ 2f + 1.
 
     With ``around=trimmed_mean`` it is Phocas (Xie et al. 2018, arXiv 1805.09682). Cost:

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Defense
 from benchmark.defenses.mixing import Mixing
-from benchmark.defenses.rule import Weights
 from benchmark.defenses.submissions import Submissions, by_columns
 
 
@@ -30,14 +28,6 @@ class Nnm(Mixing):
     """
 
     paper = "Allouah et al. 2023, AISTATS, arXiv 2302.01772"
-
-    def __init__(
-        self,
-        assumed_compromised: int = 1,
-        inner: Defense | None = None,
-        weights: Weights = "refuse",
-    ):
-        super().__init__(assumed_compromised, inner, weights)
 
     @classmethod
     def min_clients(cls, assumed_compromised: int) -> int:

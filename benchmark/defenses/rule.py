@@ -95,3 +95,20 @@ class Rule(Defense):
                 f"{type(self).__name__} has no place for weights, and these are not uniform; "
                 "federation.weighting=uniform, or weights=ignore"
             )
+
+
+class MajorityRule(Rule):
+    """A rule that bears any minority. Needs n ≥ 2f + 1.
+
+    Args:
+        assumed_compromised: f.
+        weights: as :class:`Rule`.
+    """
+
+    def __init__(self, assumed_compromised: int = 1, weights: Weights = "refuse"):
+        super().__init__(assumed_compromised, weights)
+
+    @classmethod
+    def min_clients(cls, assumed_compromised: int) -> int:
+        """2f + 1."""
+        return 2 * assumed_compromised + 1

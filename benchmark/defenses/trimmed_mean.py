@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation
-from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.rule import MajorityRule
 from benchmark.defenses.submissions import Submissions, by_columns, seen
 
 
@@ -12,7 +12,7 @@ def trimmed(block: Tensor, f: int) -> Tensor:
     return block.sort(dim=0).values[f : len(block) - f].mean(dim=0)
 
 
-class TrimmedMean(Rule):
+class TrimmedMean(MajorityRule):
     """Per coordinate the mean without the f highest and the f lowest values. Needs n ≥ 2f + 1.
 
     Cost: KP log K, one block of columns.
@@ -30,14 +30,6 @@ class TrimmedMean(Rule):
     """
 
     paper = "Yin et al. 2018, ICML, arXiv 1803.01498"
-
-    def __init__(self, assumed_compromised: int = 1, weights: Weights = "refuse"):
-        super().__init__(assumed_compromised, weights)
-
-    @classmethod
-    def min_clients(cls, assumed_compromised: int) -> int:
-        """2f + 1."""
-        return 2 * assumed_compromised + 1
 
     def combine(self, received: Submissions) -> Aggregation:
         """Column by column."""

@@ -59,6 +59,8 @@ def aggregate(
     given = {"theta": theta, "weights": weights, "clients": clients, "root": root}
     first = (len(history) if round is None else round) - len(history)
     built = _built(defense, parameters) if isinstance(defense, str) else defense
+    if root is not None and not built.needs_root_data:
+        raise ValueError(f"{type(built).__name__} has no use for root data")
     result = None
     for number, earlier in enumerate([*history, {"updates": updates}]):
         own = given | (dict(earlier) if isinstance(earlier, Mapping) else {"updates": earlier})

@@ -157,6 +157,17 @@ def test_a_rule_inside_another_is_told_the_same_f_and_its_bound_is_kept() -> Non
         aggregate("arc", rows, inner="krumm")
 
 
+def test_what_is_inside_is_named_never_given_as_a_class() -> None:
+    inner = {"name": "krum", "_target_": "os.system", "assumed_compromised": 1}
+    section = resolve("defense", "arc", {**read("defense", "arc"), "inner": inner})
+    assert section["inner"]["_target_"] == "benchmark.defenses.krum.Krum"
+
+
+def test_root_data_are_not_taken_and_ignored() -> None:
+    with pytest.raises(ValueError, match="Median has no use for root data"):
+        aggregate("median", LINE, root=[1.0])
+
+
 def test_exactly_the_threshold_is_not_flipped() -> None:
     updates = torch.tensor([[1.0], [1.0], [1.0], [-1.0], [-1.0]])
     # The signs sum to 1.

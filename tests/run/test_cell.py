@@ -233,6 +233,11 @@ def test_a_model_that_diverges_late_keeps_its_curves_and_has_no_end(workplace: P
     assert set(ends.values()) == {(None, None)}
 
 
+def test_code_of_a_defense_inside_another_counts(workplace: Path) -> None:
+    inside = [tiny("defense=arc", f"defense.inner={name}").fingerprint for name in ("mean", "cge")]
+    assert inside[0] != inside[1]
+
+
 def test_another_seed_is_another_result(workplace: Path) -> None:
     results = [rounds_of(tiny(f"seed={seed}"), workplace / "out")[0] for seed in (0, 1)]
     assert results[0].weights_sha256 != results[1].weights_sha256
