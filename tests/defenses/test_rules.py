@@ -86,6 +86,23 @@ def test_krum_counts_squared_distances_to_others() -> None:
     assert aggregate("krum", LINE, assumed_compromised=1).trust.tolist() == [0, 1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_krum_and_multi_krum_choose_as_their_definition_does(seed: int) -> None:
+    """One neighbor more chooses another client in a quarter of the draws."""
+    n, f = 9, 2
+    rows = torch.randn(n, 3, generator=seeded(seed), dtype=torch.float64)
+    scores = []
+    for i in range(n):
+        others = sorted(float((rows[i] - rows[j]).square().sum()) for j in range(n) if j != i)
+        scores.append(sum(others[: n - f - 2]))
+    ranked = sorted(range(n), key=scores.__getitem__)
+    one = aggregate("krum", rows, assumed_compromised=f)
+    some = aggregate("multi_krum", rows, assumed_compromised=f, selected=3)
+    assert one.trust.nonzero().flatten().tolist() == ranked[:1]
+    assert some.trust.nonzero().flatten().tolist() == sorted(ranked[:3])
+    assert torch.allclose(some.update, rows[ranked[:3]].mean(dim=0))
+
+
 def test_multi_krum_in_turn_takes_all_but_twice_f_and_two() -> None:
     # Among 0, 1, 2, 3, 10 one winner, and four are left: 2f + 2.
     one = aggregate("multi_krum", LINE, assumed_compromised=1, selection="iterative")
