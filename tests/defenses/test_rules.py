@@ -174,6 +174,13 @@ def test_a_rule_inside_another_is_told_the_same_f_and_its_bound_is_kept() -> Non
         aggregate("arc", rows, inner="krumm")
 
 
+def test_f_is_told_through_to_the_innermost_rule_at_the_start() -> None:
+    # With an f of its own, 3, the Krum at the end would want nine rows.
+    middle = {"name": "arc", "assumed_compromised": 3, "inner": "krum"}
+    rows = torch.randn(7, 4, generator=seeded(), dtype=torch.float64)
+    assert aggregate("arc", rows, assumed_compromised=1, inner=middle).trust.sum() == 1
+
+
 def test_what_is_inside_is_named_never_given_as_a_class() -> None:
     inner = {"name": "krum", "_target_": "os.system", "assumed_compromised": 1}
     section = resolve("defense", "arc", {**read("defense", "arc"), "inner": inner})
