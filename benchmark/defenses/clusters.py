@@ -43,9 +43,13 @@ def largest(labels: NDArray[np.int64]) -> Tensor:
 
 
 def kmeans(points: Points, count: int, state: int) -> tuple[NDArray[np.int64], Points]:
-    """Labels ``(n,)`` and centers ``(count, d)`` of points ``(n, d)``, whatever their order."""
+    """Labels ``(n,)`` and centers ``(count, d)`` of points ``(n, d)``, whatever their order.
+
+    There are fewer centers where there are fewer points that differ.
+    """
     order = np.lexsort(points.T[::-1])
-    found = KMeans(count, random_state=state, n_init=10).fit(points[order])
+    apart = min(count, len(np.unique(_told_apart(points), axis=0)))
+    found = KMeans(apart, random_state=state, n_init=10).fit(points[order])
     labels = np.empty(len(points), dtype=np.int64)
     labels[order] = found.labels_
     return labels, found.cluster_centers_
@@ -70,9 +74,9 @@ def num_clusters(
         dispersion: of the distances ``(n,)`` of points to the centers of their clusters.
         where: seed, round and purpose of the draws.
     """
+    points = _told_apart(points)
     span = np.ptp(points, axis=0)
-    # Points that rounding alone tells apart are one.
-    scaled = ((points - points.min(axis=0)) / np.where(span > 0, span, 1)).round(12)
+    scaled = _told_apart((points - points.min(axis=0)) / np.where(span > 0, span, 1))
     most = min(most, len(np.unique(scaled, axis=0)))
     source, state = numpy_generator(*where), random_state(*where)
     draws = [source.random(points.shape) for _ in range(references)]
@@ -94,3 +98,9 @@ def num_clusters(
             return count
         here = after
     return most
+
+
+def _told_apart(points: Points) -> Points:
+    """What is nearer than the root of the precision is one point to whoever squares distances."""
+    scale = np.abs(points).max()
+    return (points / scale).round(7) * scale if scale > 0 else points
