@@ -145,7 +145,7 @@ def observe(overrides: Sequence[str], store: Path | None, folder: Path) -> Round
     engine = target_class("engine", cell.config["engine"])
     with (
         clock.around(PLAN, Federation, "sample_cohort", "plan"),
-        clock.around(SERVER, Federation, "craft", "aggregate", "server_step", "observe"),
+        clock.around(SERVER, Federation, "craft", "aggregate", "server_step"),
         clock.around(EVALUATION, Federation, "evaluate"),
         clock.around(TRAINING, engine, "train"),
         clock.around(CHECKPOINT, Checkpoint, "on_train_epoch_end"),

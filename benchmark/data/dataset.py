@@ -59,6 +59,8 @@ class FederatedDataset:
             ``train_images``, ``test_images``, ``license``).
         measured: the users whose test images count and who may be target users, sorted; None for
             all.
+        root: ``(n,)`` indices into ``train`` of the server's own images, behind all users'; None
+            where it has none.
     """
 
     train: Split
@@ -66,6 +68,7 @@ class FederatedDataset:
     num_classes: int
     facts: dict[str, str | int]
     measured: Tensor | None = None
+    root: Tensor | None = None
 
     @property
     def num_users(self) -> int:
@@ -75,6 +78,10 @@ class FederatedDataset:
     def to(self, device: torch.device | str) -> "FederatedDataset":
         """Both splits on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+    def told(self, **facts: str | int) -> "FederatedDataset":
+        """With further facts, which records keep."""
+        return replace(self, facts=self.facts | facts)
 
     def measuring(self, half: Literal["validation", "test"]) -> "FederatedDataset":
         """The same users and images, of which one half's users count.

@@ -9,7 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from benchmark.engine.base import Predict
 from benchmark.engine.client import Layer
+from benchmark.engine.plan import Examples, Lane, LocalClient
+from benchmark.engine.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class DefenseContext:
         theta: the global model ``(P,)`` before the round.
         clients: ``(K,)`` identities, for defenses that keep a history for each client.
         layers: where each parameter lies in a flat update, its shape and its role.
-        root_update: ``(P,)``, of the server's own training; None where it has no data.
+        root_update: ``(P,)``, what came of :meth:`Defense.server_lane`; None without.
+        root: the server's own images, correctly labelled; None where it has none.
+        workbench: the model, to be evaluated and trained with weights of the server's choice;
+            None where there are arrays only.
     """
 
     round: int
@@ -57,6 +63,8 @@ class DefenseContext:
     clients: Tensor
     layers: tuple[Layer, ...]
     root_update: Tensor | None = None
+    root: Examples | None = None
+    workbench: Workbench | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,10 @@ class Aggregation:
 class Defense(nn.Module, ABC):
     """What the server does with the updates. A module, so that its buffers are saved.
 
+    In a round :meth:`before_round`, :meth:`aggregate` and :meth:`after_round` follow each other,
+    then :meth:`deployed` and :meth:`predictor` give what is measured. Lanes are made a round ahead
+    and may not depend on state or on the global model.
+
     Attributes:
         group: of the configuration, by whose names one defense may hold another.
         paper: where the defense comes from.
@@ -88,6 +100,7 @@ class Defense(nn.Module, ABC):
             ``test_``, and the reason.
         assumed_compromised: f, how many clients of a cohort the server reckons with; a setting,
             never the truth. 0 for a defense that has no such assumption.
+        setting: what it was set up for.
     """
 
     group: ClassVar[str] = "defense"
@@ -97,6 +110,7 @@ class Defense(nn.Module, ABC):
     is_weighted: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = MappingProxyType({})
     assumed_compromised: int = 0
+    setting: DefenseSetting | None = None
 
     @classmethod
     def min_clients(cls, assumed_compromised: int) -> int:
@@ -111,6 +125,7 @@ class Defense(nn.Module, ABC):
         Raises:
             ValueError: the defense is not defined in this setting; says what it needs.
         """
+        self.setting = setting
 
     @abstractmethod
     def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
@@ -125,9 +140,33 @@ class Defense(nn.Module, ABC):
         Memory: beside ``updates`` at most a second ``(K, P)`` unless a defense says otherwise.
         """
 
-    def after_round(self, theta: Tensor) -> Tensor:
-        """What the server does with the new global model ``(P,)``; by default nothing."""
+    def before_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
+        """What the clients are sent, and the server's step is added to; by default θ ``(P,)``."""
         return theta
+
+    def honest_lane(self, client: LocalClient) -> Lane:
+        """How a client trains who does what the server asks; by default as the protocol says."""
+        return client.honest_lane()
+
+    def server_lane(self, server: LocalClient) -> Lane | None:
+        """What the server trains beside the clients, on its root data; by default nothing."""
+        return None
+
+    def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
+        """What the server makes of the new global model ``(P,)``; by default nothing."""
+        return theta
+
+    def deployed(self, theta: Tensor, context: DefenseContext) -> Tensor:
+        """The weights ``(P,)`` that are put to use after this round, and measured; by default θ.
+
+        It changes no state: federated training goes on with θ.
+        """
+        return theta
+
+    def predictor(self, deployed: Tensor, context: DefenseContext) -> Predict:
+        """What answers in use, images to scores of the classes; by default the deployed model."""
+        assert context.workbench
+        return context.workbench.predictor(deployed)
 
 
 def mean(updates: Tensor, weights: Tensor) -> Tensor:

@@ -52,8 +52,8 @@ class After(nn.Module, ABC):
     """A step on the average."""
 
     @abstractmethod
-    def forward(self, update: Tensor, num_clients: int, context: DefenseContext) -> Tensor:
-        """The new aggregated update ``(P,)``."""
+    def forward(self, update: Tensor, received: Received, context: DefenseContext) -> Tensor:
+        """The new aggregated update ``(P,)``, from what came out of the steps before the mean."""
 
 
 class Composed(Defense):
@@ -79,5 +79,5 @@ class Composed(Defense):
             received = step(received, context)
         update = mean(received.updates, received.weights)
         for step in self.after:
-            update = step(update, len(updates), context)
+            update = step(update, received, context)
         return Aggregation(update, received.trust, received.info)

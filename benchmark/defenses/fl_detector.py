@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseSetting
+from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting
 from benchmark.defenses.clusters import kmeans, num_clusters, random_state
 from benchmark.defenses.curvature import LBfgs
 from benchmark.defenses.rule import Rule
@@ -119,7 +119,7 @@ class FlDetector(Rule):
         told = {"skipped_pair": torch.tensor(float(skipped), dtype=torch.float64)}
         return Aggregation(found.update, found.trust, {**found.info, **told})
 
-    def after_round(self, theta: Tensor) -> Tensor:
+    def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
         """Go back to the initial model when somebody was caught and ``restart`` says so."""
         if not self.restarting:
             return theta

@@ -56,6 +56,7 @@ class Rule(Defense):
         Raises:
             ValueError: says so.
         """
+        super().setup(setting)
         if setting.weighting != "uniform":
             self._check_weights(torch.tensor([0.0, 1.0]))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import DefenseContext
-from benchmark.defenses.composed import After, Composed
+from benchmark.defenses.composed import After, Composed, Received
 from benchmark.defenses.norm_clip import Clip
 from benchmark.utils.checks import one_of
 from benchmark.utils.randomness import generator
@@ -24,9 +24,11 @@ class GaussianNoise(After):
         self.noise_std = noise_std
         self.noise_on = one_of("noise_on", NoiseOn, noise_on)
 
-    def forward(self, update: Tensor, num_clients: int, context: DefenseContext) -> Tensor:
+    def forward(self, update: Tensor, received: Received, context: DefenseContext) -> Tensor:
         """Noise drawn from (seed, round) alone, where the update is: a GPU draws other bits."""
-        std = self.noise_std if self.noise_on == "average" else self.noise_std / num_clients
+        std = self.noise_std
+        if self.noise_on == "sum":
+            std /= len(received.updates)
         source = generator(context.seed, context.round, "defense noise", update.device)
         noise = torch.randn(
             len(update), generator=source, dtype=torch.float32, device=update.device

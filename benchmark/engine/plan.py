@@ -1,6 +1,7 @@
 """A round's work, made before any training: it fixes data, order, batches and seeds."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -149,7 +150,23 @@ class LocalClient:
 
 @dataclass(frozen=True)
 class Plan:
-    """All lanes of a round. The first K belong to the cohort's clients, in their order."""
+    """All lanes of a round. The first K belong to the cohort's clients, in their order.
+
+    Args:
+        round: its number.
+        clients: lanes of the cohort, and what attacks train besides.
+        server: the server's own lane, trained as the last one.
+    """
 
     round: int
-    lanes: list[Lane]
+    clients: list[Lane]
+    server: Lane | None = None
+
+    @cached_property
+    def lanes(self) -> list[Lane]:
+        """All of them."""
+        return self.clients if self.server is None else [*self.clients, self.server]
+
+    def parted(self, updates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Updates of all lanes ``(L, P)`` as those of the clients' and the server's ``(P,)``."""
+        return (updates, None) if self.server is None else (updates[:-1], updates[-1])

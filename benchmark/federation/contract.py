@@ -56,6 +56,9 @@ def check_fit(defense: Defense, setting: DefenseSetting) -> None:
         ValueError: says what it needs.
     """
     name, K, f = type(defense).__name__, setting.clients_per_round, defense.assumed_compromised
+    N = setting.num_users
+    if K > N and not setting.replacement:
+        raise ValueError(f"clients_per_round must be 1 to {N}, the number of users; got {K}")
     least = defense.min_clients(f)
     if least > K:
         told = f" for assumed_compromised = {f}" if f else ""
@@ -63,7 +66,10 @@ def check_fit(defense: Defense, setting: DefenseSetting) -> None:
             f"{name} needs {least} clients a round or more{told}, clients_per_round is {K}"
         )
     if defense.needs_root_data and not setting.has_root_data:
-        raise ValueError(f"{name} needs clean data of the server's own, and there are none")
+        raise ValueError(
+            f"{name} needs clean data of the server's own, and there are none; "
+            "federation.root_images=100 takes as many from the users"
+        )
 
 
 def checked_submission(attack: Attack, crafted: Tensor, num_compromised: int, P: int) -> Tensor:

@@ -7,6 +7,7 @@ from benchmark.utils.checks import at_least, at_most, one_of, positive
 
 Weighting = Literal["uniform", "examples"]
 MeasuredOn = Literal["all", "validation", "test"]
+RootFrom = Literal["all", "not_targets"]
 MOST = 1_000_000
 
 
@@ -28,6 +29,10 @@ class Protocol:
         checkpoint_every: rounds between checkpoints.
         measured_on: whose target users and test images count: ``all`` users', or those of one of
             two fixed halves, ``validation`` or ``test``, for searches. Everybody takes part.
+        root_images: how many training images the server has of its own, taken from the users;
+            20 to 1,000 for a defense that needs them, else 0.
+        root_from: whose they were: ``all`` users', or ``not_targets``, who own no image of the
+            adversary's. Of semantic backdoors this may decide.
 
     Raises:
         ValueError: a number out of its range.
@@ -44,6 +49,8 @@ class Protocol:
     evaluate_every: int
     checkpoint_every: int
     measured_on: MeasuredOn
+    root_images: int = 0
+    root_from: RootFrom = "all"
 
     def __post_init__(self) -> None:
         for name in (
@@ -59,3 +66,5 @@ class Protocol:
             positive(name, getattr(self, name))
         one_of("weighting", Weighting, self.weighting)
         one_of("measured_on", MeasuredOn, self.measured_on)
+        at_most("root_images", MOST, at_least("root_images", 0, self.root_images))
+        one_of("root_from", RootFrom, self.root_from)

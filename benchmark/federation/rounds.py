@@ -1,6 +1,6 @@
 """The federation: one training step of this Lightning module is one round."""
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from benchmark.attacks.base import Attack, AttackContext, Knowledge
 from benchmark.data.dataset import FederatedDataset
-from benchmark.defenses.base import Aggregation, Defense, DefenseContext, DefenseSetting, norms
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
-from benchmark.engine.plan import Examples, LocalClient, Plan
+from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
+from benchmark.engine.workbench import Workbench
 from benchmark.federation.cohort import Cohort, draw
 from benchmark.federation.contract import (
     check_finite,
@@ -22,8 +23,10 @@ from benchmark.federation.contract import (
     checked_submission,
 )
 from benchmark.federation.evaluation import Evaluator
+from benchmark.federation.observation import observed
 from benchmark.federation.participation import Participation
 from benchmark.federation.protocol import Protocol
+from benchmark.federation.setting import defense_setting, with_root
 from benchmark.tasks.base import Task
 from benchmark.utils.randomness import generator
 
@@ -65,42 +68,38 @@ class Federation(pl.LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False
-        K, N = protocol.clients_per_round, dataset.num_users
-        if K > N and not protocol.replacement:
-            raise ValueError(f"clients_per_round must be 1 to {N}, the number of users; got {K}")
         if protocol.measured_on != "all":
             dataset = dataset.measuring(protocol.measured_on)
-        setting = DefenseSetting(
-            num_users=N,
-            clients_per_round=K,
-            num_parameters=client.num_parameters,
-            rounds=protocol.rounds,
-            layers=client.layers,
-            weighting=protocol.weighting,
-            server_lr=protocol.server_lr,
-            replacement=protocol.replacement,
-        )
+        setting = defense_setting(client, dataset.num_users, protocol)
         check_fit(defense, setting)
         defense.setup(setting)
         task.setup(dataset, seed)
-        participation.setup(N, seed)
+        dataset = with_root(dataset, task, protocol, seed)
+        participation.setup(dataset.num_users, seed)
         self.theta = nn.Parameter(client.flat())
         self.client, self.attack, self.defense = client, attack, defense
         self.dataset, self.task, self.participation = dataset, task, participation
         self.engine, self.protocol, self.seed = engine, protocol, seed
         self.resumed: dict[str, Any] | None = None
+        self.deployed: Tensor | None = None
+
+    @property
+    def result(self) -> Tensor:
+        """The weights ``(P,)`` that the last round put to use: θ, or what the defense deploys."""
+        return self.theta.detach() if self.deployed is None else self.deployed.to(self.theta)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The server's SGD."""
         return torch.optim.SGD([self.theta], lr=self.protocol.server_lr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the engine decided at the start."""
+        """Keep what the engine decided at the start, and what the defense last deployed."""
         checkpoint["engine"] = self.engine.state()
+        checkpoint["deployed"] = self.deployed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the same engine, which gives the same bits."""
-        self.resumed = checkpoint["engine"]
+        self.resumed, self.deployed = checkpoint["engine"], checkpoint["deployed"]
 
     def on_fit_start(self) -> None:
         """Bring the data to where the model is."""
@@ -110,23 +109,27 @@ class Federation(pl.LightningModule):
         train, self.backdoor = self.task.plant(self.dataset)
         self.train_labels = train.labels.cpu()
         self.engine.setup(self.client, train)
+        self.workbench = Workbench(self.client, self.engine, train)
         if self.resumed is not None:
             self.engine.restore(self.resumed)
 
     def training_step(self, batch: object, batch_idx: int) -> dict[str, float]:
         """One round; returns its metrics, which are also in ``trainer.callback_metrics``."""
-        round, start = self.current_epoch, self.theta.detach()
+        round = self.current_epoch
         cohort, plan = self.ahead if self.ahead else self.prepare(round)
-        trained = self.engine.train(start, plan)
-        updates = self.craft(round, start, cohort, trained.updates)
+        context = self.broadcast(self.context(round, cohort))
+        trained = self.engine.train(context.theta, plan)
+        of_clients, of_server = plan.parted(trained.updates)
+        updates = self.craft(round, context.theta, cohort, of_clients)
         # A GPU is still training: nothing so far has waited for it.
         self.ahead = self.prepare(round + 1) if round + 1 < self.protocol.rounds else None
-        aggregation = self.aggregate(round, start, cohort, updates)
-        self.server_step(aggregation)
+        context = replace(context, root_update=of_server)
+        aggregation = self.aggregate(cohort, updates, context)
+        self.server_step(aggregation, context)
         check_finite(self.theta, "the global model after the step", round, cohort, updates)
-        metrics = self.observe(cohort, trained.losses, updates, aggregation)
-        metrics |= self.evaluate(round)
-        # Where callbacks such as EarlyStopping look; log_dict takes a tenth of a small round.
+        metrics = observed(cohort, trained.losses, updates, aggregation)
+        metrics |= self.evaluate(context)
+        # Where EarlyStopping looks; log_dict takes a tenth of a small round.
         self.trainer.callback_metrics.update({k: torch.tensor(v) for k, v in metrics.items()})
         return metrics
 
@@ -143,26 +146,55 @@ class Federation(pl.LightningModule):
         return Cohort.of(self.protocol, clients, compromised, sizes)
 
     def plan(self, round: int, cohort: Cohort) -> Plan:
-        """The lanes: one for each client in order, then what attacks train besides."""
+        """The lanes: one for each client in order, what attacks train besides, the server's."""
         first, further = [], []
         boosts = iter(cohort.boosts.tolist())
         for slot, user in enumerate(cohort.clients.tolist()):
-            indices = self.dataset.train.user(user)
-            client = LocalClient(
-                local=Examples(indices, self.train_labels[indices]),
-                epochs=self.protocol.local_epochs,
-                batch_size=self.protocol.batch_size,
-                seed=self.seed,
-                round=round,
-                slot=slot,
-            )
+            client = self.local(round, slot, self.dataset.train.user(user))
             if cohort.compromised[slot]:
                 lane, *more = self.attack.lanes(client, self.backdoor, next(boosts))
             else:
-                lane, more = client.honest_lane(), []
+                lane, more = self.defense.honest_lane(client), []
             first.append(lane)
             further += more
-        return Plan(round, first + further)
+        return Plan(round, first + further, self.server_lane(round))
+
+    def server_lane(self, round: int) -> Lane | None:
+        """What the server trains beside the clients, on its own data."""
+        root = self.dataset.root
+        slot = self.protocol.clients_per_round
+        return None if root is None else self.defense.server_lane(self.local(round, slot, root))
+
+    def local(self, round: int, slot: int, indices: Tensor) -> LocalClient:
+        """Who trains on these images, by the protocol; the server's slot is K."""
+        return LocalClient(
+            local=Examples(indices, self.train_labels[indices]),
+            epochs=self.protocol.local_epochs,
+            batch_size=self.protocol.batch_size,
+            seed=self.seed,
+            round=round,
+            slot=slot,
+        )
+
+    @torch.no_grad()
+    def broadcast(self, context: DefenseContext) -> DefenseContext:
+        """What the clients begin with, which is the global model from now on."""
+        theta = self.defense.before_round(context.theta, context)
+        self.theta.copy_(theta)
+        return replace(context, theta=theta)
+
+    def context(self, round: int, cohort: Cohort) -> DefenseContext:
+        """What the server knows when a round begins."""
+        root = self.dataset.root
+        return DefenseContext(
+            round=round,
+            seed=self.seed,
+            theta=self.theta.detach().clone(),
+            clients=cohort.clients,
+            layers=self.client.layers,
+            root=None if root is None else Examples(root, self.train_labels[root]),
+            workbench=self.workbench,
+        )
 
     def craft(self, round: int, start: Tensor, cohort: Cohort, trained: Tensor) -> Tensor:
         """What the server receives, ``(K, P)``: compromised rows are the attack's."""
@@ -187,22 +219,15 @@ class Federation(pl.LightningModule):
         updates[compromised] = checked_submission(self.attack, crafted, M, P)
         return updates
 
-    def aggregate(self, round: int, start: Tensor, cohort: Cohort, updates: Tensor) -> Aggregation:
+    def aggregate(self, cohort: Cohort, updates: Tensor, context: DefenseContext) -> Aggregation:
         """What the defense makes of the updates."""
-        context = DefenseContext(
-            round=round,
-            seed=self.seed,
-            theta=start,
-            clients=cohort.clients,
-            layers=self.client.layers,
-        )
         weights = cohort.weights.to(updates.device)
-        aggregation = self.defense.aggregate(updates, weights, context)
-        checked_aggregation(self.defense, aggregation, updates)
-        check_finite(aggregation.update, "the aggregated update", round, cohort, updates)
-        return aggregation
+        found = self.defense.aggregate(updates, weights, context)
+        checked_aggregation(self.defense, found, updates)
+        check_finite(found.update, "the aggregated update", context.round, cohort, updates)
+        return found
 
-    def server_step(self, aggregation: Aggregation) -> None:
+    def server_step(self, aggregation: Aggregation, context: DefenseContext) -> None:
         """One step of the server optimizer on the pseudo-gradient."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -210,39 +235,16 @@ class Federation(pl.LightningModule):
         optimizer.step()
         optimizer.zero_grad()
         with torch.no_grad():
-            self.theta.copy_(self.defense.after_round(self.theta.detach()))
+            self.theta.copy_(self.defense.after_round(self.theta.detach(), context))
 
-    def observe(
-        self, cohort: Cohort, losses: Tensor, updates: Tensor, aggregation: Aggregation
-    ) -> dict[str, float]:
-        """What happened in the round: loss, norms, and what the defense made of whom."""
-        compromised = cohort.compromised
-        length, losses = norms(updates).cpu(), losses[: len(compromised)].cpu()
-        metrics = {
-            "train_loss": losses[~compromised].mean().item(),
-            "num_compromised": float(compromised.sum()),
-        }
-        if not compromised.all():
-            honest = length[~compromised]
-            metrics["honest_norm_median"] = honest.quantile(0.5).item()
-            metrics["honest_norm_max"] = honest.max().item()
-        if compromised.any():
-            metrics["compromised_norm_max"] = length[compromised].max().item()
-        metrics |= {name: float(value) for name, value in aggregation.info.items()}
-        if aggregation.trust is not None:
-            rejected = aggregation.trust.cpu() == 0
-            metrics["all_rejected"] = float(rejected.all())
-            if compromised.any():
-                metrics["true_positive_rate"] = rejected[compromised].double().mean().item()
-            if not compromised.all():
-                metrics["false_positive_rate"] = rejected[~compromised].double().mean().item()
-        return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-    def evaluate(self, round: int) -> dict[str, float]:
+    def evaluate(self, context: DefenseContext) -> dict[str, float]:
         """Backdoor accuracy in every round; main accuracy every few, and in the last."""
-        predict = self.engine.predictor(self.theta.detach())
+        theta = self.theta.detach()
+        deployed = self.defense.deployed(theta, context)
+        self.deployed = None if deployed is theta else deployed
+        predict = self.defense.predictor(deployed, context)
         metrics = self.evaluator.backdoor(predict)
-        last = round == self.protocol.rounds - 1
-        if last or (round + 1) % self.protocol.evaluate_every == 0:
+        rounds = context.round + 1
+        if rounds == self.protocol.rounds or rounds % self.protocol.evaluate_every == 0:
             metrics |= self.evaluator.main(predict)
         return metrics

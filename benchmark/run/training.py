@@ -58,7 +58,7 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     except DivergedError as end:
         diverged = Divergence(end.round, str(end), end.honest, end.compromised)
         return _record(cell, dataset, federation, recorder, device, diverged)
-    federation.client.load(federation.theta.detach())
+    federation.client.load(federation.result)
     # By way of memory: where a disk is full torch says nothing that could be told from a fault.
     weights = io.BytesIO()
     torch.save(federation.client.model.state_dict(), weights)
@@ -123,7 +123,7 @@ def _record(
         summary = {name: replace(s, final=None, last_fifth=None) for name, s in summary.items()}
         main = summary.get("main_accuracy", Summary(None, None, None, None, None))
         summary["main_accuracy"] = replace(main, final=0.0, last_fifth=0.0)
-    theta = federation.theta.detach().cpu().numpy()
+    theta = federation.result.cpu().numpy()
     kind = dataset.facts["user_kind"]
     notes = [] if kind == "writers" else [f"the users are {kind}, not writers"]
     if diverged:
@@ -134,7 +134,7 @@ def _record(
         cell=cell.id,
         overrides=list(cell.overrides),
         config=cell.config,
-        data=dict(dataset.facts),
+        data=dict(federation.dataset.facts),
         code=cell.code,
         seed=cell.seed,
         curves=curves,

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
 from benchmark.testing.plugin import PluginContract
-from benchmark.testing.toys import defense_context, federation, fit, seeded, untouched
+from benchmark.testing.toys import federation, fit, model_context, seeded, untouched
 
-P = 400
+P = 410
 
 
 def cohort(defense: Defense, round: int = 0, scale: float = 0.05) -> Tensor:
@@ -37,7 +37,7 @@ def mean_of(defense: Defense, updates: Tensor) -> Aggregation:
     """One round with equal weights."""
     K = len(updates)
     equal = torch.full((K,), 1 / K, dtype=torch.float64)
-    return defense.aggregate(updates, equal, defense_context(P, K))
+    return defense.aggregate(updates, equal, model_context(K, dtype=updates.dtype))
 
 
 def run(defense: Defense, rounds: range) -> list[Tensor]:
@@ -46,9 +46,7 @@ def run(defense: Defense, rounds: range) -> list[Tensor]:
     for t in rounds:
         updates = cohort(defense, t).float()
         K = len(updates)
-        results.append(
-            defense.aggregate(updates, shares(defense, K), defense_context(P, K, t)).update
-        )
+        results.append(defense.aggregate(updates, shares(defense, K), model_context(K, t)).update)
     return results
 
 
@@ -70,8 +68,8 @@ class DefenseContract(PluginContract):
         """Set up for a cohort of users who are all there."""
         defense = super().build(name)
         K = enough(defense)
-        layers = defense_context(P, K).layers
-        defense.setup(DefenseSetting(K, K, P, 3, layers))
+        layers = model_context(K).layers
+        defense.setup(DefenseSetting(K, K, P, 3, layers, has_root_data=True))
         return defense
 
     def noise(self, name: str) -> Tensor:
@@ -93,7 +91,7 @@ class DefenseContract(PluginContract):
             defense = self.build(name)
             updates = cohort(defense, scale=0.2).float().to(dtype)
             K = len(updates)
-            context, weights = defense_context(P, K), shares(defense, K)
+            context, weights = model_context(K, dtype=dtype), shares(defense, K)
             with untouched(updates, weights, context.theta, context.clients):
                 result = defense.aggregate(updates, weights, context)
             assert result.update.shape == (P,)
@@ -119,7 +117,7 @@ class DefenseContract(PluginContract):
             pytest.skip("does not claim it")
         updates = cohort(one)
         K = len(updates)
-        context, weights = defense_context(P, K), shares(one, K)
+        context, weights = model_context(K, dtype=updates.dtype), shares(one, K)
         order = torch.randperm(K, generator=seeded())
         first = one.aggregate(updates, weights, context)
         context = replace(context, clients=context.clients[order])
@@ -177,13 +175,15 @@ class DefenseContract(PluginContract):
     def test_the_model_after_the_round_is_finite_and_as_long(self, plugin: Defense) -> None:
         theta = torch.randn(P, generator=seeded())
         with untouched(theta):
-            after = plugin.after_round(theta)
+            after = plugin.after_round(theta, model_context(enough(plugin)))
         assert after.shape == theta.shape
         assert after.isfinite().all()
 
     def test_it_runs_in_a_federation_under_attack(self, name: str, plugin: Defense) -> None:
         K = max(5, plugin.min_clients(plugin.assumed_compromised))
-        several = ("federation.replacement=true", f"federation.clients_per_round={K}")
+        several = ["federation.replacement=true", f"federation.clients_per_round={K}"]
+        if plugin.needs_root_data:
+            several.append("federation.root_images=20")
         run = federation({"defense": self.resolved(name)}, "attack=boosted", *several)
         fit(run)
         assert run.theta.isfinite().all()

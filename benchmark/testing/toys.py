@@ -5,13 +5,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.config.compose import compose
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.module import FederatedDataModule
 from benchmark.defenses.base import DefenseContext
-from benchmark.engine.client import Layer
+from benchmark.engine.client import ClientModule, Layer
+from benchmark.engine.plan import Examples
+from benchmark.engine.reference import ReferenceEngine
+from benchmark.engine.workbench import Workbench
 from benchmark.federation.rounds import Federation
 from benchmark.run.assembly import build
 from benchmark.run.training import trainer_of
@@ -42,13 +45,36 @@ def make_dataset(sizes: Sequence[int] = (12, 30, 7, 25, 18, 40), seed: int = 0) 
 
 
 def defense_context(P: int, K: int, round: int = 0, seed: int = 0) -> DefenseContext:
-    """Of a model of two layers, for K different clients."""
+    """Of arrays of two layers, for K different clients."""
     half = P // 2
     layers = (
         Layer("first", slice(0, half), (half,)),
         Layer("second", slice(half, P), (P - half,), is_output=True),
     )
     return DefenseContext(round, seed, torch.zeros(P), torch.arange(K), layers)
+
+
+def toy_network() -> nn.Sequential:
+    """A convolution and an output layer, of 40 + 370 = 410 parameters, all of them 0."""
+    network = nn.Sequential(
+        nn.AvgPool2d(4), nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(36, NUM_CLASSES)
+    )
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    return network
+
+
+def model_context(K: int, round: int = 0, dtype: torch.dtype = torch.float32) -> DefenseContext:
+    """Of :func:`toy_network`, for K different clients and a server that has 40 images."""
+    client = ClientModule(toy_network(), lr=0.1).to(dtype)
+    data = make_split([40], seeded(7))
+    root = Examples(torch.arange(40), data.labels)
+    engine = ReferenceEngine()
+    engine.setup(client, data)
+    workbench = Workbench(client, engine, data)
+    updated = torch.randn(client.num_parameters, generator=seeded(8), dtype=dtype) / 20
+    theta, clients = client.flat(), torch.arange(K)
+    return DefenseContext(round, 0, theta, clients, client.layers, updated, root, workbench)
 
 
 def federation(sections: Mapping[str, Mapping[str, Any]], *overrides: str) -> Federation:

@@ -1,5 +1,6 @@
 """FreqFed, FLDetector and Snowball: by hand, and by the traps that others fell into."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score
 from torch import Tensor
 
+from benchmark.defenses.adaptive_clip import AdaptiveClip
 from benchmark.defenses.base import Aggregation, DefenseSetting
 from benchmark.defenses.curvature import LBfgs
 from benchmark.defenses.fl_detector import FlDetector
@@ -125,7 +127,7 @@ def quadratic(
         shares = torch.full((len(who),), 1 / len(who), dtype=torch.float64)
         now = replace(context, round=t, theta=theta, clients=who)
         results.append(defense.aggregate(updates[who], shares, now))
-        theta = defense.after_round(theta + 0.3 * results[-1].update)
+        theta = defense.after_round(theta + 0.3 * results[-1].update, now)
     return results
 
 
@@ -219,3 +221,10 @@ def test_snowball_refuses_fewer_than_its_centers_and_one_more() -> None:
         aggregate("snowball", drawn(6, 3), ct=5)
     with pytest.raises(ValueError, match="share must be above 0"):
         aggregate("snowball", drawn(6, 3), share=0.0)
+
+
+def test_the_state_of_a_built_defense_goes_on_from_call_to_call() -> None:
+    rows = [[3.0, 4.0], [0.0, 5.0], [0.0, 0.0], [6.0, 8.0]]
+    built = AdaptiveClip(initial=5.0, quantile=0.5)
+    bounds = [aggregate(built, rows).info["clip_bound"].item() for _ in range(2)]
+    assert bounds == pytest.approx([5.0, 5 * math.exp(-0.05)])

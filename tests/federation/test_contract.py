@@ -106,7 +106,7 @@ def test_a_defense_that_wants_data_of_its_own_is_refused_at_the_start() -> None:
 
 def test_a_model_that_the_servers_step_makes_infinite_is_told_of_in_the_last_round() -> None:
     class Late(Mean):
-        def after_round(self, theta: Tensor) -> Tensor:
+        def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
             return theta / 0
 
     with pytest.raises(DivergedError, match="round 0: the global model after the step is not") as e:

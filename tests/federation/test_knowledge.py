@@ -97,4 +97,6 @@ def test_a_defense_never_learns_who_is_compromised():
         "clients",
         "layers",
         "root_update",
+        "root",
+        "workbench",
     }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmark.attacks.boosted import Boosted
 from benchmark.attacks.norm_bounded import NormBounded
+from benchmark.defenses.base import DefenseContext
 from benchmark.defenses.mean import Mean
 from benchmark.defenses.norm_clip import NormClip
 from benchmark.defenses.norm_reject import NormReject
@@ -124,7 +125,7 @@ def test_the_model_stays_where_every_update_is_rejected():
 
 
 class AfterRound(Mean):
-    def after_round(self, theta: Tensor) -> Tensor:
+    def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
         return theta.clamp(-0.01, 0.01)
 
 
@@ -247,9 +248,10 @@ def test_a_round_is_planned_before_the_server_waits_for_the_one_before() -> None
     def noted(name: str) -> None:
         work = getattr(federation, name)
 
-        def wrapper(round: int, *rest: Any) -> Any:
-            done.append((name, round))
-            return work(round, *rest)
+        def wrapper(*given: Any) -> Any:
+            planned = given[0] if name == "prepare" else federation.current_epoch
+            done.append((name, planned))
+            return work(*given)
 
         setattr(federation, name, wrapper)
 

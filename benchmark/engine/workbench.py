@@ -1,0 +1,79 @@
+"""What anybody with the model and the data does beside a round: train, evaluate, differentiate."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmark.data.dataset import Split
+from benchmark.engine.base import Engine, Predict
+from benchmark.engine.client import ClientModule
+from benchmark.engine.plan import Lane, Plan
+
+
+class Workbench:
+    """A federation's model, with weights of one's own.
+
+    Weights are flat, ``(P,)``; the model is in evaluation mode wherever it is not trained.
+
+    Args:
+        client: the model and how a client trains it.
+        engine: what trains lanes, and evaluates fastest.
+        data: what lanes and indices point into.
+    """
+
+    def __init__(self, client: ClientModule, engine: Engine, data: Split):
+        self.client, self.engine, self.data = client, engine, data
+
+    def train(self, start: Tensor, lanes: Sequence[Lane], round: int = 0) -> Tensor:
+        """The update of each of L lanes, ``(L, P)``, by the clients' local rule."""
+        return self.engine.train(start, Plan(round, list(lanes))).updates
+
+    def predictor(self, theta: Tensor) -> Predict:
+        """Images to logits; good until the next training or predictor."""
+        return self.engine.predictor(theta)
+
+    def pixels(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Images as the model takes them, ``(b, 1, 28, 28)``."""
+        return self.data.pixels(indices, dtype)
+
+    @torch.no_grad()
+    def features(self, theta: Tensor, images: Tensor) -> Tensor:
+        """What the output layer is given, ``(b, F)``: the penultimate representation."""
+        return self._seen(theta, images, self._module(self.client.layers[-1].name), given=True)
+
+    @torch.no_grad()
+    def activations(self, theta: Tensor, images: Tensor, layer: str) -> Tensor:
+        """What the module that owns a parameter of this name makes of images."""
+        return self._seen(theta, images, self._module(layer), given=False)
+
+    def gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, a scalar, and its gradient by the weights, ``(P,)``."""
+        self.client.eval()
+        with torch.enable_grad():
+            weights = theta.detach().clone().requires_grad_()
+            loss = self.client.loss(self._call(weights, images), labels)
+            (gradient,) = torch.autograd.grad(loss, weights)
+        return loss.detach(), gradient
+
+    def _call(self, theta: Tensor, images: Tensor) -> Tensor:
+        logits: Tensor = functional_call(self.client.model, self.client.split(theta), (images,))
+        return logits
+
+    def _module(self, parameter: str) -> nn.Module:
+        return self.client.model.get_submodule(parameter.rpartition(".")[0])
+
+    def _seen(self, theta: Tensor, images: Tensor, module: nn.Module, given: bool) -> Tensor:
+        seen: list[Tensor] = []
+
+        def look(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.append(inputs[0] if given else output)
+
+        self.client.eval()
+        handle = module.register_forward_hook(look)
+        try:
+            self._call(theta, images)
+        finally:
+            handle.remove()
+        return seen[0]
