@@ -84,7 +84,7 @@ class Schema(Generic[T]):
 
     Attributes:
         of: what it holds. The default of its field ``schema_version``, where it has one, is the
-            version that is read.
+            version that is read, beside those ``older``.
         refusal: how a fault begins, such as ``not a record``; empty if the place says it all.
         mend: what to do about one.
         extra: what becomes of keys that it does not have.
@@ -94,6 +94,7 @@ class Schema(Generic[T]):
     refusal: str = ""
     mend: str = ""
     extra: Literal["forbid", "ignore"] = "forbid"
+    older: Sequence[int] = ()
 
     def parse(self, data: bytes, where: object, mend: str = "") -> T:
         """JSON.
@@ -155,10 +156,10 @@ class Schema(Generic[T]):
 
     def _check_version(self, raw: Any, where: object, mend: str) -> None:
         of: Any = self.of
-        version = next((f.default for f in fields(of) if f.name == VERSION), None)
-        if version is not None and isinstance(raw, dict) and raw.get(VERSION) != version:
-            found = raw.get(VERSION)
-            fault = f"of schema version {found}, this program reads version {version}"
+        valid = [*self.older, *(f.default for f in fields(of) if f.name == VERSION)]
+        if valid and isinstance(raw, dict) and raw.get(VERSION) not in valid:
+            read = " or ".join(map(str, valid))
+            fault = f"of schema version {raw.get(VERSION)}, this program reads version {read}"
             raise self._refused(where, fault, mend)
 
     def _refused(self, where: object, fault: str, mend: str) -> UserError:

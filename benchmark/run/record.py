@@ -14,7 +14,9 @@ from benchmark.utils.errors import UserError
 from benchmark.utils.files import write_json
 from benchmark.utils.nested import digest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+WITHOUT_CHECKSUM = 1
+"""The version before, some of whose records have none."""
 
 
 def choices(groups: Sequence[str]) -> Check:
@@ -98,7 +100,7 @@ class Record:
         mlflow_run_id: None while the run is not tracked.
         diverged: None where the model stayed finite. One that did not reads nothing: its main
             accuracy at the end is 0, and there is no other number of its end.
-        checksum: of the result, in a file; None before it is written, and in records of before.
+        checksum: of the result, in a file; None before it is written, and in records of version 1.
     """
 
     cell: str
@@ -155,6 +157,8 @@ class Record:
             raise UserError(f"{path}: no such record") from None
         if record.cell != path.stem:
             raise UserError(f"{path}: not a record of that name, but of {record.cell}; {MEND}")
+        if record.checksum is None and record.schema_version != WITHOUT_CHECKSUM:
+            raise UserError(f"{path}: not a record: checksum is missing; {MEND}")
         if record.checksum not in (None, digest(record.result(), 64)):
             raise UserError(f"{path}: its result is not the one that was written; {MEND}")
         return record
@@ -162,4 +166,4 @@ class Record:
 
 NOT_IN_THE_RESULT = ("cost", "mlflow_run_id", "checksum")
 MEND = "without it its cell runs again"
-SCHEMA = Schema(Record, "not a record", MEND)
+SCHEMA = Schema(Record, "not a record", MEND, older=[WITHOUT_CHECKSUM])

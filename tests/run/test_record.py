@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,15 @@ def test_what_is_written_is_read_again(record: Record, tmp_path: Path) -> None:
     assert again.checksum
     assert type(again.curves["main_accuracy"]) is Curve
     assert type(again.summary["main_accuracy"]) is Summary
+
+
+def test_a_record_from_before_there_were_checksums_is_read(record: Record, tmp_path: Path) -> None:
+    path = tmp_path / f"{record.cell}.json"
+    earlier = replace(record, schema_version=1)
+    path.write_text(json.dumps(asdict(earlier)), encoding="utf-8")
+    assert Record.read(path) == earlier
+    earlier.write(path)
+    assert Record.read(path).result() == earlier.result()
 
 
 def test_numbers_are_numbers_and_text_is_text(record: Record, tmp_path: Path) -> None:
