@@ -16,7 +16,7 @@ from benchmark.report.document import (
     Text,
 )
 from benchmark.report.numbers import interval, number
-from benchmark.results.gates import GATE, TOLERANCE
+from benchmark.results.gates import GATE, TOLERANCE, gate
 from benchmark.results.statistics import estimate
 from benchmark.tuning.figures import race_figure
 from benchmark.tuning.race import Exploitability, Move, Pair, Race, Regret
@@ -88,9 +88,10 @@ class RaceReport(TuningReport):
             "interval over seeds; that of a pair is that of the strongest known attack on the "
             f"defense, and an attack that costs main accuracy more than {100 * TOLERANCE:g} points "
             "is noticed and gets nothing. This is decided by its mean cost: where the interval of "
-            f"the cost reaches across {100 * TOLERANCE:g}, other seeds may decide otherwise, and "
-            "the intervals of payoffs and gains know nothing of that. A defense may cost "
-            f"{100 * GATE:g} points without an attack. A gain is that of who moved, paired by seed."
+            f"the cost reaches across {100 * TOLERANCE:g}, it is at the gate, other seeds may "
+            "decide otherwise, and the intervals of payoffs and gains know nothing of that. A "
+            f"defense may cost {100 * GATE:g} points without an attack. A gain is that of who "
+            "moved, paired by seed."
         )
         start = ["start", "", "", *_pair(self.race.start), "", ""]
         return [
@@ -110,7 +111,7 @@ class RaceReport(TuningReport):
         return (
             f"The race {how} after {len(self.race.moves)} moves: `{shlex.join(final.attack)}` gets "
             f"{interval(estimate(final.payoff))} % through `{shlex.join(final.defense)}`. "
-            f"{self._left()}"
+            f"Its cost in main accuracy: {_cost(final)}. {self._left()}"
         )
 
     def _left(self) -> str:
@@ -174,7 +175,13 @@ def _row(move: Move) -> list[Text]:
 def _pair(pair: Pair) -> list[Text]:
     value = interval(estimate(pair.payoff))
     played = f"`{shlex.join(pair.attack)}` on `{shlex.join(pair.defense)}`: {value}"
-    return [coded(played), interval(estimate(pair.cost), signed=True)]
+    return [coded(played), _cost(pair)]
+
+
+def _cost(pair: Pair) -> str:
+    cost = estimate(pair.cost)
+    outcome, told = gate(cost, TOLERANCE), interval(cost, signed=True)
+    return f"{told}, {outcome}" if outcome == "at the gate" else told
 
 
 def _plain_pair(pair: Pair) -> dict[str, Any]:

@@ -126,15 +126,17 @@ def test_a_race_is_told_move_by_move(tmp_path: Path) -> None:
     made = RaceReport("r", "sqlite:///t.db", ("data=x",), told, SEEDS, race, left)
     assert made.verdict() == (
         f"The race settled after 2 moves: `attack=b attack.x=1` gets 90.0 (65.2{NOTHING}100) % "
-        "through `defense=mean`. Fresh searches against the pair still gain +60.0 ± 24.8 points."
+        "through `defense=mean`. Its cost in main accuracy: +2.0 ± 2.5, at the gate. "
+        "Fresh searches against the pair still gain +60.0 ± 24.8 points."
     )
     text = markdown(made)
     after = f"`attack=b attack.x=1` on `defense=mean`: 90.0 (65.2{NOTHING}100)"
+    cost = "+2.0 ± 2.5, at the gate"
     assert (
-        f"| 1, attack | `attack=b attack.x=1` | 97.0 | {after} | +2.0 ± 2.5 | +70.0 ± 24.8 | yes |"
+        f"| 1, attack | `attack=b attack.x=1` | 97.0 | {after} | {cost} | +70.0 ± 24.8 | yes |"
         in text
     )
-    assert f"| 2, defense | `nothing` | {NOTHING} | {after} | +2.0 ± 2.5 | {NOTHING} | no |" in text
+    assert f"| 2, defense | `nothing` | {NOTHING} | {after} | {cost} | {NOTHING} | no |" in text
     assert "| start |  |  | `attack=a` on `defense=mean`: 20.0 ± 0.0 | +1.0 ± 0.0 |  |  |" in text
     assert f"A fresh attacker gains {MINUS}3.3 ± 28.7 points with `attack=c`." in text
     files = ["tuning.json", "tuning.md", "race.png", "tuning.html"]
