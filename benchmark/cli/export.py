@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.run import suite
 from benchmark.run.record import Record
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, program
 from benchmark.utils.files import atomic_file
 
 
@@ -32,8 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
             temporary.write_bytes(content)
     if missing:
         print(
-            f"fedbackdoor: {len(missing)} cells of {name} have no record; "
-            f"python -m benchmark suite {name}",
+            f"fedbackdoor: {len(missing)} cells of {name} have no record; {program()} suite {name}",
             file=sys.stderr,
         )
     return 0

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmark import leaderboard
 from benchmark.run import suite
+from benchmark.utils.errors import program
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -22,7 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
     if missing:
         print(
             f"fedbackdoor: {len(missing)} cells of {arguments.name} have no record; "
-            f"python -m benchmark suite {arguments.name}",
+            f"{program()} suite {arguments.name}",
             file=sys.stderr,
         )
     return 0

@@ -19,7 +19,7 @@ from benchmark.reproduction.claim import Claim
 from benchmark.reproduction.profile import Profile, experiment, paper
 from benchmark.run.studies import StudySettings
 from benchmark.run.suite import Suite
-from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.errors import UserError, program, unknown
 from benchmark.utils.statements import stated
 
 FACTS = ("paper", "knowledge", "license", "homepage")
@@ -42,10 +42,10 @@ KINDS = {
     "claims": "claim",
 }
 USE = {
-    "suite": "python -m benchmark suite NAME",
+    "suite": f"{program()} suite NAME",
     "tuning": "make params SUITE=NAME && make tune",
-    "profile": "python -m benchmark reproduce NAME",
-    "reproduction": "python -m benchmark reproduce PROFILE --only NAME",
+    "profile": f"{program()} reproduce NAME",
+    "reproduction": f"{program()} reproduce PROFILE --only NAME",
     "claim": "conf/claim/NAME.yaml",
 }
 """How what is no configuration group is chosen."""

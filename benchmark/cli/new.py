@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from benchmark.config.plugins import available
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, program
 from benchmark.utils.files import atomic_file
 
 MODULE = '''\
@@ -105,7 +105,7 @@ def main(arguments: argparse.Namespace) -> int:
     for path, text in (files if contract.exists() else files | {contract: TEST}).items():
         _write(path, Template(text).substitute(words))
     print(*files, contract, sep="\n")
-    print(f"python -m benchmark run {kind}={name} --plugins {folder}")
+    print(f"{program()} run {kind}={name} --plugins {folder}")
     return 0
 
 

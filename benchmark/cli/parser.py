@@ -10,17 +10,19 @@ from typing import Any, NoReturn
 
 from benchmark import __version__
 from benchmark.results.columns import COLUMNS, FAMILIES
-from benchmark.utils.errors import FullError, UserError
+from benchmark.utils.errors import FullError, UserError, program
 from benchmark.utils.urls import concealed, shown
 
-OVERRIDES = """\
+PROGRAM = program()
+
+OVERRIDES = f"""\
 overrides are Hydra's: group=name chooses, group.key=value sets. For example
   attack=norm_bounded attack.norm_bound=3 defense=norm_clip seed=1
-`python -m benchmark list` shows the groups' choices and their parameters."""
+`{PROGRAM} list` shows the groups' choices and their parameters."""
 
-TUNE = """\
+TUNE = f"""\
 `tune attack`: the overrides choose the defense and all else that is not the attacker's, for example
-  python -m benchmark tune attack defense=norm_clip defense.norm_bound=0.5 --trials 100
+  {PROGRAM} tune attack defense=norm_clip defense.norm_bound=0.5 --trials 100
 Attacks and their parameters are searched where their yamls say; `list attacks` shows it. The
 objective is in-sample backdoor accuracy; main accuracy must stay within 2 points of no attack.
 The same command goes on with a study, after a kill too, and two at once share the work. The best
@@ -30,7 +32,7 @@ attacks in every suite that has this defense in this setting.
 
 `tune defense` searches the defense whose worst case over several attacks is the least, while
 main accuracy stays within the leaderboard's gate of 5 points, attacked or not, such as
-  python -m benchmark tune defense --against attack=boosted --against "attack=norm_bounded
+  {PROGRAM} tune defense --against attack=boosted --against "attack=norm_bounded
     attack.rounds=10" --trials 50
 By default these are all attacks as their yamls have them. defense=NAME, repeatable, searches that
 one alone. With --pareto main accuracy is no bound but searched too, and the result is a front.
@@ -44,11 +46,9 @@ in the setting of the file's suite and with its budget, where the command line h
 `make tune` does so, and DVC. Another setting is another study
 then, by itself."""
 
-
 TABLE = "one row a run; columns (docs/table.md says more):\n" + "\n".join(
     f"  {c.name:<17} {c.meaning}" + (f", {c.unit}" if c.unit else "") for c in (*COLUMNS, *FAMILIES)
 )
-
 
 SUITE = {"dest": "name", "help": "a suite of conf/suite, such as default or smoke"}
 FIRST: dict[str, dict[str, Any]] = {
@@ -69,11 +69,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m benchmark",
+        prog=PROGRAM,
         description="Can federated learning really be backdoored? Runs federations under attack "
         "and defense, records every one, and ranks the defenses.",
-        epilog="Start with: python -m benchmark run attack=boosted   (one federation), or "
-        "python -m benchmark suite default   (a leaderboard's worth).",
+        epilog=f"Start with: {PROGRAM} run attack=boosted   (one federation), or "
+        f"{PROGRAM} suite default   (a leaderboard's worth).",
     )
     parser.add_argument("--version", action="version", version=f"fedbackdoor {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed, rest = _parser().parse_known_args(arguments)
         for word in rest:
             if word.startswith("-") or not hasattr(parsed, "overrides"):
-                raise UserError(f"unknown argument '{word}'; see python -m benchmark --help")
+                raise UserError(f"unknown argument '{word}'; see {PROGRAM} --help")
             parsed.overrides.append(word)
         if hasattr(parsed, "overrides"):
             parsed.overrides = [*map(concealed, parsed.overrides)]

@@ -15,7 +15,7 @@ from benchmark.results.trials import is_study
 from benchmark.run.partitioning import find
 from benchmark.run.record import Record
 from benchmark.run.suite import MANIFEST, STANDALONE, Manifest
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, program
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
         folder.parent.name for folder in arguments.results.glob("*/records")
     )
     if not chosen:
-        raise UserError(f"{arguments.results}: no records; python -m benchmark run makes one")
+        raise UserError(f"{arguments.results}: no records; {program()} run makes one")
     status = 0
     for name in chosen:
         folder = arguments.results / name

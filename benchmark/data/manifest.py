@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.utils.errors import UserError, one_line
+from benchmark.utils.errors import UserError, one_line, program
 
 SCHEMA = 2
 ASKED = "configuration.json"
-AGAIN = "run python -m benchmark partition again"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -27,18 +26,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; make the data with python -m benchmark partition"
-        ) from None
+        raise UserError(f"{path}: no such file; make the data with {program()} partition") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{path}: truncated, corrupt or not readable ({one_line(error)}); {AGAIN}"
+            f"{path}: truncated, corrupt or not readable ({one_line(error)}); {again()}"
         ) from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise UserError(f"{path}: not a manifest of schema {SCHEMA}; {AGAIN}")
+        raise UserError(f"{path}: not a manifest of schema {SCHEMA}; {again()}")
     if manifest.get("checksum") != checksum(manifest):
-        raise UserError(f"{path}: it was changed; {AGAIN}")
+        raise UserError(f"{path}: it was changed; {again()}")
     return manifest
+
+
+def again() -> str:
+    """What mends it."""
+    return f"run {program()} partition again"
 
 
 def checksum(manifest: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import torch
 from benchmark.data.card import draw
 from benchmark.data.dataset import FederatedDataset, Split
 from benchmark.data.division import Division, divide
-from benchmark.data.manifest import AGAIN, ASKED, SCHEMA, checksum, read_manifest
+from benchmark.data.manifest import ASKED, SCHEMA, again, checksum, read_manifest
 from benchmark.data.samples import Partition, Samples, Source
 from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.files import atomic_folder, write_json
@@ -142,11 +142,11 @@ def _read(path: Path, described: dict[str, Any]) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {AGAIN}") from None
+        raise UserError(f"{path}: no such file; {again()}") from None
     except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: truncated or corrupt ({one_line(error)}); {AGAIN}") from None
+        raise UserError(f"{path}: truncated or corrupt ({one_line(error)}); {again()}") from None
     if _digest(array) != described["sha256"]:
-        raise UserError(f"{path}: not the array of the manifest, it was changed; {AGAIN}")
+        raise UserError(f"{path}: not the array of the manifest, it was changed; {again()}")
     return array
 
 

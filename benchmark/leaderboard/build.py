@@ -13,7 +13,7 @@ from benchmark.results.settings import UNATTACKED, UNDEFENDED, split_by_setting
 from benchmark.results.statistics import Estimate, difference, estimate
 from benchmark.results.table import FINISHED, by_seed, known, runs
 from benchmark.run.record import Record
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, program
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,7 @@ def build(
     """
     if not records:
         raise UserError(
-            f"{name}: no records to make a leaderboard of; "
-            f"`python -m benchmark suite {name}` makes them"
+            f"{name}: no records to make a leaderboard of; `{program()} suite {name}` makes them"
         )
     table = runs(records, measures=MEASURES)
     sections = []

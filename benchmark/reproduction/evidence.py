@@ -16,7 +16,7 @@ from benchmark.reproduction.verdict import Verdict, judge
 from benchmark.results.statistics import mean
 from benchmark.results.table import DIVERGED, FINISHED, MISSING, by_seed, no_record, runs
 from benchmark.run.record import Configuration, Record
-from benchmark.utils.errors import UserError, one_line
+from benchmark.utils.errors import UserError, one_line, program
 from benchmark.utils.files import atomic_file, gunzip
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 REFUSAL = "not the evidence of a reproduction"
-MEND = "python -m benchmark reproduce PROFILE makes it"
 
 
 def _own(records: dict[str, Record]) -> None:
@@ -160,13 +159,14 @@ class Evidence:
         Raises:
             UserError: the file is missing or is no evidence.
         """
+        mend = f"{program()} reproduce PROFILE makes it"
         try:
             data = gunzip(path)
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; {MEND}") from None
+            raise UserError(f"{path}: no such file; {mend}") from None
         except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: {REFUSAL}: {one_line(error)}; {MEND}") from None
-        return Schema(Evidence, REFUSAL, MEND).parse(data, path)
+            raise UserError(f"{path}: {REFUSAL}: {one_line(error)}; {mend}") from None
+        return Schema(Evidence, REFUSAL, mend).parse(data, path)
 
 
 def claims(values: Values) -> list[Claim]:

@@ -27,7 +27,7 @@ from benchmark.reproduction.threat import Threat
 from benchmark.reproduction.verdict import Verdict
 from benchmark.results.gates import FLOOR
 from benchmark.results.table import known
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, program
 
 TITLE = "Can you really backdoor federated learning? Claim by claim"
 PAPER = Link("Sun et al. 2019, arXiv 1911.07963", "https://arxiv.org/abs/1911.07963")
@@ -53,7 +53,7 @@ def write(evidence: Evidence, folder: Path, discussion: str = "") -> list[Path]:
         UserError: there is no record, or a claim is none.
     """
     if not evidence.records:
-        raise UserError("no records to report on; python -m benchmark reproduce PROFILE makes them")
+        raise UserError(f"no records to report on; {program()} reproduce PROFILE makes them")
     return output.write(
         document(evidence, discussion), folder, NAME, partial(draw, evidence), picture_folder=NAME
     )

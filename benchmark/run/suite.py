@@ -14,7 +14,7 @@ from benchmark.run.executors.base import Executor
 from benchmark.run.failures import keep_failure
 from benchmark.run.record import Record
 from benchmark.run.runner import is_done
-from benchmark.utils.errors import UserError, unknown
+from benchmark.utils.errors import UserError, program, unknown
 from benchmark.utils.files import write_json
 
 MANIFEST = "suite.json"
@@ -52,7 +52,7 @@ class Suite:
         """
         if name in available("reproduction"):
             raise UserError(
-                f"suite {name} is run at a scale: python -m benchmark reproduce PROFILE "
+                f"suite {name} is run at a scale: {program()} reproduce PROFILE "
                 f"--only {name}; valid: {', '.join(available('profile'))}"
             )
         if name not in available("suite"):
@@ -216,7 +216,7 @@ def records(folder: Path) -> tuple[list[Record], list[str]]:
     Raises:
         UserError: the suite has not been run, or a record is not readable.
     """
-    path, again = folder / MANIFEST, f"python -m benchmark suite {folder.name}"
+    path, again = folder / MANIFEST, f"{program()} suite {folder.name}"
     try:
         mend = f"write it again with: {again}"
         listed = [entry.cell for entry in Schema(Manifest, "corrupt", mend).read(path).cells]

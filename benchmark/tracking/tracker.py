@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.tracking.courier import Courier, Job
 from benchmark.tracking.fields import CellFacts
 from benchmark.tracking.uri import artifact_folder, experiment_fault, tracking_uri
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, program
 from benchmark.utils.urls import shown
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ class Tracker(NoTracker):
         if count or self._courier.down:
             what = {0: "the end is", 1: "1 record is"}.get(count, f"{count} records are")
             said = shown(f"MLflow at {self.uri}: {self._courier.fault}")
-            notes.append(
-                f"{said}; {what} not tracked: `python -m benchmark track` logs what is missing"
-            )
+            notes.append(f"{said}; {what} not tracked: `{program()} track` logs what is missing")
         return notes
 
     def _connect(self) -> "Runs":
@@ -178,5 +176,5 @@ class Tracker(NoTracker):
     def _failing(self, fault: str) -> None:
         self._warn(
             f"{shown(f'MLflow at {self.uri}: {fault}')}. The run goes on and its records stand; "
-            "`python -m benchmark track` logs what is missing"
+            f"`{program()} track` logs what is missing"
         )

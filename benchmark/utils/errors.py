@@ -1,7 +1,9 @@
 """The one exception that the command line shows as a single line with exit status 2."""
 
 import difflib
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -25,3 +27,13 @@ def unknown(what: str, name: str, valid: Iterable[str], where: str = "") -> User
     hint = f"did you mean '{near[0]}'? " if near else ""
     choices = f"valid: {', '.join(valid)}" if valid else "it has none"
     return UserError(f"no {what} '{name}'{where and f' in {where}'}; {hint}{choices}")
+
+
+def program() -> str:
+    """What the user typed: ``fedbackdoor``, or else ``python -m benchmark``.
+
+    For what is said in this process; a file is the same whoever writes it. To be asked when it is
+    said: what workers are forked from imports before it knows how they are started.
+    """
+    is_installed = Path(sys.argv[0]).stem == "fedbackdoor"
+    return "fedbackdoor" if is_installed else "python -m benchmark"
