@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,8 @@ from rich.table import Table
 from benchmark.config.compose import REPORT, SEARCH, literal, read_yaml
 from benchmark.config.plugins import available, origin, yaml_path
 from benchmark.config.search_space import shown
+from benchmark.report.document import Block, Document, Facts, Heading, Mark, Paragraph, Text
+from benchmark.report.markdown import to_markdown
 from benchmark.report.naming import Naming, declared
 from benchmark.reproduction.chapters import Chapter
 from benchmark.reproduction.claim import Claim
@@ -24,6 +27,9 @@ from benchmark.utils.statements import stated
 
 FACTS = ("paper", "knowledge", "license", "homepage")
 """What classes state of themselves."""
+
+CARD = {"needs": "the server needs", "smallest": "smallest cohort", "cost": "cost (time; memory)"}
+"""What pages call the facts of a card."""
 
 KINDS = {
     "attacks": "attack",
@@ -67,7 +73,8 @@ class Choice:
         name: as in ``group=name``.
         description: first comment of its yaml.
         parameters: with their values as the yaml has them.
-        facts: what its class states: paper, knowledge, license.
+        facts: what its class states: paper, knowledge, license; and its card in reports.
+        readings: what its yaml says of a parameter's choices.
         search: where the tuner looks for the parameters' values.
         report: what reports call it.
         origin: the package or folder that it comes from, if not from here.
@@ -78,6 +85,7 @@ class Choice:
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    readings: dict[str, str] = field(default_factory=dict)
     search: dict[str, str] = field(default_factory=dict)
     report: str = ""
     origin: str = ""
@@ -96,9 +104,27 @@ def main(arguments: argparse.Namespace) -> int:
         plain = {kind: [asdict(entry) for entry in entries] for kind, entries in found.items()}
         print(json.dumps(plain[arguments.kind] if arguments.kind else plain, indent=1))
         return 0
+    if arguments.markdown:
+        print(to_markdown(Document(" and ".join(found), _cards(found))), end="")
+        return 0
     for kind, entries in found.items():
         Console().print(_table(kind, entries))
     return 0
+
+
+def _cards(found: dict[str, list[Choice]]) -> list[Block]:
+    blocks: list[Block] = []
+    for kind, entries in found.items():
+        blocks += [Heading(2, kind)] if len(found) > 1 else []
+        for entry in entries:
+            told: list[tuple[str, Text]] = [
+                (CARD.get(key, key), fact) for key, fact in entry.facts.items()
+            ]
+            if entry.parameters:
+                told.append(("by default", (Mark(_lines("=", entry.parameters, " "), "code"),)))
+            told += [(f"reading {key}", text) for key, text in entry.readings.items()]
+            blocks += [Heading(3, entry.name), Paragraph(entry.description), Facts(told)]
+    return blocks
 
 
 def _table(kind: str, entries: list[Choice]) -> Table:
@@ -126,9 +152,9 @@ def _what(entry: Choice) -> str:
     return entry.description + (f"\nIn reports: {entry.report}" if entry.report else "")
 
 
-def _lines(sign: str, values: dict[str, Any]) -> str:
+def _lines(sign: str, values: dict[str, Any], between: str = "\n") -> str:
     texts = {key: x if isinstance(x, str) else literal(x) for key, x in values.items()}
-    return "\n".join(f"{key}{sign}{text}" for key, text in texts.items())
+    return between.join(f"{key}{sign}{text}" for key, text in texts.items())
 
 
 def _entry(group: str, name: str) -> Choice:
@@ -144,7 +170,8 @@ def _entry(group: str, name: str) -> Choice:
 def _read(group: str, name: str) -> Choice:
     path, content = yaml_path(group, name), read_yaml(group, name)
     named: type[Chapter | Naming] = Chapter if group == "reproduction" else Naming
-    known: dict[str, Any] = {"report": declared(named, group, name).title}
+    naming = declared(named, group, name)
+    known: dict[str, Any] = {"report": naming.title}
     known["origin"] = origin(group, name)
     content.pop(REPORT, None)
 
@@ -166,6 +193,14 @@ def _read(group: str, name: str) -> Choice:
         raise UserError(f"{path}: _target_ names no class")
     lines = path.read_text(encoding="utf-8").splitlines()
     comment = [line[1:].strip() for line in lines if line.startswith("#")]
+    if isinstance(naming, Naming):
+        facts |= {key: text for key, text in asdict(naming.card).items() if text}
+    readings = [line.partition(" # ") for line in lines if re.match(r"[\"\w]+: [\w.+-]+ # ", line)]
+    known["readings"] = {
+        key.partition(":")[0].strip('"'): told
+        for key, _, told in readings
+        if isinstance(content.get(key.partition(":")[0].strip('"')), str)
+    }
     search = taken(SEARCH, dict) if content.get(SEARCH) else content.pop(SEARCH, None) or {}
     known["search"] = {key: shown(where) for key, where in search.items()}
     content.pop("defaults", None)

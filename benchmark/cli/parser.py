@@ -191,13 +191,13 @@ def _parser() -> argparse.ArgumentParser:
     results(sub)
     sub = verb("list", "show what there is to choose from")
     sub.add_argument("kind", nargs="?", help="attacks, defenses, tasks, data, models, suites, ...")
-    sub.add_argument("--json", action="store_true", help="as JSON")
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--markdown", action="store_true", help="as a page, a card each")
     sub = verb("new", "begin an attack or a defense of your own: class, yaml and test")
     sub.add_argument("kind", choices=("attack", "defense"))
     sub.add_argument("name", help="as in defense=NAME")
-    sub.add_argument(
-        "--folder", type=Path, default=Path("plugins"), help="where to, for --plugins (plugins)"
-    )
+    sub.add_argument("--folder", type=Path, default=Path("plugins"), help="where to (plugins)")
     sub = verb("params", "write params.yaml, which DVC follows, from conf/")
     sub.add_argument("name", nargs="?", default="default", help="the suite that DVC runs")
     sub.add_argument("--out", type=Path, default=Path("params.yaml"))

@@ -21,6 +21,24 @@ Symbol = str | dict[str, str]
 
 
 @dataclass(frozen=True)
+class Card:
+    """What whoever chooses a defense asks first; every key may be left out.
+
+    Attributes:
+        needs: what the server must know or hold beside the updates.
+        smallest: the smallest cohort, a number or in f, the compromised that are assumed:
+            ``2f + 3``.
+        cost: time, then memory beside the updates, in K and P.
+        weakness: known ones.
+    """
+
+    needs: str = ""
+    smallest: str = ""
+    cost: str = ""
+    weakness: str = ""
+
+
+@dataclass(frozen=True)
 class Naming:
     """``report:`` of a choice's yaml; every key may be left out.
 
@@ -31,11 +49,13 @@ class Naming:
         symbols: parameter → what is said of it: a text with ``{}`` for its value, or ``{%}`` for
             a share in percent; or one text for each value. Of null nothing is said. Goes on from
             the parameter before it, without a comma, where it begins with a space.
+        card: what is to be known before it is chosen.
     """
 
     title: str = ""
     in_full: str = ""
     symbols: dict[str, Symbol] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
 
 
 def declared(of: type[T], group: str, name: str) -> T:
