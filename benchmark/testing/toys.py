@@ -72,7 +72,8 @@ def model_context(K: int, round: int = 0, dtype: torch.dtype = torch.float32) ->
     engine = ReferenceEngine()
     engine.setup(client, data)
     workbench = Workbench(client, engine, data)
-    updated = torch.randn(client.num_parameters, generator=seeded(8), dtype=dtype) / 20
+    # Drawn in one precision: another would draw other numbers.
+    updated = torch.randn(client.num_parameters, generator=seeded(8)).to(dtype) / 20
     theta, clients = client.flat(), torch.arange(K)
     return DefenseContext(round, 0, theta, clients, client.layers, updated, root, workbench)
 
