@@ -1,0 +1,69 @@
+"""FLTrust: clients weigh as much as they agree with what the server trained itself."""
+
+from types import MappingProxyType
+
+import torch
+
+from benchmark.defenses.base import Aggregation, mean, norms
+from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.submissions import Submissions, nobody, products, seen
+from benchmark.engine.plan import Lane, LocalClient
+
+
+class FlTrust(Rule):
+    """Σ_k TS_k (‖g₀‖/e_k) Δ_k / Σ_k TS_k, with TS_k = max(0, cos(Δ_k, g₀)).
+
+    g₀ is what the server's own training from θ came to, on its root data and by the clients' local
+    rule; every update has its norm. Who points away from it is rejected; where all do, nobody is
+    left. Whether a backdoor is told from honest training depends on whose images the root data
+    are: records count their classes and how many of the adversary's are among them. Cost: one more
+    client, KP.
+
+    >>> from benchmark.testing import aggregate
+    >>> rows = [[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0], [1.0, 1.0]]
+    >>> aggregate("fltrust", rows, root=[1.0, 0.0]).update
+    tensor([0.8787, 0.2929])
+
+    Args:
+        weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
+
+    Raises:
+        ValueError: as :class:`benchmark.defenses.rule.Rule`; in a round whose g₀ is 0.
+    """
+
+    paper = "Cao et al. 2021, NDSS, arXiv 2012.13995"
+    needs_root_data = True
+    exempt = MappingProxyType(
+        {
+            "a_cohort_that_agrees_gets_its_update": (
+                "an update is given the norm of the server's own, and weighs nothing against it"
+            )
+        }
+    )
+
+    def __init__(self, weights: Weights = "refuse"):
+        super().__init__(weights=weights)
+
+    def server_lane(self, server: LocalClient) -> Lane:
+        """As a client's."""
+        return server.honest_lane()
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Compare with the server's own update, weigh."""
+        rows, own = received.rows, received.context.root_update
+        assert own is not None
+        own = own.to(rows)
+        length = norms(own[None])[0]
+        if length == 0:
+            raise ValueError("FlTrust has nothing to compare with: the server's own update is 0")
+        if not own.isfinite().all():
+            # The server diverged by itself, and so does the model.
+            return seen(own, rows.new_zeros(len(rows)))
+        lengths = received.norms
+        cosines = torch.where(lengths > 0, products(rows, own) / (lengths * length), 0)
+        scores = cosines.clamp(0, 1)
+        total = scores.sum()
+        if total == 0:
+            return nobody(rows, root_norm=length)
+        shares = torch.where(scores > 0, scores * length / lengths, 0) / total
+        return seen(mean(rows, shares), scores.to(rows), root_norm=length)
