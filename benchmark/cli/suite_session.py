@@ -54,7 +54,10 @@ def run_cells(
     tracker = make("tracking", cells[0].config["tracking"])
     folder.mkdir(parents=True, exist_ok=True)
     executor = LocalExecutor(workers)
-    if not pending and (not untracked or type(tracker) is NoTracker):
+    # There while a run of the suite's own is open: a kill leaves it to whoever comes next.
+    is_open = folder / "work" / f"{grid.name}.open"
+    is_tracked = not untracked and not is_open.exists()
+    if not pending and (is_tracked or type(tracker) is NoTracker):
         suite.write_manifest(grid, cells, folder)
         console.print(f"suite {grid.name}: all {len(cells)} cells are done")
         return 0
@@ -62,6 +65,8 @@ def run_cells(
         f"suite {grid.name}: {len(cells)} cells, {len(done)} done before, "
         f"{min(executor.workers, len(pending))} at a time; starting workers"
     )
+    is_open.parent.mkdir(exist_ok=True)
+    is_open.touch()
     tracker.open_suite(grid.name, tracked.parameters(grid, cells))
     # A kill may have come between a record and its run.
     for cell in untracked:
@@ -75,7 +80,10 @@ def run_cells(
             ids = [cell.id for cell in cells]
             tracker.result(partial(tracked.result, grid.name, folder, ids))
     finally:
-        say(console, tracker.close())
+        notes = tracker.close()
+        say(console, notes)
+    if not notes:
+        is_open.unlink(missing_ok=True)
     console.print(f"suite {grid.name}: {outcome.finished} of {len(cells)} cells have a record")
     for failed in outcome.failed:
         details = failure_path(failed.cell, folder)
