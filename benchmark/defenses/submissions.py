@@ -182,9 +182,9 @@ def deviations(scores: Tensor) -> Tensor:
 
 
 def by_columns(rows: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """``reduce`` of blocks of columns ``(n, b)`` → ``(b,)``, put together: ``(P,)``."""
+    """``reduce`` of blocks of columns ``(n, b)`` → ``(..., b)``, put together: ``(..., P)``."""
     width = max(BLOCK // len(rows), 1)
-    return torch.cat([reduce(block) for block in rows.split(width, dim=1)])
+    return torch.cat([reduce(block) for block in rows.split(width, dim=1)], dim=-1)
 
 
 def median(values: Tensor) -> Tensor:

@@ -236,6 +236,17 @@ def test_the_gram_matrix_and_the_median_are_what_torch_says(seed: int, n: int, P
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_updates_that_do_not_fit_one_block_are_the_same_to_a_rule(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = torch.randn(11, 30, generator=seeded(), dtype=torch.float64)
+    whole = aggregate(name, rows)
+    monkeypatch.setattr("benchmark.defenses.submissions.BLOCK", 77)
+    parts = aggregate(name, rows)
+    assert torch.allclose(parts.update, whole.update, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_finite_is_dropped_and_lowers_f(name: str) -> None:
     rows = torch.randn(11, 30, generator=seeded(), dtype=torch.float64)
     poisoned = torch.cat([rows[:4], torch.full((1, 30), torch.nan), rows[4:]]).double()
