@@ -51,7 +51,6 @@ class AdaptiveClip(Rule):
         """Clip at this round's bound, then move it."""
         bound = self.bound
         within = (received.norms <= bound).double().mean()
-        scale = (bound / received.norms).nan_to_num(1.0).clamp(max=1).to(received.rows.dtype)
         self.bound = bound * torch.exp(-self.rate * (within - self.quantile))
-        update = mean(received.rows * scale[:, None], received.weights)
+        update = mean(received.rows, received.weights * received.shrinkage(bound))
         return seen(update, clip_bound=bound, clipped_fraction=1 - within)

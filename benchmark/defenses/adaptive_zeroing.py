@@ -7,6 +7,7 @@ from torch import Tensor
 
 from benchmark.defenses.adaptive_clip import share
 from benchmark.defenses.base import Aggregation, mean
+from benchmark.defenses.blocks import spread
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.utils.checks import positive
@@ -43,9 +44,14 @@ class AdaptiveZeroing(Rule):
     def combine(self, received: Submissions) -> Aggregation:
         """Zero at this round's bound, then move it."""
         level = self.level
-        largest = torch.stack([row.abs().max() for row in received.rows]).double()
+        largest = torch.stack(spread(_largest, received.rows, received.workers)).double()
         kept = largest <= 2 * level + 1
         within = (largest <= level).double().mean()
         self.level = level * torch.exp(-self.rate * (within - self.quantile))
         update = mean(received.rows, received.weights * kept)
         return seen(update, kept.to(received.rows.dtype), zeroing_bound=2 * level + 1)
+
+
+def _largest(row: Tensor) -> Tensor:
+    low, high = row.aminmax()
+    return high.maximum(-low)

@@ -3,16 +3,10 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, norms
+from benchmark.defenses.base import Aggregation
+from benchmark.defenses.blocks import by_columns, largest, products, row_norms, spread
 from benchmark.defenses.rule import Rule
-from benchmark.defenses.submissions import (
-    Submissions,
-    by_columns,
-    deviations,
-    median,
-    nobody,
-    products,
-)
+from benchmark.defenses.submissions import Submissions, deviations, median, nobody
 from benchmark.utils.checks import positive
 
 
@@ -61,21 +55,30 @@ class AlignIns(Rule):
         """Score, keep, clip, average."""
         rows = received.rows
         theta = received.context.theta.to(rows.device)
-        lengths = received.norms * norms(theta[None])
-        direction = torch.where(lengths > 0, products(rows, theta) / lengths, 0)
-        signs = sign_agreement(rows, max(int(self.sparsity * rows.shape[1] + 1e-9), 1))
+        lengths = received.norms * row_norms(theta[None])
+        along = products(rows, theta, received.workers)
+        direction = torch.where(lengths > 0, along / lengths, 0)
+        count = max(int(self.sparsity * rows.shape[1] + 1e-9), 1)
+        signs = sign_agreement(rows, count, received.workers)
         kept = (deviations(direction) < self.lambda_c) & (deviations(signs) < self.lambda_s)
         if not kept.any():
             return nobody(rows)
         bound = median(received.norms[kept])
-        return received.keeping(kept, received.clipped(bound), bound=bound)
+        return received.keeping(kept, received.shrinkage(bound), bound=bound)
 
 
-def sign_agreement(rows: Tensor, count: int) -> Tensor:
-    """Share of each row's ``count`` largest values that have the principal sign, ``(n,)``."""
-    principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign())
-    shares = []
-    for row in rows:
-        top = row.abs().topk(count, sorted=False).indices
-        shares.append((row[top].sign() == principal[top]).double().mean())
-    return torch.stack(shares)
+def sign_agreement(rows: Tensor, count: int, workers: int = 1) -> Tensor:
+    """Share of each row's ``count`` largest values that have the principal sign, ``(n,)``.
+
+    Of values that are as large, the first.
+    """
+    principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign(), workers)
+
+    def share(row: Tensor) -> Tensor:
+        sizes, agree = row.abs(), row.sign() == principal
+        least = largest(sizes, count)
+        above = sizes > least
+        tied = (sizes == least).nonzero().flatten()[: count - int(above.sum())]
+        return ((agree & above).sum() + agree[tied].sum()).double() / count
+
+    return torch.stack(spread(share, rows, workers))

@@ -38,5 +38,4 @@ class Arc(Mixing):
         n, f = len(received), received.f
         clipped = 2 * f * (n - f) // n
         bound = received.norms.sort().values[n - clipped - 1]
-        scale = (bound / received.norms).nan_to_num(1.0).clamp(max=1).to(received.rows.dtype)
-        return received.rows * scale[:, None], torch.arange(n, device=received.rows.device)
+        return received.clipped(bound), torch.arange(n, device=received.rows.device)

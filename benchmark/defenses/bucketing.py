@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Defense
+from benchmark.defenses.blocks import spread
 from benchmark.defenses.mixing import Mixing
 from benchmark.defenses.rule import Weights
 from benchmark.defenses.submissions import Submissions
@@ -58,4 +59,11 @@ class Bucketing(Mixing):
         own = torch.empty_like(order)
         for number, members in enumerate(buckets):
             own[members] = number
-        return torch.stack([received.rows[members].mean(dim=0) for members in buckets]), own
+        rows = received.rows.new_empty(len(buckets), received.rows.shape[1])
+
+        def average(number: int) -> None:
+            members = buckets[number]
+            torch.mean(received.rows[members], dim=0, out=rows[number])
+
+        spread(average, range(len(buckets)), received.workers)
+        return rows, own

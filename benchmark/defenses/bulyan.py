@@ -1,31 +1,38 @@
 """Bulyan: Krum again and again, then the values nearest the median of each coordinate."""
 
+from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation
+from benchmark.defenses.blocks import ordered
 from benchmark.defenses.multi_krum import picked_in_turn
 from benchmark.defenses.rule import Rule, Weights
-from benchmark.defenses.submissions import Submissions, by_columns, median, seen
+from benchmark.defenses.submissions import Submissions, middle, seen
 from benchmark.utils.checks import one_of
 
 Selected = Literal["n-2f", "n-2f-2"]
 
 
-def mean_nearest(block: Tensor, center: Tensor, count: int) -> Tensor:
-    """Mean of the ``count`` values of each column ``(n, b)`` that lie nearest ``center`` ``(b,)``.
+def mean_nearest(ordered: Tensor, center: Tensor, count: int) -> Tensor:
+    """Mean of the ``count`` values of each column that lie nearest ``center`` ``(b,)``.
 
-    They are neighbors in the sorted column: those whose farthest lies nearest, and of such that
-    tie the smaller.
+    Of two that lie as near the smaller one counts.
+
+    Args:
+        ordered: ``(n, b)``, sorted columns.
     """
-    ordered = block.sort(dim=0).values
-    below = center - ordered[: len(block) - count + 1]
-    above = ordered[count - 1 :] - center
-    window = below.maximum(above).argmin(dim=0)
-    total = ordered.gather(0, window[None])[0]
-    for step in range(1, count):
-        total = total + ordered.gather(0, window[None] + step)[0]
+    rows = ordered.contiguous()
+    total = torch.zeros_like(center)
+    # The nearest are neighbors. A window of them holds one of each ``count``-th value, and passes
+    # on from one to the next while that lies nearer.
+    for first in range(count):
+        nearest = rows[first]
+        for value, after in pairwise(rows[first::count]):
+            nearest = torch.where(after - center < center - value, after, nearest)
+        total += nearest
     return total / count
 
 
@@ -71,7 +78,11 @@ class Bulyan(Rule):
         n, f = len(received), received.f
         count = n - 2 * f - (2 if self.selected == "n-2f-2" else 0)
         chosen = picked_in_turn(received.squared_distances, count, f)
-        rows, nearest = received.rows[chosen], count - 2 * f
         trust = received.rows.new_zeros(n)
         trust[chosen] = 1
-        return seen(by_columns(rows, lambda b: mean_nearest(b, median(b), nearest)), trust)
+
+        def reduce(block: Tensor) -> Tensor:
+            values = ordered(block[chosen])
+            return mean_nearest(values, middle(values), count - 2 * f)
+
+        return seen(received.by_columns(reduce), trust)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseSetting, norms
+from benchmark.defenses.base import Aggregation, DefenseSetting, mean
+from benchmark.defenses.blocks import row_norms
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.utils.checks import at_least, positive
@@ -45,9 +46,8 @@ class CenteredClipping(Rule):
         """Move the center."""
         center = self.center.to(received.rows)
         for _ in range(self.steps):
-            offsets = received.rows - center
-            lengths = norms(offsets)
-            shrink = (self.radius / lengths).clamp(max=1)
-            center = center + (shrink.to(center) @ offsets) / len(received)
+            lengths = row_norms(received.rows, received.workers, center)
+            shares = (self.radius / lengths).clamp(max=1) / len(received)
+            center = mean(received.rows, shares) + center * (1 - shares.sum())
         self.center = center.to(self.center)
         return seen(center, clipped_fraction=(lengths > self.radius).double().mean())

@@ -5,8 +5,9 @@ import math
 import torch
 
 from benchmark.defenses.base import Aggregation
+from benchmark.defenses.blocks import gram
 from benchmark.defenses.rule import MajorityRule, Weights
-from benchmark.defenses.submissions import Submissions, gram
+from benchmark.defenses.submissions import Submissions
 from benchmark.utils.checks import at_least, positive
 from benchmark.utils.randomness import generator
 
@@ -60,7 +61,7 @@ class Dnc(MajorityRule):
             if self.coordinates < P:
                 rows = rows[:, torch.randperm(P, generator=source)[: self.coordinates]]
             center = rows.double().mean(dim=0)
-            values, vectors = torch.linalg.eigh(gram(rows.double(), center))
+            values, vectors = torch.linalg.eigh(gram(rows, center, received.workers))
             scores = values[-1].clamp(min=0) * vectors[:, -1].square()
             least = torch.zeros_like(kept)
             least[scores.argsort(stable=True)[:left]] = True

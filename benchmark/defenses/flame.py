@@ -84,7 +84,7 @@ class Flame(Rule):
                 return nobody(rows, all_noise=1)
             kept = ~kept
         bound = median(received.norms)
-        found = received.unweighted().keeping(kept, received.clipped(bound), bound=bound)
+        found = received.unweighted().keeping(kept, received.shrinkage(bound), bound=bound)
         context, device = received.context, rows.device
         source = generator(context.seed, context.round, "defense noise", device)
         noise = torch.randn(rows.shape[1], generator=source, device=device, dtype=torch.float32)

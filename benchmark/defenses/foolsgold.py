@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, DefenseSetting, mean
+from benchmark.defenses.blocks import gram
 from benchmark.defenses.rule import Rule, Weights
-from benchmark.defenses.submissions import Submissions, cosines, gram, nobody, seen
+from benchmark.defenses.submissions import Submissions, cosines, nobody, seen
 from benchmark.utils.checks import one_of, positive
 
 Features = Literal["all", "output_layer"]
@@ -77,9 +78,8 @@ class FoolsGold(Rule):
         self.histories = self.histories.to(told)
         # A client that was drawn twice is one client.
         self.histories.index_add_(0, received.clients, told)
-        alpha = foolsgold_weights(
-            cosines(gram(self.histories[received.clients])), self.confidence
-        ).to(rows)
+        inner = gram(self.histories[received.clients], workers=received.workers)
+        alpha = foolsgold_weights(cosines(inner), self.confidence).to(rows)
         total = alpha.sum()
         if total == 0:
             return nobody(rows)

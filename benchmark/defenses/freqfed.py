@@ -7,14 +7,14 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseSetting, norms
+from benchmark.defenses.base import Aggregation, DefenseSetting
+from benchmark.defenses.blocks import products, row_norms, spread
 from benchmark.defenses.clusters import densest
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import (
     Submissions,
     cosine_distances,
     nobody,
-    products,
     squared_distances,
 )
 from benchmark.engine.client import Layer
@@ -71,11 +71,13 @@ class FreqFed(Rule):
         """Transform, cluster, average."""
         rows, n, layers = received.rows, len(received), self.layers
         # The transform is linear: the model's frequencies are added where nothing is lost by it.
-        told = torch.stack([low_frequencies(row, layers) for row in rows])
+        told = torch.stack(spread(lambda row: low_frequencies(row, layers), rows, received.workers))
         theta = low_frequencies(received.context.theta, layers)
-        lengths = norms(told)
+        lengths = row_norms(told)
         gains = 2 * products(told, theta) + lengths.square()
-        distances = cosine_distances(squared_distances(told, lengths), gains, theta @ theta)
+        distances = cosine_distances(
+            squared_distances(told, lengths, received.workers), gains, theta @ theta
+        )
         sizes = (n // 2 + 1, 1) if self.reading == "paper" else (2, 2)
         kept = densest(distances, *sizes).to(rows.device)
         return received.unweighted().keeping(kept) if kept.any() else nobody(rows)

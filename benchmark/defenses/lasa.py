@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, mean
+from benchmark.defenses.blocks import largest
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, deviations, median, seen
 from benchmark.utils.checks import one_of, positive
@@ -111,4 +112,4 @@ def _cut(parts: list[Tensor], sparsity: float) -> Tensor:
     count = math.floor((1 - sparsity) * len(values) + 1e-9)
     if count == 0:
         return values.new_tensor(torch.inf)
-    return values.kthvalue(len(values) - count + 1).values
+    return largest(values, count)

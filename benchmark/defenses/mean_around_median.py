@@ -2,10 +2,13 @@
 
 from typing import Literal
 
+from torch import Tensor
+
 from benchmark.defenses.base import Aggregation
+from benchmark.defenses.blocks import ordered
 from benchmark.defenses.bulyan import mean_nearest
 from benchmark.defenses.rule import MajorityRule, Weights
-from benchmark.defenses.submissions import Submissions, by_columns, median, seen
+from benchmark.defenses.submissions import Submissions, middle, seen
 from benchmark.defenses.trimmed_mean import trimmed
 from benchmark.utils.checks import one_of
 
@@ -45,7 +48,10 @@ class MeanAroundMedian(MajorityRule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """Column by column."""
-        f, nearest = received.f, len(received) - received.f
-        if self.around == "median":
-            return seen(by_columns(received.rows, lambda b: mean_nearest(b, median(b), nearest)))
-        return seen(by_columns(received.rows, lambda b: mean_nearest(b, trimmed(b, f), nearest)))
+
+        def reduce(block: Tensor) -> Tensor:
+            values, f = ordered(block), received.f
+            center = middle(values) if self.around == "median" else trimmed(values, f)
+            return mean_nearest(values, center, len(values) - f)
+
+        return seen(received.by_columns(reduce))

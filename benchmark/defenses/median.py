@@ -2,7 +2,7 @@
 
 from benchmark.defenses.base import Aggregation
 from benchmark.defenses.rule import Rule, Weights
-from benchmark.defenses.submissions import Submissions, by_columns, median, seen
+from benchmark.defenses.submissions import Submissions, median, seen
 
 
 class Median(Rule):
@@ -28,4 +28,4 @@ class Median(Rule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """Column by column."""
-        return seen(by_columns(received.rows, median))
+        return seen(received.by_columns(median))

@@ -67,11 +67,16 @@ def picked_in_turn(squared_distances: Tensor, count: int, f: int) -> Tensor:
 
     With k left, max(1, k − f − 2) neighbors count.
     """
-    left = torch.arange(len(squared_distances), device=squared_distances.device)
-    chosen = []
-    for _ in range(count):
-        among = squared_distances[left][:, left]
-        best = int(krum_scores(among, max(1, len(left) - f - 2)).argmin())
+    n = len(squared_distances)
+    # Sorted once; what is taken out leaves a gap that is closed.
+    near, order = squared_distances.clone().fill_diagonal_(torch.inf).sort(dim=1)
+    left, chosen = torch.arange(n, device=near.device), []
+    for taken in range(count):
+        best = int(near[:, : max(1, n - taken - f - 2)].sum(dim=1).argmin())
         chosen.append(left[best])
-        left = torch.cat([left[:best], left[best + 1 :]])
+        others = left != left[best]
+        stays = order[others] != left[best]
+        near, order = near[others][stays], order[others][stays]
+        near, order = (x.view(n - taken - 1, n - taken - 1) for x in (near, order))
+        left = left[others]
     return torch.stack(chosen)

@@ -36,11 +36,9 @@ class Rlr(Rule):
         self.share = share
 
     def combine(self, received: Submissions) -> Aggregation:
-        """Average, count signs row by row, flip."""
+        """Average, count signs, flip."""
         rows = received.rows
-        votes = torch.zeros(rows.shape[1], dtype=torch.int32, device=rows.device)
-        for row in rows:
-            votes += row.sign().int()
+        votes = received.by_columns(lambda block: block.sign().sum(dim=0))
         # A share of 0.3 of 10 is 3, whatever the rounding of the product.
         threshold = math.ceil(self.share * len(rows) - 1e-9)
         flipped = votes.abs() < threshold

@@ -7,10 +7,11 @@ import torch
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseSetting, norms
+from benchmark.defenses.base import Aggregation, DefenseSetting
+from benchmark.defenses.blocks import products, row_norms
 from benchmark.defenses.clusters import largest, random_state
 from benchmark.defenses.rule import Rule
-from benchmark.defenses.submissions import Submissions, median, products
+from benchmark.defenses.submissions import Submissions, median
 from benchmark.utils.checks import one_of, positive
 from benchmark.utils.randomness import generator
 
@@ -80,7 +81,7 @@ class SignGuard(Rule):
         context = received.context
         state = random_state(context.seed, context.round, "defense clusters")
         kept = usual & mean_shifted(features, state)
-        found = received.keeping(kept, received.clipped(bound), bound=bound)
+        found = received.keeping(kept, received.shrinkage(bound), bound=bound)
         if self.similarity != "none":
             self.last = found.update.to(self.last)
             self.rounds_seen = self.rounds_seen + 1
@@ -99,12 +100,13 @@ class SignGuard(Rule):
         if self.similarity == "sim":
             if early:
                 return of_others(received.cosines)
-            lengths = received.norms * norms(last[None])
-            return torch.where(lengths > 0, products(received.rows, last) / lengths, 0)
+            lengths = received.norms * row_norms(last[None])
+            along = products(received.rows, last, received.workers)
+            return torch.where(lengths > 0, along / lengths, 0)
         if early:
             apart = of_others(received.squared_distances.sqrt())
         else:
-            apart = torch.stack([(row.double() - last).norm() for row in received.rows])
+            apart = row_norms(received.rows, received.workers, last)
         return apart / (apart.max() + 1e-8)
 
 

@@ -11,9 +11,10 @@ from sklearn.metrics import calinski_harabasz_score
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, DefenseSetting
+from benchmark.defenses.blocks import gram
 from benchmark.defenses.clusters import Points
 from benchmark.defenses.rule import Rule
-from benchmark.defenses.submissions import Submissions, gram
+from benchmark.defenses.submissions import Submissions
 from benchmark.engine.client import Layer
 
 
@@ -71,7 +72,10 @@ class Snowball(Rule):
         n = len(received)
         self._check_cohort(n)
         ct = self.ct or math.ceil(n / 5)
-        tallies = [votes(coordinates(received.rows[:, place]), ct) for place in self.layers]
+        tallies = [
+            votes(coordinates(received.rows[:, place], received.workers), ct)
+            for place in self.layers
+        ]
         total = torch.from_numpy(np.sum(tallies, axis=0))
         elected = total.argsort(descending=True, stable=True)[: math.ceil(self.share * n - 1e-9)]
         kept = torch.zeros(n, dtype=torch.bool)
@@ -96,9 +100,9 @@ def ends(layers: tuple[Layer, ...]) -> list[Layer]:
     ]
 
 
-def coordinates(rows: Tensor) -> Points:
+def coordinates(rows: Tensor, workers: int = 1) -> Points:
     """Points ``(n, n)`` that lie apart as the rows of ``(n, p)`` do."""
-    values, vectors = torch.linalg.eigh(gram(rows, rows.double().mean(dim=0)))
+    values, vectors = torch.linalg.eigh(gram(rows, rows.double().mean(dim=0), workers))
     values = torch.where(values > 1e-12 * values[-1], values, 0)
     found: Points = (vectors * values.sqrt()).cpu().numpy()
     return found

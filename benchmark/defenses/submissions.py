@@ -7,10 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseContext, mean, norms
-
-BLOCK = 2**24
-"""Elements of a block of columns: 64 MiB in float32."""
+from benchmark.defenses.base import Aggregation, DefenseContext, mean
+from benchmark.defenses.blocks import by_columns, gram, ordered, products, row_norms, spread
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,7 @@ class Submissions:
         clients: ``(n,)`` identities.
         f: how many of them the server reckons to be compromised.
         context: what else the server knows.
+        workers: on how many threads passes over the rows are spread.
     """
 
     rows: Tensor
@@ -30,6 +29,7 @@ class Submissions:
     clients: Tensor
     f: int
     context: DefenseContext
+    workers: int = 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,17 +37,17 @@ class Submissions:
     @cached_property
     def norms(self) -> Tensor:
         """e_k = ‖Δ_k‖₂, ``(n,)`` float64."""
-        return norms(self.rows)
+        return row_norms(self.rows, self.workers)
 
     @cached_property
     def gram(self) -> Tensor:
         """⟨Δ_i, Δ_j⟩, ``(n, n)`` float64. K²P multiplications, K² numbers beside a block."""
-        return gram(self.rows)
+        return gram(self.rows, workers=self.workers)
 
     @cached_property
     def squared_distances(self) -> Tensor:
         """‖Δ_i − Δ_j‖², ``(n, n)`` float64, from the Gram matrix around the row of median norm."""
-        return squared_distances(self.rows, self.norms)
+        return squared_distances(self.rows, self.norms, self.workers)
 
     @cached_property
     def cosines(self) -> Tensor:
@@ -63,7 +63,7 @@ class Submissions:
     def model_gains(self) -> Tensor:
         """‖θ + Δ_k‖² − ‖θ‖², ``(n,)`` float64: small beside what it is added to."""
         theta = self.context.theta.to(self.rows.device)
-        return 2 * products(self.rows, theta) + self.norms.square()
+        return 2 * products(self.rows, theta, self.workers) + self.norms.square()
 
     @cached_property
     def model_distances(self) -> Tensor:
@@ -73,28 +73,42 @@ class Submissions:
     @cached_property
     def theta_square(self) -> Tensor:
         """‖θ‖², float64."""
-        return norms(self.context.theta.to(self.rows.device)[None])[0].square()
+        return row_norms(self.context.theta.to(self.rows.device)[None])[0].square()
+
+    def shrinkage(self, bound: Tensor) -> Tensor:
+        """min(1, S/e_k), ``(n,)`` float64; 1 for a row of 0."""
+        return torch.where(self.norms > bound, bound / self.norms, 1)
 
     def clipped(self, bound: Tensor) -> Tensor:
-        """Δ_k · min(1, S/e_k), ``(n, P)``; a row of 0 stays."""
-        scale = torch.where(self.norms > bound, bound / self.norms, 1)
-        return self.rows * scale.to(self.rows)[:, None]
+        """Δ_k · min(1, S/e_k), ``(n, P)``."""
+        rows, scale = torch.empty_like(self.rows), self.shrinkage(bound).to(self.rows)
+
+        def shrink(k: int) -> None:
+            torch.mul(self.rows[k], scale[k], out=rows[k])
+
+        spread(shrink, range(len(self)), self.workers)
+        return rows
+
+    def by_columns(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """``reduce`` of blocks of columns ``(n, b)`` → ``(b,)``, put together: ``(P,)``."""
+        return by_columns(self.rows, reduce, self.workers)
 
     def keeping(
-        self, kept: Tensor, rows: Tensor | None = None, **info: float | Tensor
+        self, kept: Tensor, scale: Tensor | None = None, **info: float | Tensor
     ) -> Aggregation:
         """The weighted mean of those that are kept.
 
         Args:
             kept: ``(n,)`` bool.
-            rows: what is averaged, by default what was sent.
+            scale: ``(n,)``, by what each of them is multiplied.
             info: what was seen.
         """
         weights = self.weights * kept
         total = weights.sum()
         if total == 0:
             return nobody(self.rows, **info)
-        update = mean(self.rows if rows is None else rows, weights / total)
+        shares = weights / total
+        update = mean(self.rows, shares if scale is None else shares * scale)
         return seen(update, kept.to(self.rows.dtype), **info)
 
     def unweighted(self) -> "Submissions":
@@ -114,18 +128,6 @@ def nobody(rows: Tensor, **info: float | Tensor) -> Aggregation:
     return seen(update, trust, all_rejected=1, **info)
 
 
-def gram(rows: Tensor, center: Tensor | None = None) -> Tensor:
-    """⟨x_i − c, x_j − c⟩ of the rows of ``(n, P)``: ``(n, n)`` float64."""
-    total = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
-    width = max(BLOCK // len(rows), 1)
-    for start in range(0, rows.shape[1], width):
-        block = rows[:, start : start + width].double()
-        if center is not None:
-            block = block - center[start : start + width].double()
-        total += block @ block.T
-    return total
-
-
 def cosines(inner: Tensor) -> Tensor:
     """cos from a Gram matrix ``(n, n)``, 0 where a row is 0."""
     lengths = inner.diagonal().clamp(min=0).sqrt()
@@ -133,19 +135,12 @@ def cosines(inner: Tensor) -> Tensor:
     return torch.where(products > 0, inner / products, 0).clamp(-1, 1)
 
 
-def squared_distances(rows: Tensor, lengths: Tensor) -> Tensor:
+def squared_distances(rows: Tensor, lengths: Tensor, workers: int = 1) -> Tensor:
     """‖x_i − x_j‖² of the rows of ``(n, P)``, ``(n, n)`` float64, given their norms ``(n,)``."""
     center = rows[lengths.argsort(stable=True)[len(rows) // 2]]
-    inner = gram(rows, center)
+    inner = gram(rows, center, workers)
     own = inner.diagonal()
     return (own[:, None] + own[None, :] - 2 * inner).clamp(min=0).fill_diagonal_(0)
-
-
-def products(rows: Tensor, vector: Tensor) -> Tensor:
-    """⟨x_k, v⟩ of the rows of ``(n, P)``, ``(n,)`` float64."""
-    # Row by row, as the norms.
-    other = vector.double()
-    return torch.stack([row.double() @ other for row in rows])
 
 
 def cosine_distances(
@@ -181,18 +176,16 @@ def deviations(scores: Tensor) -> Tensor:
     return (scores - median(scores)).abs() / std
 
 
-def by_columns(rows: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-    """``reduce`` of blocks of columns ``(n, b)`` → ``(..., b)``, put together: ``(..., P)``."""
-    width = max(BLOCK // len(rows), 1)
-    return torch.cat([reduce(block) for block in rows.split(width, dim=1)], dim=-1)
-
-
 def median(values: Tensor) -> Tensor:
-    """The true median of ``(n, ...)`` over n: the mean of the middle two where n is even.
+    """The true median of ``(n,)`` or ``(n, b)`` over n: the mean of the middle two where n is even.
 
     >>> median(torch.tensor([1.0, 2.0, 3.0, 10.0]))
     tensor(2.5000)
     """
-    ordered = values.sort(dim=0).values
-    n = len(values)
+    return middle(values.sort(dim=0).values if values.dim() == 1 else ordered(values))
+
+
+def middle(ordered: Tensor) -> Tensor:
+    """The median of what is sorted, ``(n, ...)`` over n."""
+    n = len(ordered)
     return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2

@@ -3,13 +3,14 @@
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation
+from benchmark.defenses.blocks import ordered
 from benchmark.defenses.rule import MajorityRule
-from benchmark.defenses.submissions import Submissions, by_columns, seen
+from benchmark.defenses.submissions import Submissions, seen
 
 
-def trimmed(block: Tensor, f: int) -> Tensor:
-    """Mean of each column ``(n, b)`` without its f highest and f lowest values."""
-    return block.sort(dim=0).values[f : len(block) - f].mean(dim=0)
+def trimmed(ordered: Tensor, f: int) -> Tensor:
+    """Mean of each sorted column ``(n, b)`` without its f highest and f lowest values."""
+    return ordered[f : len(ordered) - f].mean(dim=0)
 
 
 class TrimmedMean(MajorityRule):
@@ -33,4 +34,4 @@ class TrimmedMean(MajorityRule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """Column by column."""
-        return seen(by_columns(received.rows, lambda block: trimmed(block, received.f)))
+        return seen(received.by_columns(lambda block: trimmed(ordered(block), received.f)))

@@ -21,7 +21,9 @@ from benchmark.testing.toys import seeded
 from benchmark.utils.errors import UserError
 
 CLASSES = {name: target_class("defense", read("defense", name)) for name in available("defense")}
-NAMES = [name for name, found in CLASSES.items() if issubclass(found, Rule)]
+# What compares with the server's own update has tests of its own.
+RULES = {n: c for n, c in CLASSES.items() if issubclass(c, Rule) and not c.needs_root_data}
+NAMES = list(RULES)
 WITH_F = [n for n in NAMES if "assumed_compromised" in read("defense", n)]
 
 
@@ -241,9 +243,21 @@ def test_updates_that_do_not_fit_one_block_are_the_same_to_a_rule(
 ) -> None:
     rows = torch.randn(11, 30, generator=seeded(), dtype=torch.float64)
     whole = aggregate(name, rows)
-    monkeypatch.setattr("benchmark.defenses.submissions.BLOCK", 77)
+    monkeypatch.setattr("benchmark.defenses.blocks.BLOCK", 77)
     parts = aggregate(name, rows)
     assert torch.allclose(parts.update, whole.update, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_of_threads_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(11, 500, generator=seeded())
+    monkeypatch.setattr("benchmark.defenses.blocks.BLOCK", 77)
+    monkeypatch.setattr("benchmark.defenses.rule.SMALL", 0)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(aggregate(name, rows).update)
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,125 @@
+"""Passes over the updates of a round, by blocks that fit a core's cache, on several cores.
+
+How blocks are cut, and in which order they are summed, does not depend on the number of cores, and
+each works on one thread: so neither do the bits.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.utils.machine import one_thread
+
+BLOCK = 2**16
+"""Numbers in a block of columns: 512 KiB in float64."""
+CUDA_BLOCK = 2**24
+SMALL = 2**20
+"""Numbers in a cohort's updates up to which waking threads costs more than they gain."""
+SPANS = 16
+"""Parts of the columns that are worked on at the same time, at the most."""
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+def spread(work: Callable[[Item], Found], items: Iterable[Item], workers: int) -> list[Found]:
+    """``work`` of each item, in order; ``workers`` of them at a time, one thread each."""
+    # On several threads an operator may round differently.
+    if workers == 1:
+        with one_thread():
+            return [work(item) for item in items]
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, items))
+
+
+def spans(rows: Tensor) -> list[list[slice]]:
+    """The columns of ``(n, P)``: at most ``SPANS`` parts, each a list of blocks."""
+    P = rows.shape[1]
+    width = max((CUDA_BLOCK if rows.is_cuda else BLOCK) // len(rows), 1)
+    places = [slice(start, min(start + width, P)) for start in range(0, P, width)]
+    count = max(-(-len(places) // SPANS), 1)
+    return [places[i : i + count] for i in range(0, len(places), count)]
+
+
+def over_columns(rows: Tensor, work: Callable[[slice], None], workers: int) -> None:
+    """``work`` on the place of every block of columns of ``(n, P)``."""
+
+    def each(span: list[slice]) -> None:
+        for place in span:
+            work(place)
+
+    spread(each, spans(rows), workers)
+
+
+def by_columns(rows: Tensor, reduce: Callable[[Tensor], Tensor], workers: int) -> Tensor:
+    """``reduce`` of blocks of columns ``(n, b)`` → ``(b,)``, put together: ``(P,)``."""
+    found = rows.new_empty(rows.shape[1])
+
+    def work(place: slice) -> None:
+        found[place] = reduce(rows[:, place])
+
+    over_columns(rows, work, workers)
+    return found
+
+
+def summed(rows: Tensor, form: Callable[[slice, Tensor], None], workers: int) -> Tensor:
+    """What ``form`` adds of every block of columns to ``(n, n)`` float64."""
+
+    def each(span: list[slice]) -> Tensor:
+        total = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
+        for place in span:
+            form(place, total)
+        return total
+
+    return torch.stack(spread(each, spans(rows), workers)).sum(dim=0)
+
+
+def gram(rows: Tensor, center: Tensor | None = None, workers: int = 1) -> Tensor:
+    """⟨x_i − c, x_j − c⟩ of the rows of ``(n, P)``: ``(n, n)`` float64."""
+
+    def form(place: slice, total: Tensor) -> None:
+        block = rows[:, place].double()
+        if center is not None:
+            block = block - center[place].double()
+        total.addmm_(block, block.T)
+
+    return summed(rows, form, workers)
+
+
+def row_norms(rows: Tensor, workers: int = 1, center: Tensor | None = None) -> Tensor:
+    """‖x_k − c‖₂ of the rows of ``(n, P)``: ``(n,)`` float64."""
+
+    def length(row: Tensor) -> Tensor:
+        offset = row if center is None else row - center
+        return torch.linalg.vector_norm(offset, dtype=torch.float64)
+
+    return torch.stack(spread(length, rows, workers))
+
+
+def products(rows: Tensor, vector: Tensor, workers: int = 1) -> Tensor:
+    """⟨x_k, v⟩ of the rows of ``(n, P)``, ``(n,)`` float64."""
+    other = vector.double()
+    return torch.stack(spread(lambda row: row.double() @ other, rows, workers))
+
+
+def ordered(values: Tensor) -> Tensor:
+    """The columns of ``(n, b)``, sorted."""
+    if values.is_cuda:
+        return values.sort(dim=0).values
+    # NumPy sorts short rows that lie together ten times as fast as torch sorts columns.
+    columns = values.T.contiguous().numpy()
+    columns.sort(axis=1)
+    return torch.from_numpy(columns).T
+
+
+def largest(values: Tensor, rank: int) -> Tensor:
+    """The ``rank``-th largest of ``(m,)``."""
+    if values.is_cuda:
+        return values.kthvalue(len(values) - rank + 1).values
+    # NumPy's selection takes a tenth of the time of torch's.
+    place = len(values) - rank
+    return torch.from_numpy(np.partition(values.numpy(), place))[place]
