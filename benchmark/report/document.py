@@ -1,6 +1,6 @@
 """What a report is made of, before a renderer shows it in a terminal, as Markdown or as HTML."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -210,19 +210,8 @@ class Only:
     blocks: "Sequence[Block]"
 
 
-Block = (
-    Heading
-    | Paragraph
-    | Bullets
-    | Facts
-    | Code
-    | Table[Any]
-    | Picture
-    | Panels
-    | Details
-    | Prose
-    | Only
-)
+Leaf = Heading | Paragraph | Bullets | Facts | Code | Table[Any] | Picture | Panels | Prose
+Block = Leaf | Details | Only
 
 
 @dataclass(frozen=True)
@@ -242,11 +231,6 @@ class Document:
     footer: Text = ""
 
 
-def kind(block: Block) -> str:
-    """``"paragraph"`` for a paragraph."""
-    return type(block).__name__.lower()
-
-
 def pieces(text: Text) -> tuple[str | Mark | Link, ...]:
     """A text's parts, also of a plain one."""
     return (text,) if isinstance(text, str) else text
@@ -255,24 +239,3 @@ def pieces(text: Text) -> tuple[str | Mark | Link, ...]:
 def plain(text: Text) -> str:
     """A text's words alone."""
     return "".join(piece if isinstance(piece, str) else piece.text for piece in pieces(text))
-
-
-def visible(blocks: Sequence[Block], medium: Medium) -> Iterator[Block]:
-    """What a medium shows."""
-    for block in blocks:
-        if not isinstance(block, Only):
-            yield block
-        elif block.medium == medium:
-            yield from visible(block.blocks, medium)
-
-
-def pictures(blocks: Sequence[Block], medium: Medium) -> Iterator[Picture]:
-    """All that a medium shows."""
-    for block in visible(blocks, medium):
-        match block:
-            case Picture():
-                yield block
-            case Panels(found):
-                yield from found
-            case Details(blocks=inner):
-                yield from pictures(inner, medium)

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from benchmark.report import document as doc
 from benchmark.report import theme
+from benchmark.report.media import visible
 from benchmark.report.numbers import NOTHING
 from benchmark.report.theme import Draw
 
@@ -25,7 +26,7 @@ LONG, SOME = 60, 12
 
 def to_html(document: doc.Document, draw: Draw) -> str:
     """The page; ``draw`` makes the figures of its pictures."""
-    blocks = list(doc.visible(document.blocks, "page"))
+    blocks = list(visible(document.blocks, "page"))
     templates = Environment(
         loader=PackageLoader("benchmark", ""),
         autoescape=True,
@@ -37,12 +38,12 @@ def to_html(document: doc.Document, draw: Draw) -> str:
         anchor=anchor,
         breadth=breadth,
         key=key,
-        kind=doc.kind,
+        kind=lambda block: type(block).__name__.lower(),
         pieces=doc.pieces,
         plain=doc.plain,
         prose=prose,
         unbroken=unbroken,
-        visible=lambda blocks: doc.visible(blocks, "page"),
+        visible=lambda blocks: visible(blocks, "page"),
     )
     script = templates.get_template("report/page.js.jinja").render() if _has_script(blocks) else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark.report import document as doc
+from benchmark.report.media import visible
 from benchmark.report.numbers import NOTHING
 
 
@@ -16,7 +17,7 @@ def to_markdown(document: doc.Document, folder: str = "") -> str:
 
 
 def _blocks(blocks: Sequence[doc.Block], folder: str) -> str:
-    return "\n\n".join(_block(block, folder) for block in doc.visible(blocks, "text"))
+    return "\n\n".join(_block(block, folder) for block in visible(blocks, "text"))
 
 
 def _block(block: doc.Block, folder: str) -> str:

@@ -4,9 +4,10 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.report import theme
-from benchmark.report.document import Document, pictures
+from benchmark.report.document import Document
 from benchmark.report.html import to_html
 from benchmark.report.markdown import to_markdown
+from benchmark.report.media import pictures
 from benchmark.report.theme import Draw
 from benchmark.utils.files import atomic_file
 

@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text as Line
 
 from benchmark.report import document as doc
+from benchmark.report.media import visible
 from benchmark.report.numbers import NOTHING
 
 STYLES: dict[doc.Kind, str] = {
@@ -30,7 +31,7 @@ HEAD = 11
 
 def to_terminal(blocks: Sequence[doc.Block]) -> Shown:
     """The blocks below each other; tables have more columns where there is room for them."""
-    return Group(*map(_block, doc.visible(blocks, "text")))
+    return Group(*map(_block, visible(blocks, "text")))
 
 
 def _block(block: doc.Block) -> RenderableType:

@@ -28,10 +28,10 @@ from benchmark.report.document import (
     Picture,
     Prose,
     Table,
-    pictures,
 )
 from benchmark.report.html import to_html
 from benchmark.report.markdown import to_markdown
+from benchmark.report.media import pictures
 from benchmark.report.numbers import NOTHING
 from benchmark.report.output import write
 from benchmark.report.terminal import to_terminal
