@@ -174,7 +174,6 @@ def unnamed_writer(shard: dict) -> None:
 GRAY = np.full((2, 28, 28), 0.5, np.float32)
 WRONG_SIZE = data_files.idx(np.zeros((30, 27, 28), np.uint8))
 WRONG_COUNT = data_files.qmnist_bytes(n=20)[1]
-NO_IMAGES = data_files.idx(np.zeros((0, 28, 28), np.uint8))
 LABEL_11 = bytes((0, 0, 0, 11))
 BAD: dict[str, Case] = {
     "qmnist: missing file": missing_qmnist,

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from benchmark.data.module import FederatedDataModule
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.plan import Lane, Plan
@@ -66,7 +65,6 @@ def test_fitting_one_client_with_a_trainer_equals_an_engines_lane(
     engine: ReferenceEngine | CpuEngine, dropout: float
 ):
     dataset = make_dataset([6, 11, 5])
-    loader = FederatedDataModule(dataset).client_dataloader(user=1, batch_size=4)
     client = tiny_client(dropout)
     client.dropout_seed = 9
     start = client.flat()
@@ -82,8 +80,9 @@ def test_fitting_one_client_with_a_trainer_equals_an_engines_lane(
     engine.setup(client, dataset.train)
     update = engine.train(start, Plan(0, [lane])).updates[0]
 
-    # the loader's pixels are 0 and 1, exact in float32
-    batches = [(images.double(), labels) for images, labels in loader]
+    # pixels are 0 and 1, exact in float32
+    images, labels = dataset.train.pixels(dataset.train.user(1)).double(), dataset.train.labels
+    batches = list(zip(images.split(4), labels[dataset.train.user(1)].split(4), strict=True))
     assert [len(labels) for _, labels in batches] == [4, 4, 3]
     fit(client, DataLoader(batches, batch_size=None), epochs=2)
     moved = client.flat() - start
