@@ -1,0 +1,164 @@
+"""Differential privacy of clients: clip, sum, add noise that an accountant can account for."""
+
+import logging
+import math
+from dataclasses import replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.adaptive_clip import share
+from benchmark.defenses.base import Aggregation, DefenseSetting, mean
+from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.submissions import Submissions, seen
+from benchmark.utils.checks import positive
+from benchmark.utils.randomness import generator
+
+log = logging.getLogger("benchmark")
+
+
+class CentralDP(Rule):
+    """Σ_k Δ_k min(1, C/e_k)/K + N(0, (z C/K)² I), K the cohort that is expected.
+
+    A client that sent no finite update counts as 0. With ``adaptive``, C ← C · exp(−η_C (b̃ − γ))
+    after the round as in :class:`AdaptiveClip`, but the count is noisy too,
+    b̃ = (Σ(1[e_k ≤ C] − ½) + N(0, σ_b²))/K + ½, and the update gets the rest of the budget,
+    z_Δ = (z⁻² − (2σ_b)⁻²)^(−½) in place of z. State: C. Cost: KP, one more (K, P).
+
+    What is private is one client's data, δ = N^(−1.1): the neighbor of a federation has another
+    client in its place, which moves the clipped sum by 2C, so z counts as a multiplier of z/2.
+    ε (``epsilon`` in the metrics) is of all T rounds, for clients that are drawn at random without
+    replacement, and *unknown* otherwise. It holds for honest clients whatever the compromised do,
+    those on a fixed schedule (who take a place of a cohort that was drawn at random) included, but
+    not for these: who takes part on a schedule gains nothing from sampling. It is that of the
+    mechanism: noise here comes from the run's seed, and who knows that can take it away.
+
+    >>> from benchmark.testing import aggregate
+    >>> rows = [[3.0, 4.0], [0.0, 1.0]]
+    >>> aggregate("central_dp", rows, norm_bound=1.0, noise_multiplier=1e-9).update
+    tensor([0.3000, 0.9000])
+
+    Args:
+        norm_bound: C, or where it begins, in units of the update's norm; 0.01 to 10.
+        noise_multiplier: z, in units of C; 0.01 to 3. 1 and more is private, if N is large.
+        adaptive: whether C follows the γ-quantile of the lengths.
+        quantile: γ; 0.1 to 0.95, 0.5 in its paper for privacy.
+        rate: η_C; 0.01 to 1.
+        count_noise: σ_b, in clients; null is K/20.
+        weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
+
+    Raises:
+        ValueError: a number out of its range, or z ≥ 2σ_b: nothing is left for the update; or as
+            :class:`benchmark.defenses.rule.Rule`.
+    """
+
+    paper = "McMahan et al. 2018, ICLR, arXiv 1710.06963; Andrew et al. 2021, arXiv 1905.03871"
+    bound: Tensor
+
+    def __init__(
+        self,
+        norm_bound: float = 0.5,
+        noise_multiplier: float = 1.0,
+        adaptive: bool = False,
+        quantile: float = 0.5,
+        rate: float = 0.2,
+        count_noise: float | None = None,
+        weights: Weights = "refuse",
+    ):
+        super().__init__(weights=weights)
+        self.multiplier = positive("noise_multiplier", noise_multiplier)
+        self.adaptive = adaptive
+        self.quantile, self.rate = share("quantile", quantile), positive("rate", rate)
+        self.count_noise = None if count_noise is None else positive("count_noise", count_noise)
+        bound = torch.tensor(positive("norm_bound", norm_bound), dtype=torch.float64)
+        self.register_buffer("bound", bound)
+
+    def setup(self, setting: DefenseSetting) -> None:
+        """Split the noise, and account for it."""
+        super().setup(setting)
+        self.clients = setting.clients_per_round
+        self.of_update, self.of_count = self.multiplier, 0.0
+        if self.adaptive:
+            self.of_count = self.count_noise or self.clients / 20
+            self.of_update = split(self.multiplier, self.of_count)
+        self.epsilon, reason = self.privacy()
+        log.info("central_dp: ε %s", f"unknown: {reason}" if self.epsilon is None else self.epsilon)
+
+    def privacy(self) -> tuple[float | None, str]:
+        """ε of all rounds; None is unknown, and why."""
+        assert self.setting
+        if self.setting.replacement:
+            return None, "no accountant knows clients that are drawn with replacement"
+        # Of sums that replacing one client moves by 2C, not C.
+        multiplier = self.multiplier / 2
+        return epsilon(self.setting.num_users, self.clients, multiplier, self.setting.rounds)
+
+    def combine(self, received: Submissions) -> Aggregation:
+        """Clip at this round's bound, sum, blur, then move the bound."""
+        bound, K, rows = self.bound, self.clients, received.rows
+        update = mean(received.clipped(bound), torch.full_like(received.weights, 1 / K))
+        context, P = received.context, rows.shape[1]
+        source = generator(context.seed, context.round, "defense noise", rows.device)
+        noise = torch.randn(P, generator=source, device=rows.device, dtype=torch.float32)
+        update.add_(noise.to(rows), alpha=self.of_update * float(bound) / K)
+        within = received.norms <= bound
+        if self.adaptive:
+            source = generator(context.seed, context.round, "count noise")
+            blur = self.of_count * torch.randn((), generator=source, dtype=torch.float64)
+            noisy = ((within.double() - 0.5).sum() + blur.to(bound)) / K + 0.5
+            self.bound = bound * torch.exp(-self.rate * (noisy - self.quantile))
+        found = seen(update, clip_bound=bound, clipped_fraction=1 - within.double().mean())
+        if self.epsilon is None:
+            return found
+        told = torch.tensor(self.epsilon, dtype=torch.float64)
+        return replace(found, info={**found.info, "epsilon": told})
+
+
+def split(multiplier: float, count_noise: float) -> float:
+    """z_Δ = (z⁻² − (2σ_b)⁻²)^(−½): with the count's noise, z in all.
+
+    >>> round(split(1.0, 1.5), 4)
+    1.0607
+
+    Raises:
+        ValueError: z ≥ 2σ_b.
+    """
+    if multiplier >= 2 * count_noise:
+        raise ValueError(
+            f"noise_multiplier must be below 2 · count_noise = {2 * count_noise:g} where the bound "
+            f"is adaptive, got {multiplier:g}"
+        )
+    return (multiplier**-2 - (2 * count_noise) ** -2) ** -0.5
+
+
+@cache
+def epsilon(
+    num_users: int, clients_per_round: int, multiplier: float, rounds: int
+) -> tuple[float | None, str]:
+    """ε at δ = N^(−1.1) of T rounds with K of N clients, drawn without replacement.
+
+    By Rényi divergences; one client is replaced by another.
+
+    Args:
+        num_users: N.
+        clients_per_round: K.
+        multiplier: the noise's standard deviation by how far replacing one client moves the sum.
+        rounds: T.
+
+    Returns:
+        ε and nothing more to say, or None and why it is unknown.
+    """
+    if num_users < 2:
+        return None, "there is nobody else"
+    try:
+        import dp_accounting as dp
+        from dp_accounting.rdp import RdpAccountant
+    except ImportError:
+        return None, "the package dp-accounting is missing: pip install 'fedbackdoor[privacy]'"
+    noise = dp.GaussianDpEvent(multiplier)
+    drawn = dp.SampledWithoutReplacementDpEvent(num_users, clients_per_round, noise)
+    accountant = RdpAccountant(neighboring_relation=dp.NeighboringRelation.REPLACE_ONE)
+    accountant.compose(dp.SelfComposedDpEvent(drawn, rounds))
+    found = float(accountant.get_epsilon(num_users**-1.1))
+    return (found, "") if math.isfinite(found) else (None, "no bound was found")

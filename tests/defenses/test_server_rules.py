@@ -1,0 +1,118 @@
+"""Rules that do more than aggregate, by hand: what is private, deployed, pruned, masked."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.defenses.base import Defense, DefenseSetting
+from benchmark.defenses.central_dp import CentralDP, epsilon
+from benchmark.run.recorder import Checkpoint
+from benchmark.testing import aggregate
+from benchmark.testing.toys import defense_context
+from tests.support.toys import fit, make_federation
+
+HAND = [[3.0, 4.0], [0.0, 5.0], [0.0, 0.0], [6.0, 8.0]]
+ALMOST_NONE = 1e-9
+
+
+def setting(**changes: Any) -> DefenseSetting:
+    layers = defense_context(4, 3).layers
+    chosen = {"num_users": 20, "clients_per_round": 4, "num_parameters": 4, "rounds": 3}
+    return DefenseSetting(**{**chosen, "layers": layers, **changes})
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: CentralDP(norm_bound=0.1, noise_multiplier=0.1, adaptive=True),
+    ],
+)
+def test_a_run_that_was_stopped_goes_on_with_the_same_bits(build: Any, tmp_path: Path) -> None:
+    def run(defense: Defense, **how: Any) -> Any:
+        federation = make_federation(defense=defense, rounds=4)
+        fit(federation, **how)
+        return federation
+
+    whole, kept = run(build()), Checkpoint(tmp_path, "a cell", every=1)
+    run(build(), epochs=2, callbacks=[kept])
+    resumed = run(build(), callbacks=[kept], resume=kept.usable())
+    assert torch.equal(whole.theta, resumed.theta)
+    assert torch.equal(whole.result, resumed.result)
+    for name, value in whole.defense.state_dict().items():
+        assert torch.equal(value, resumed.defense.state_dict()[name])
+
+
+def test_the_cohort_that_is_expected_divides_and_who_sends_rubbish_counts_as_none() -> None:
+    rows = torch.tensor([*HAND, [math.nan, 0.0]])
+    result = aggregate("central_dp", rows, norm_bound=5.0, noise_multiplier=ALMOST_NONE)
+    assert result.update.tolist() == pytest.approx([6 / 5, 13 / 5])
+    assert result.info["not_finite"] == 1
+    with pytest.raises(ValueError, match="no place for weights"):
+        aggregate("central_dp", HAND, weights=[1, 1, 1, 2])
+
+
+def test_noise_is_of_the_clipped_sum_by_the_expected_cohort() -> None:
+    rows = torch.zeros(4, 40000)
+    first, second = (
+        aggregate("central_dp", rows, norm_bound=3.0, noise_multiplier=0.8, round=t).update
+        for t in range(2)
+    )
+    for noise in (first, second, (first - second) / math.sqrt(2)):
+        assert noise.std().item() == pytest.approx(0.8 * 3 / 4, rel=0.02)
+    told = {"adaptive": True, "count_noise": 1.5}
+    split = aggregate("central_dp", rows, norm_bound=3.0, noise_multiplier=1.0, **told).update
+    assert split.std().item() == pytest.approx(1.0607 * 3 / 4, rel=0.02)
+
+
+def test_the_bound_follows_a_noisy_count_after_the_round() -> None:
+    exact = {"norm_bound": 5.0, "adaptive": True, "count_noise": 1e-6}
+    exact |= {"noise_multiplier": ALMOST_NONE}
+    first = aggregate("central_dp", HAND, **exact)
+    assert first.update.tolist() == pytest.approx([1.5, 3.25])
+    second = aggregate("central_dp", HAND, history=[HAND], **exact)
+    assert second.info["clip_bound"].item() == pytest.approx(5 * math.exp(-0.05), rel=1e-5)
+    # All are within, so it shrinks, each time by another draw of σ_b/K = 1/20.
+    built, bounds = CentralDP(adaptive=True, noise_multiplier=0.1), []
+    for t in range(400):
+        bounds.append(aggregate(built, [[0.0]] * 4, round=t).info["clip_bound"].log())
+    moved = torch.stack(bounds).diff()
+    assert moved.mean().item() == pytest.approx(-0.2 * 0.5, abs=0.003)
+    assert moved.std().item() == pytest.approx(0.2 / 20, rel=0.1)
+
+
+def test_a_count_that_takes_all_of_the_noise_is_refused() -> None:
+    split = CentralDP(noise_multiplier=1.0, adaptive=True, count_noise=0.5)
+    with pytest.raises(ValueError, match="must be below 2 · count_noise = 1 where"):
+        split.setup(setting())
+    with pytest.raises(ValueError, match=r"must be below 2 · count_noise = 0\.4 where"):
+        CentralDP(noise_multiplier=0.4, adaptive=True).setup(setting())
+
+
+def test_epsilon_is_that_of_replacing_one_client() -> None:
+    pytest.importorskip("dp_accounting")
+    # N, K, T of the paper's data: 1.46 where replacing one moves the sum by C.
+    assert epsilon(3383, 30, 1.0, 300)[0] == pytest.approx(1.4556, abs=1e-3)
+    # It moves a sum of clipped updates by 2C.
+    defense = CentralDP(noise_multiplier=2.0)
+    defense.setup(setting(num_users=3383, clients_per_round=30, rounds=300))
+    assert defense.epsilon == epsilon(3383, 30, 1.0, 300)[0]
+    result = aggregate("central_dp", HAND, noise_multiplier=2.0)
+    assert result.info["epsilon"].item() == epsilon(4, 4, 1.0, 1)[0]
+
+
+def test_epsilon_is_unknown_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = CentralDP()
+    drawn.setup(setting(replacement=True))
+    assert drawn.epsilon is None
+    assert "with replacement" in drawn.privacy()[1]
+    assert epsilon(1, 1, 1.0, 1) == (None, "there is nobody else")
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    found, reason = epsilon(77, 7, 1.0, 7)
+    assert found is None
+    assert "fedbackdoor[privacy]" in reason
+    assert "epsilon" not in aggregate("central_dp", HAND + HAND, noise_multiplier=1.5).info
+    epsilon.cache_clear()
