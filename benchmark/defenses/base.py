@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,7 @@ class Defense(nn.Module, ABC):
         is_weighted: whether it honors weights that are not uniform.
         exempt: what every defense keeps to and this one does not: the test of the contract, without
             ``test_``, and the reason.
+        in_tests: parameters that the contract sets, where with the defaults it would take minutes.
         assumed_compromised: f, how many clients of a cohort the server reckons with; a setting,
             never the truth. 0 for a defense that has no such assumption.
         setting: what it was set up for.
@@ -109,6 +110,7 @@ class Defense(nn.Module, ABC):
     needs_root_data: ClassVar[bool] = False
     is_weighted: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    in_tests: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     assumed_compromised: int = 0
     setting: DefenseSetting | None = None
 

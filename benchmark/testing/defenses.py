@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmark.config.instantiate import make
 from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
 from benchmark.testing.plugin import PluginContract
 from benchmark.testing.toys import federation, fit, model_context, seeded, untouched
@@ -66,11 +67,14 @@ class DefenseContract(PluginContract):
 
     def build(self, name: str) -> Any:
         """Set up for a cohort of users who are all there."""
-        defense = super().build(name)
+        defense = make(self.group, self.quick(name))
         K = enough(defense)
         layers = model_context(K).layers
         defense.setup(DefenseSetting(K, K, P, 3, layers, has_root_data=True))
         return defense
+
+    def quick(self, name: str) -> dict[str, Any]:
+        return self.resolved(name, **self.target(name).in_tests)
 
     def noise(self, name: str) -> Tensor:
         """What the defense adds in the first round, whatever the updates are."""
@@ -184,6 +188,6 @@ class DefenseContract(PluginContract):
         several = ["federation.replacement=true", f"federation.clients_per_round={K}"]
         if plugin.needs_root_data:
             several.append("federation.root_images=20")
-        run = federation({"defense": self.resolved(name)}, "attack=boosted", *several)
+        run = federation({"defense": self.quick(name)}, "attack=boosted", *several)
         fit(run)
         assert run.theta.isfinite().all()
