@@ -22,17 +22,30 @@ def densest(distances: Tensor, min_cluster_size: int, min_samples: int) -> Tenso
     """Who is in the largest cluster of HDBSCAN, ``(n,)`` bool; nobody where all are noise.
 
     Args:
+        distances, min_cluster_size, min_samples: as :func:`hdbscan` takes them.
+    """
+    return largest(hdbscan(distances, min_cluster_size, min_samples)).to(distances.device)
+
+
+def hdbscan(
+    distances: Tensor, min_cluster_size: int, min_samples: int, single: bool = True
+) -> NDArray[np.int64]:
+    """Labels ``(n,)`` from 0 of HDBSCAN's clusters; −1 is noise.
+
+    Args:
         distances: ``(n, n)``, of which the diagonal is 0.
         min_cluster_size, min_samples: as the package hdbscan counts them, without the point itself.
+        single: whether all may be one cluster.
     """
     found = HDBSCAN(
         min_cluster_size=max(min_cluster_size, 2),
         min_samples=min(min_samples + 1, len(distances)),
         metric="precomputed",
-        allow_single_cluster=True,
+        allow_single_cluster=single,
         copy=True,
     ).fit(distances.double().cpu().numpy())
-    return largest(found.labels_).to(distances.device)
+    labels: NDArray[np.int64] = found.labels_
+    return labels
 
 
 def largest(labels: NDArray[np.int64]) -> Tensor:

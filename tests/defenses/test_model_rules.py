@@ -1,12 +1,20 @@
 """Rules that train or evaluate models on the server: by hand, and by the traps of others."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
+from benchmark.defenses.base import DefenseContext, DefenseSetting
+from benchmark.defenses.deepsight import DeepSight, accepted, apart, euclidean, exceedings, neup
 from benchmark.defenses.fltrust import FlTrust
+from benchmark.defenses.submissions import Submissions
+from benchmark.engine.client import Layer
 from benchmark.testing import aggregate
-from benchmark.testing.toys import seeded
+from benchmark.testing.toys import model_context, seeded, toy_network
 from tests.support.toys import fit, make_federation
 
 
@@ -53,3 +61,131 @@ def test_fltrusts_server_trains_from_the_global_model_by_the_clients_rule() -> N
     expected = aggregate("fltrust", torch.stack(updates), root=own).update
     assert torch.allclose(federation.theta - start, expected, rtol=1e-12, atol=0)
     assert expected.norm() > 0
+
+
+OUTPUT = {"fc.weight": (3, 2), "fc.bias": (3,)}
+
+
+def trained(K: int, scale: float = 0.5) -> tuple[DefenseContext, Tensor]:
+    """A context whose model is not 0, and updates of it, float64."""
+    context = model_context(K, dtype=torch.float64)
+    P = len(context.theta)
+    return replace(context, theta=drawn(P, seed=1) / 3), scale * drawn(K, P, seed=2)
+
+
+def logits(theta: Tensor, images: Tensor) -> Tensor:
+    """Of the toy network, without a workbench."""
+    network, parts, start = toy_network().double(), {}, 0
+    for name, parameter in network.named_parameters():
+        parts[name] = theta[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    found: Tensor = functional_call(network, parts, (images,))
+    return found.detach()
+
+
+def test_normalized_energies_by_hand() -> None:
+    weight, bias = Layer("w", slice(0, 6), (3, 2)), Layer("b", slice(6, 9), (3,))
+    rows = torch.tensor([[1.0, -1, 2, 0, 0, 0, 0, 1, 1], [0.0] * 9])
+    found = neup(rows, weight, bias)
+    assert found[0].tolist() == pytest.approx([4 / 14, 9 / 14, 1 / 14])
+    assert found[1].tolist() == [0, 0, 0]
+    # Above a third of 9/14, which is 3/14; of twenty classes 1/20 is more than a hundredth.
+    assert exceedings(found, 0.01).tolist() == [2, 0]
+    many = torch.cat([torch.tensor([1.0, 0.051, 0.049, 0.02]), torch.zeros(16)])
+    assert exceedings(many[None], 0.01).tolist() == [2]
+    assert exceedings(many[None], 0.5).tolist() == [1]
+
+
+def test_division_differences_are_of_each_clients_own_model_and_of_probabilities() -> None:
+    """Others take the last client's model for every row, or divide logits."""
+    context, rows = trained(3)
+    defense = DeepSight(images=40, seeds=2)
+    received = Submissions(rows, torch.full((3,), 1 / 3), context.clients, 0, context)
+    seen: list[Tensor] = []
+    bench = context.workbench
+    assert bench
+    plain = bench.predictor
+    bench.predictor = lambda theta: lambda images: (seen.append(images), plain(theta)(images))[1]  # type: ignore[method-assign]
+    draws = defense.division_differences(received)
+    assert len(draws) == 2
+    assert not torch.equal(seen[0], seen[-1])
+    for images, found in zip((seen[0], seen[-1]), draws, strict=True):
+        assert images.shape == (40, 1, 28, 28)
+        of_global = logits(context.theta, images).softmax(dim=1)
+        for row, own in zip(rows, found, strict=True):
+            ratios = logits(context.theta + row, images).softmax(dim=1) / of_global
+            assert torch.allclose(own, ratios.mean(dim=0), rtol=1e-10)
+
+
+def test_who_is_together_is_what_the_labels_say() -> None:
+    """A matrix of ones whatever the labels detects nothing."""
+    expected = [[0, 1, 0, 1, 1], [1, 0, 1, 1, 1], [0, 1, 0, 1, 1], [1, 1, 1, 0, 1], [1, 1, 1, 1, 0]]
+    assert apart(np.array([0, 1, 0, -1, -1])).tolist() == expected
+
+
+def test_a_cluster_with_a_third_of_suspects_is_out_and_noise_is_judged_singly() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, -1, -1])
+    told = np.array([1, 0, 0, 1, 0, 0, 0, 1, 0], dtype=bool)
+    assert accepted(labels, told, 1 / 3).tolist() == [False] * 3 + [True] * 4 + [False, True]
+    assert accepted(labels, told, 0.2)[3:7].tolist() == [False] * 4
+
+
+def test_suspicious_is_half_of_the_median_or_below_it() -> None:
+    exceeded = torch.tensor([2, 4, 4, 4, 1])
+    assert DeepSight().suspects(exceeded).tolist() == [True, False, False, False, True]
+    below = DeepSight(suspicious="below").suspects(exceeded)
+    assert below.tolist() == [False, False, False, False, True]
+
+
+def test_deepsight_rejects_the_cluster_of_those_that_learned_one_class() -> None:
+    """Clusters with few benign are not kept, and neither are those of their members who hide."""
+    source = 0.02 * drawn(16, 9)
+    source[:8] += torch.tensor([1.0, 1, 1, -1, 1, 1, 1, -1, 1])
+    source[8:] += torch.tensor([3.0, -3, 0, 0, 0, 0, 3, 0, 0])
+    result = aggregate("deepsight", source, layers=OUTPUT)
+    assert result.trust.tolist() == [1] * 8 + [0] * 8
+    assert result.info["clusters"] == 2
+    assert result.info["suspicious"] == 8
+    assert result.info["without_model"] == 1
+    lengths = source.norm(dim=1)
+    middle = (lengths.sort().values[7] + lengths.sort().values[8]) / 2
+    shrunk = source * (middle / lengths).clamp(max=1)[:, None]
+    assert torch.allclose(result.update, shrunk[:8].mean(dim=0))
+
+
+def test_deepsight_looks_at_the_models_where_it_has_them() -> None:
+    """Two kinds of models that differ in the convolution alone: output layers say nothing."""
+    context, rows = trained(12)
+    rows[:, 40:] = 0.1 + 1e-3 * drawn(12, len(context.theta) - 40)
+    rows[:, :40] = 0.01 * drawn(12, 40)
+    rows[6:, :40] += 2.0
+    defense = DeepSight(images=60)
+    defense.setup(DefenseSetting(12, 12, len(context.theta), 1, context.layers))
+    received = Submissions(rows, torch.full((12,), 1 / 12), context.clients, 0, context)
+    for found in defense.division_differences(received):
+        far = euclidean(found)
+        assert far[:6, 6:].min() > far[:6, :6].max()
+    assert defense.combine(received).info["without_model"] == 0
+
+
+def test_a_difference_that_is_not_finite_lies_far_from_all() -> None:
+    points = torch.tensor([[0.0, 3], [4, 0], [torch.inf, 0]]).double()
+    assert euclidean(points).tolist() == [[0, 1.25, 1e6], [1.25, 0, 1e6], [1e6, 1e6, 0]]
+    assert euclidean(torch.zeros(2, 2)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_deepsight_does_not_hang_on_the_order_of_the_clients() -> None:
+    rows = drawn(30, 9)
+    order = torch.randperm(30, generator=seeded())
+    for sizes in ((5, 3), (2, 1)):
+        options = {"layers": OUTPUT, "min_cluster_size": sizes[0], "min_samples": sizes[1]}
+        first = aggregate("deepsight", rows, **options)
+        second = aggregate("deepsight", rows[order], **options)
+        assert torch.equal(first.trust[order], second.trust)
+
+
+def test_deepsight_needs_an_output_layer_with_biases() -> None:
+    with pytest.raises(ValueError, match=r"output layer of weights .* it is all \(9,\)"):
+        aggregate("deepsight", drawn(6, 9))
+    with pytest.raises(ValueError, match="needs 5 clients"):
+        aggregate("deepsight", drawn(4, 9), layers=OUTPUT)
