@@ -2,12 +2,13 @@
 
 A suite of 12 small cells with two workers and MLflow runs once undisturbed. Then, trial by trial in
 a new folder, a random process of the command's group (the command, a worker, what workers are
-forked from, multiprocessing's resource tracker) gets SIGKILL at a random moment, two of five in the
-first three seconds after a start or after the kill before; a command that has ended is started
-again, often while others of its processes are still there. At last the same command runs to its
-end. It must exit with 0, no log may hold a traceback and no process may stay; results of records,
-weights by their hashes, names of files, and what mlflow.db holds (runs, parameters, metrics at
-every step, tags) must equal those of the undisturbed run. What a run took may differ.
+forked from, multiprocessing's resource tracker) gets SIGKILL at a random moment: two of five in the
+first three seconds after a start or after the kill before, two of five while there are workers, the
+others at any time. A command that has ended is started again, often while others of its processes
+are still there. At last the same command runs to its end. It must exit with 0, no log may hold a
+traceback and no process may stay; results of records, weights by their hashes, names of files, and
+what mlflow.db holds (runs, parameters, metrics at every step, tags) must equal those of the
+undisturbed run. What a run took may differ.
 
     python -m bench.kills --kills 40 --folder /tmp/kills
 
@@ -51,7 +52,7 @@ WORDS = (
     "federation.rounds=20 federation.clients_per_round=3 federation.local_epochs=1 "
     "federation.evaluate_every=1 federation.checkpoint_every=1 engine.workers=1"
 )
-EARLY_SECONDS, EARLY_SHARE = 3.0, 0.4
+EARLY_SECONDS, EARLY_SHARE, WORKING_SHARE = 3.0, 0.4, 0.4
 MOST_KILLS = 6
 PATIENCE_SECONDS = 600.0
 """After which a command hangs, and a process has stayed after a tenth of it."""
@@ -86,6 +87,13 @@ class Command:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
         return self.process.poll() is not None
+
+    def has_workers(self) -> bool:
+        """Wait for one; whether there is any before it ends."""
+        while "worker" not in self.members().values():
+            if self.ends_within(0.05):
+                return False
+        return True
 
     def kill_one(self, draws: random.Random) -> str:
         """Kill one of its processes; which one, and when."""
@@ -125,9 +133,12 @@ def trial(folder: Path, kills: int, draws: random.Random, longest: float) -> tup
     for _ in range(kills):
         if commands[-1].process.poll() is not None:
             commands.append(Command(folder, len(commands)))
-        late = draws.uniform(0, longest)
-        early = draws.uniform(0, EARLY_SECONDS)
-        if not commands[-1].ends_within(early if draws.random() < EARLY_SHARE else late):
+        kind, wait = draws.random(), draws.uniform(0, longest)
+        if kind < EARLY_SHARE:
+            wait = draws.uniform(0, EARLY_SECONDS)
+        elif kind < EARLY_SHARE + WORKING_SHARE and commands[-1].has_workers():
+            wait = draws.uniform(0, longest / 4)
+        if not commands[-1].ends_within(wait):
             done.append(commands[-1].kill_one(draws))
     faults = [] if commands[-1].ends_within(PATIENCE_SECONDS) else ["hangs after a kill"]
     commands.append(Command(folder, len(commands)))

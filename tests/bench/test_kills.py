@@ -84,6 +84,8 @@ def test_a_kill_hits_a_process_of_the_command_s_group_and_a_trial_tells_of_it(
 ) -> None:
     """A suite that there is not ends with 2, in one line."""
     monkeypatch.setattr(kills, "WORDS", "suite unknown")
-    done, fault = kills.trial(tmp_path / "trial", 1, random.Random(1), 0.01)
+    monkeypatch.setattr(kills, "EARLY_SHARE", 1.0)
+    monkeypatch.setattr(kills, "EARLY_SECONDS", 0.01)
+    done, fault = kills.trial(tmp_path / "trial", 1, random.Random(0), 0)
     assert [kill.split()[0] for kill in done] == ["command"]
     assert fault == "exits with 2"
