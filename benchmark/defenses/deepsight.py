@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, DefenseSetting
+from benchmark.defenses.blocks import gram
 from benchmark.defenses.clusters import hdbscan
 from benchmark.defenses.rule import Rule
-from benchmark.defenses.submissions import Submissions, cosines, gram, median
+from benchmark.defenses.submissions import Submissions, cosines, median
 from benchmark.engine.client import Layer
 from benchmark.utils.checks import at_least, one_of
 from benchmark.utils.randomness import generator
@@ -32,14 +33,16 @@ class DeepSight(Rule):
     suspicious; noise points are judged one by one.
 
     On arrays without a model the DDif are left out, and info says ``without_model``. Sizes of
-    clusters are not in the paper. In small cohorts most are noise, and so judged one by one.
-    Needs 5 clients and an output layer with biases. Cost: (K + 1) · seeds · images predictions.
+    clusters are not in the paper. Where nothing clusters, as in small cohorts, all are equally far
+    apart, which is a single cluster, and mostly accepted. Needs 5 clients and an output layer with
+    biases. Cost: (K + 1) · seeds · images predictions, seconds a round for 10 clients of model
+    ``small``; ``images`` 2000 cost a tenth.
 
     >>> from benchmark.testing import aggregate
     >>> few, many = [9.0, 0.0, 0.0, 9.0, 0.0, 0.0], [2.0, 3.0, 2.0, 3.0, 2.0, 2.0]
-    >>> rows = [few, many, many, many, many]
+    >>> rows = [few, few, few, few, few, many, many, many, many, many, many]
     >>> aggregate("deepsight", rows, layers={"fc.weight": (3, 1), "fc.bias": (3,)}).trust
-    tensor([0., 1., 1., 1., 1.])
+    tensor([0., 0., 0., 0., 0., 1., 1., 1., 1., 1., 1.])
 
     Args:
         images: of noise, in each draw.
@@ -122,7 +125,7 @@ class DeepSight(Rule):
         bound = median(received.norms)
         return received.keeping(
             torch.from_numpy(accepted(labels, told, self.tau)).to(rows.device),
-            received.clipped(bound),
+            received.shrinkage(bound),
             bound=bound,
             suspicious=float(told.sum()),
             clusters=labels.max() + 1,

@@ -5,8 +5,9 @@ from types import MappingProxyType
 import torch
 
 from benchmark.defenses.base import Aggregation, mean, norms
+from benchmark.defenses.blocks import products
 from benchmark.defenses.rule import Rule, Weights
-from benchmark.defenses.submissions import Submissions, nobody, products, seen
+from benchmark.defenses.submissions import Submissions, nobody, seen
 from benchmark.engine.plan import Lane, LocalClient
 
 
@@ -60,7 +61,7 @@ class FlTrust(Rule):
             # The server diverged by itself, and so does the model.
             return seen(own, rows.new_zeros(len(rows)))
         lengths = received.norms
-        cosines = torch.where(lengths > 0, products(rows, own) / (lengths * length), 0)
+        cosines = torch.where(lengths > 0, products(rows, own, received.workers) / (lengths * length), 0)
         scores = cosines.clamp(0, 1)
         total = scores.sum()
         if total == 0:
