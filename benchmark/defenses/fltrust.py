@@ -61,7 +61,8 @@ class FlTrust(Rule):
             # The server diverged by itself, and so does the model.
             return seen(own, rows.new_zeros(len(rows)))
         lengths = received.norms
-        cosines = torch.where(lengths > 0, products(rows, own, received.workers) / (lengths * length), 0)
+        along = products(rows, own, received.workers)
+        cosines = torch.where(lengths > 0, along / (lengths * length), 0)
         scores = cosines.clamp(0, 1)
         total = scores.sum()
         if total == 0:
