@@ -10,9 +10,10 @@ import torch
 
 from benchmark.defenses.base import Defense, DefenseSetting
 from benchmark.defenses.central_dp import CentralDP, epsilon
+from benchmark.defenses.crfl import Crfl
 from benchmark.run.recorder import Checkpoint
 from benchmark.testing import aggregate
-from benchmark.testing.toys import defense_context
+from benchmark.testing.toys import defense_context, model_context, seeded
 from tests.support.toys import fit, make_federation
 
 HAND = [[3.0, 4.0], [0.0, 5.0], [0.0, 0.0], [6.0, 8.0]]
@@ -29,6 +30,7 @@ def setting(**changes: Any) -> DefenseSetting:
     "build",
     [
         lambda: CentralDP(norm_bound=0.1, noise_multiplier=0.1, adaptive=True),
+        lambda: Crfl(norm_bound=3.0, start=1.0, copies=5),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_with_the_same_bits(build: Any, tmp_path: Path) -> None:
@@ -116,3 +118,46 @@ def test_epsilon_is_unknown_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "fedbackdoor[privacy]" in reason
     assert "epsilon" not in aggregate("central_dp", HAND + HAND, noise_multiplier=1.5).info
     epsilon.cache_clear()
+
+
+def test_crfl_clips_the_model_to_a_growing_bound_and_blurs_it_but_not_in_the_last_round() -> None:
+    defense = Crfl(norm_bound=2.75, start=2.0, growth=0.5, noise=0.1)
+    defense.setup(setting(rounds=3, num_parameters=30000))
+    theta = torch.randn(30000, generator=seeded())
+    for round, bound in enumerate([2.5, 2.75, 2.75]):
+        context = defense_context(30000, 3, round)
+        after = defense.after_round(theta, context)
+        before = defense.deployed(after, context)
+        assert before.norm().item() == pytest.approx(bound, rel=1e-5)
+        assert torch.allclose(before, theta * bound / theta.norm())
+        noise = after - before
+        assert noise.std().item() == pytest.approx(0.0 if round == 2 else 0.1, rel=0.02)
+    short = torch.ones(4) / 10
+    assert torch.equal(defense.after_round(short, defense_context(4, 3, 2)), short)
+
+
+def test_crfl_answers_by_vote_in_the_last_round_only() -> None:
+    context = model_context(3, round=1)
+    theta = torch.randn(410, generator=seeded(1)) / 5
+    bench, images = context.workbench, torch.rand(50, 1, 28, 28, generator=seeded(2))
+    assert bench
+    logits = bench.predictor(theta)(images).detach()
+
+    def answers(rounds: int, **options: Any) -> torch.Tensor:
+        defense = Crfl(**options)
+        defense.setup(setting(rounds=rounds, num_parameters=410))
+        return defense.predictor(theta, context)(images).detach()
+
+    assert torch.equal(answers(rounds=3), logits)
+    assert torch.equal(answers(rounds=2, copies=0), logits)
+    sure = answers(rounds=2, vote_noise=0.0, copies=3)
+    assert torch.equal(sure, torch.eye(10)[logits.argmax(dim=1)])
+    votes = answers(rounds=2, vote_noise=0.3, copies=9)
+    assert torch.allclose(votes.sum(dim=1), torch.ones(50))
+    assert (votes.max(dim=1).values < 1).any()
+    assert torch.equal((votes * 9).round() / 9, votes)
+    assert torch.equal(votes, answers(rounds=2, vote_noise=0.3, copies=9))
+    # The same copies, whatever images are asked about.
+    defense = Crfl(vote_noise=0.3, copies=9)
+    defense.setup(setting(rounds=2, num_parameters=410))
+    assert torch.equal(defense.predictor(theta, context)(images[40:]), votes[40:])
