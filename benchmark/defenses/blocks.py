@@ -19,6 +19,8 @@ BLOCK = 2**16
 CUDA_BLOCK = 2**24
 SMALL = 2**20
 """Numbers in a cohort's updates up to which waking threads costs more than they gain."""
+PANEL = 256
+"""Rows of a product of matrices."""
 SPANS = 16
 """Parts of the columns that are worked on at the same time, at the most."""
 
@@ -81,13 +83,19 @@ def summed(rows: Tensor, form: Callable[[slice, Tensor], None], workers: int) ->
 def gram(rows: Tensor, center: Tensor | None = None, workers: int = 1) -> Tensor:
     """⟨x_i − c, x_j − c⟩ of the rows of ``(n, P)``: ``(n, n)`` float64."""
 
+    n = len(rows)
+
     def form(place: slice, total: Tensor) -> None:
         block = rows[:, place].double()
         if center is not None:
             block = block - center[place].double()
-        total.addmm_(block, block.T)
+        # Of pairs, each once: above the diagonal, by rows of blocks.
+        for start in range(0, n, PANEL):
+            end = min(start + PANEL, n)
+            total[start:end, start:].addmm_(block[start:end], block[start:].T)
 
-    return summed(rows, form, workers)
+    upper = summed(rows, form, workers).triu()
+    return upper + upper.triu(1).T
 
 
 def row_norms(rows: Tensor, workers: int = 1, center: Tensor | None = None) -> Tensor:

@@ -1,11 +1,15 @@
 """Clusters of clients, by scikit-learn: what is told to it, and in which order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.cluster import HDBSCAN, KMeans
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from benchmark.utils.randomness import derive, numpy_generator
@@ -18,6 +22,23 @@ def random_state(seed: int, round: int, purpose: str) -> int:
     return derive(seed, round, purpose) % 2**32
 
 
+@contextmanager
+def frugal() -> Iterator[None]:
+    """Let scikit-learn work on one thread, and take its parameters as they are.
+
+    A cohort has so few points that its threads wait for each other, most of all on a busy machine,
+    and sums over several of them may round differently.
+    """
+    with _threads().limit(limits=1), config_context(skip_parameter_validation=True):
+        yield
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@frugal()
 def densest(distances: Tensor, min_cluster_size: int, min_samples: int) -> Tensor:
     """Who is in the largest cluster of HDBSCAN, ``(n,)`` bool; nobody where all are noise.
 
@@ -55,6 +76,7 @@ def largest(labels: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(labels == np.bincount(labels[labels >= 0]).argmax())
 
 
+@frugal()
 def kmeans(points: Points, count: int, state: int) -> tuple[NDArray[np.int64], Points]:
     """Labels ``(n,)`` and centers ``(count, d)`` of points ``(n, d)``, whatever their order.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, DefenseSetting
 from benchmark.defenses.blocks import products, row_norms
-from benchmark.defenses.clusters import largest, random_state
+from benchmark.defenses.clusters import frugal, largest, random_state
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, median
 from benchmark.utils.checks import one_of, positive
@@ -126,6 +126,7 @@ def of_others(pairs: Tensor) -> Tensor:
     return median(others.T)
 
 
+@frugal()
 def mean_shifted(features: Tensor, state: int) -> Tensor:
     """Who is in the largest cluster of MeanShift, ``(n,)`` bool."""
     points = features.cpu().numpy()

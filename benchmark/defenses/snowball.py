@@ -12,10 +12,13 @@ from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, DefenseSetting
 from benchmark.defenses.blocks import gram
-from benchmark.defenses.clusters import Points
+from benchmark.defenses.clusters import Points, frugal
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions
 from benchmark.engine.client import Layer
+
+MOST = 300
+"""Clients: of more the clusterings take minutes a round."""
 
 
 class Snowball(Rule):
@@ -28,7 +31,7 @@ class Snowball(Rule):
     clients (1 where all are the same). The top-down part, which adds clients by a model that the
     server trains, is not there, so few are kept. Needs ct + 2 clients, and 3. Cost: K²p of these
     layers' p parameters, then 4K runs of k-means on K points of at most K coordinates: seconds for
-    100 clients, and not for a thousand.
+    100 clients; beyond 300 it is refused.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[1.0], [1.1], [0.9], [1.05], [-9.0], [30.0]]
@@ -41,7 +44,7 @@ class Snowball(Rule):
         share: s, in (0, 1]; 0.1 in the paper.
 
     Raises:
-        ValueError: a number out of its range, or fewer than ct + 2 clients; or as
+        ValueError: a number out of its range, or fewer than ct + 2 clients or too many; or as
             :class:`benchmark.defenses.rule.Rule`.
     """
 
@@ -83,6 +86,8 @@ class Snowball(Rule):
         return received.keeping(kept.to(received.rows.device))
 
     def _check_cohort(self, n: int) -> None:
+        if n > MOST:
+            raise ValueError(f"Snowball clusters once for each client, at most {MOST}; got {n}")
         if n < self.ct + 2:
             raise ValueError(
                 f"Snowball needs {self.ct + 2} clients or more for ct = {self.ct}, got {n}"
@@ -108,6 +113,7 @@ def coordinates(rows: Tensor, workers: int = 1) -> Points:
     return found
 
 
+@frugal()
 def votes(points: Points, ct: int) -> Points:
     """What each of the points ``(n, d)`` gets from all, ``(n,)``."""
     n = len(points)

@@ -216,7 +216,9 @@ def test_snowball_looks_at_both_ends_of_the_model() -> None:
     assert [layer.name for layer in ends(flat)] == ["fc.weight", "out.weight", "out.bias"]
 
 
-def test_snowball_refuses_fewer_than_its_centers_and_one_more() -> None:
+def test_snowball_refuses_fewer_than_its_centers_and_one_more_and_too_many() -> None:
+    with pytest.raises(ValueError, match="once for each client, at most 300; got 301"):
+        aggregate("snowball", drawn(301, 3))
     with pytest.raises(ValueError, match="needs 7 clients or more for ct = 5, got 6"):
         aggregate("snowball", drawn(6, 3), ct=5)
     with pytest.raises(ValueError, match="share must be above 0"):
