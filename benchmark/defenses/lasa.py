@@ -1,14 +1,13 @@
 """LASA: of each tensor of the model, those whose sparse norm and signs are like the others'."""
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, mean
-from benchmark.defenses.blocks import largest
+from benchmark.defenses.blocks import largest, spread
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, deviations, median, seen
 from benchmark.utils.checks import one_of, positive
@@ -25,8 +24,8 @@ class Lasa(Rule):
     ½(1 + (1 − s) Σ sign / Σ |sign|), 0 for a tensor without any. Kept is whose |x − med|/std (the
     population's; 0 where the std is) is below λ_n in the first and λ_s in the second; where nobody
     is, everybody is kept for that tensor and ``fall_backs`` counts it. Their clipped dense tensors
-    are averaged, weighted. Trust is the share of parameters that were kept. Cost: KP, a second
-    (K, P) and a few rows.
+    are averaged, weighted. Trust is the share of parameters that were kept. Cost: KP, a few rows;
+    a second (K, P) where the sparse ones are averaged.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[1.0, 2.0], [2.0, 1.0], [1.1, 2.0], [-9.0, -1.0]]
@@ -64,51 +63,59 @@ class Lasa(Rule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """Clip, sparsify, judge each tensor, average it."""
-        layers, n = received.context.layers, len(received)
+        layers, n, rows = received.context.layers, len(received), received.rows
         bound = median(received.norms)
-        dense = received.clipped(bound)
+        scale = received.shrinkage(bound)
         wide = [layer.place for layer in layers if len(layer.shape) > 1]
-        cuts = [_cut([row[place] for place in wide], self.sparsity) for row in dense]
+
+        # Shortened or not, the same entries are the largest.
+        cuts = spread(
+            lambda row: _cut([row[place] for place in wide], self.sparsity), rows, received.workers
+        )
+
+        def marks(k: int) -> Tensor:
+            values = [(rows[k, x.place], cuts[k] if x.place in wide else 0) for x in layers]
+            return torch.stack([self._marks(part, cut) for part, cut in values])
+
+        lengths, purities = torch.stack(spread(marks, range(n), received.workers)).unbind(dim=2)
+        lengths = lengths * scale[:, None]
         if self.averaged == "sparse":
-            for row, cut in zip(dense, cuts, strict=True):
+            rows = rows.clone()
+            for row, cut in zip(rows, cuts, strict=True):
                 for place in wide:
                     row[place] = _above(row[place], cut)
-        update, fall_backs = torch.zeros_like(dense[0]), 0
-        trust = dense.new_zeros(n, dtype=torch.float64)
-        for layer in layers:
-            block, sparse = dense[:, layer.place], layer.place in wide
-            kept = self._judge(
-                _above(row, cut) if sparse else row for row, cut in zip(block, cuts, strict=True)
-            )
+        update, fall_backs = torch.zeros_like(rows[0]), 0
+        trust = rows.new_zeros(n, dtype=torch.float64)
+        for i, layer in enumerate(layers):
+            kept = deviations(lengths[:, i]) < self.lambda_n
+            kept &= deviations(purities[:, i]) < self.lambda_s
             shares = received.weights * kept
             if shares.sum() == 0:
                 fall_backs, shares = fall_backs + 1, received.weights
                 kept = torch.ones_like(kept)
-            update[layer.place] = mean(block, shares / shares.sum())
+            block = rows[:, layer.place]
+            update[layer.place] = mean(block, shares / shares.sum() * scale)
             trust += kept * block.shape[1]
-        trust = (trust / len(update)).clamp(max=1).to(dense)
+        trust = (trust / len(update)).clamp(max=1).to(rows)
         return seen(update, trust, bound=bound, fall_backs=fall_backs)
 
-    def _judge(self, sparse: Iterable[Tensor]) -> Tensor:
-        lengths, purities = [], []
-        for row in sparse:
-            signs = row.sign()
-            share = signs.sum(dtype=torch.float64) / signs.count_nonzero().clamp(min=1)
-            lengths.append(torch.linalg.vector_norm(row, dtype=torch.float64))
-            purities.append((1 + share * (1 - self.sparsity)) / 2)
-        usual = deviations(torch.stack(lengths)) < self.lambda_n
-        return usual & (deviations(torch.stack(purities)) < self.lambda_s)
+    def _marks(self, values: Tensor, cut: Tensor | int) -> Tensor:
+        """Norm and purity of signs of what exceeds the cut, ``(2,)`` float64."""
+        up, down = (values > cut).sum(), (values < -cut).sum()
+        share = (up - down).double() / (up + down).clamp(min=1)
+        length = torch.linalg.vector_norm(_above(values, cut), dtype=torch.float64)
+        return torch.stack([length, (1 + share * (1 - self.sparsity)) / 2])
 
 
-def _above(values: Tensor, cut: Tensor) -> Tensor:
+def _above(values: Tensor, cut: Tensor | int) -> Tensor:
     return torch.where(values.abs() > cut, values, 0)
 
 
 def _cut(parts: list[Tensor], sparsity: float) -> Tensor:
-    """The magnitude that entries must exceed to stay; below 0 where all do."""
+    """The magnitude that entries must exceed to stay."""
     values = torch.cat([part.abs() for part in parts]) if parts else torch.empty(0)
     if sparsity == 0 or len(values) == 0:
-        return values.new_tensor(-1.0)
+        return values.new_tensor(0.0)
     count = math.floor((1 - sparsity) * len(values) + 1e-9)
     if count == 0:
         return values.new_tensor(torch.inf)
