@@ -178,6 +178,8 @@ class Runs(Store):
     def _reopen(self, facts: CellFacts, found: Run | None, tags: dict[str, str]) -> OpenRun:
         if self._suite is not None:
             tags |= {"suite": self._suite, "mlflow.parentRunId": self.parent}
+        if found is not None and "failure" in found.data.tags:
+            self.client.delete_tag(found.info.run_id, "failure")
         name = terms.run_name(facts, self._shared)
         run = self._run(name, found, tags, cell=facts.cell, suite=self._suite)
         return self.opened(run.info.run_id, terms.parameters(facts.config))

@@ -375,7 +375,7 @@ def test_a_finished_cell_that_runs_anew_gets_a_run_of_its_own(uri, tmp_path):
     assert Record.read(path).mlflow_run_id == every[0].info.run_id
 
 
-def test_a_failed_cell_says_why_and_its_suite_fails(uri):
+def test_a_failed_cell_says_why_and_its_suite_fails(uri, tmp_path):
     record = make_record()
     tracker = Tracker(uri=uri)
     tracker.open_suite("default", {})
@@ -387,6 +387,15 @@ def test_a_failed_cell_says_why_and_its_suite_fails(uri):
     (run,) = [run for run in every if run.data.tags["kind"] == "cell"]
     assert run.data.tags["failure"] == "ValueError: loss is NaN in round 3"
     assert sum(steps(client, run, "main_accuracy").values()) == 3
+    # It runs again and ends well: then nothing has failed.
+    again = Tracker(uri=uri)
+    again.open_suite("default", {})
+    again.start(CellFacts.of(record))
+    again.finish(written(tmp_path, record))
+    assert again.close() == []
+    _, every = runs(uri)
+    assert [run.info.status for run in every] == ["FINISHED", "FINISHED"]
+    assert not any("failure" in run.data.tags for run in every)
 
 
 def test_missing_values_long_parameters_and_odd_names(uri, tmp_path):
