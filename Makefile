@@ -35,6 +35,18 @@ $(BIN)/activate:
 .PHONY: setup
 setup: .venv/installed ## install into .venv, versions as in constraints.txt
 
+# Flower wants older versions of what others want newer: it and Ray lie in front of the rest.
+.venv-flower/installed: .venv/installed bench/peers/constraints.txt
+	$(PYTHON) -m venv .venv-flower
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > \
+	  "$$(.venv-flower/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/rest.pth"
+	.venv-flower/bin/python -m pip install --disable-pip-version-check -q -c bench/peers/constraints.txt 'flwr[simulation]'
+	@touch $@
+
+.PHONY: test-flower
+test-flower: .venv-flower/installed ## test Flower's strategies, in a real simulation
+	FLWR_TELEMETRY_ENABLED=0 .venv-flower/bin/python -m pytest -p no:cacheprovider tests/flower
+
 .PHONY: benchmark
 benchmark: setup ## partition, run the default suite, rank: resumes where it stopped
 	@$(call repro,leaderboard)

@@ -21,6 +21,8 @@ log = logging.getLogger("benchmark")
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 """Ours: beside the package in a checkout, inside of it where it was installed."""
+FLOWER = PACKAGE / "flower" / "conf"
+"""Ours too, where Flower is installed."""
 ENTRY_POINTS = "fedbackdoor.plugins"
 
 _chosen: list[Path] = []
@@ -49,7 +51,8 @@ def chosen() -> tuple[Path, ...]:
 
 def folders() -> dict[Path, str]:
     """Folders of yamls beside ours, and where each comes from: a package, or the folder named."""
-    return _installed() | {_conf(folder): str(folder) for folder in _chosen}
+    extra = {FLOWER: ""} if find_spec("flwr") else {}
+    return extra | _installed() | {_conf(folder): str(folder) for folder in _chosen}
 
 
 def yamls(group: str) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """What one client trains: model, loss, local optimizer, as an ordinary Lightning module."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,6 +34,23 @@ class Layer:
     def of(self, rows: Tensor) -> Tensor:
         """Its part of flat vectors ``(..., P)``, in its shape: ``(..., *shape)``."""
         return rows[..., self.place].unflatten(-1, self.shape)
+
+
+def layers_of(shapes: Mapping[str, Sequence[int]]) -> tuple[Layer, ...]:
+    """Parameters of these names and shapes, in the order of a flat vector.
+
+    Those of the last one's module are the output layer, those of four axes are convolutions.
+
+    >>> [(x.name, x.place, x.is_output) for x in layers_of({"a.weight": (2, 3), "b.weight": (4,)})]
+    [('a.weight', slice(0, 6, None), False), ('b.weight', slice(6, 10, None), True)]
+    """
+    found, start, output = [], 0, list(shapes)[-1].rpartition(".")
+    for name, shape in shapes.items():
+        place = slice(start, start := start + torch.Size(shape).numel())
+        owner = name.rpartition(".")
+        is_output = owner[0] == output[0] if output[0] else name == output[2]
+        found.append(Layer(name, place, tuple(shape), len(shape) == 4, is_output))
+    return tuple(found)
 
 
 class ClientModule(pl.LightningModule):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ NOT_IN_THE_RESULT = (
     "engine.workers",
     "federation.checkpoint_every",
 )
+
+_CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 ALWAYS_USED = (
     "benchmark.run.assembly.build",
@@ -76,8 +79,9 @@ class Cell:
     def fingerprint(self) -> str:
         """Hash of the code that this cell's numbers depend on."""
         chosen = {g: self.config[g] for g in GROUPS if g not in ("data", "partition", "tracking")}
-        # A plug-in may hold another one.
+        # A plug-in may hold another one, or code that it names as module:Class.
         targets = [value for key, value in flat(chosen) if key.endswith("._target_")]
+        targets += [v.replace(":", ".") for _, v in flat(chosen) if _CODE.fullmatch(str(v))]
         return fingerprint.fingerprint([*ALWAYS_USED, *targets])
 
     @cached_property

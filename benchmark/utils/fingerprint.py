@@ -27,6 +27,7 @@ LIBRARIES = tuple(
         site.getusersitepackages(),
     )
 )
+INSTALLED = {"site-packages", "dist-packages"}  # of any environment that is on the path
 LOGGERS = ("log", "logger", "logging", "warnings")
 
 Use = tuple[str, str]
@@ -223,7 +224,8 @@ def _is_own(module: str, packages: frozenset[str]) -> bool:
     if module.partition(".")[0] in packages:
         return True
     path = _path(module)
-    return path is not None and not any(path.is_relative_to(library) for library in LIBRARIES)
+    inside = path and (INSTALLED & {*path.parts} or any(map(path.is_relative_to, LIBRARIES)))
+    return path is not None and not inside
 
 
 @cache
