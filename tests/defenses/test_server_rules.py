@@ -2,15 +2,18 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmark.defenses.base import Defense, DefenseSetting
+from benchmark.defenses.base import Defense, DefenseContext, DefenseSetting
 from benchmark.defenses.central_dp import CentralDP, epsilon
 from benchmark.defenses.crfl import Crfl
+from benchmark.defenses.fine_pruning import FinePruning, last_convolution, without
+from benchmark.engine.plan import Examples
 from benchmark.run.recorder import Checkpoint
 from benchmark.testing import aggregate
 from benchmark.testing.toys import defense_context, model_context, seeded
@@ -161,3 +164,80 @@ def test_crfl_answers_by_vote_in_the_last_round_only() -> None:
     defense = Crfl(vote_noise=0.3, copies=9)
     defense.setup(setting(rounds=2, num_parameters=410))
     assert torch.equal(defense.predictor(theta, context)(images[40:]), votes[40:])
+
+
+def rooted(theta: torch.Tensor) -> DefenseContext:
+    """The second round of a server whose images are what ``theta`` takes them for."""
+    context = model_context(3, round=1)
+    bench, root = context.workbench, context.root
+    assert bench
+    assert root
+    labels = bench.predictor(theta)(bench.pixels(root.indices)).argmax(dim=1)
+    return replace(context, root=Examples(root.indices, labels))
+
+
+def pruned_by_hand(theta: torch.Tensor, context: DefenseContext, budget: float) -> torch.Tensor:
+    bench, root, layers = context.workbench, context.root, context.layers
+    assert bench
+    assert root
+    images = bench.pixels(root.indices)
+
+    def correct(theta: torch.Tensor) -> int:
+        with torch.no_grad():
+            return int((bench.predictor(theta)(images).argmax(dim=1) == root.labels).sum())
+
+    with torch.no_grad():
+        bench.client.load(theta)
+        *_, conv, relu, _, _ = bench.client.model
+        means = relu(conv(bench.client.model[0](images))).mean(dim=(0, 2, 3))
+    enough = correct(theta) - budget * len(root)
+    for channel in means.argsort()[:-1].tolist():
+        fewer = without(theta, layers, channel)
+        if correct(fewer) < enough:
+            break
+        theta = fewer
+    return theta
+
+
+@pytest.mark.parametrize(("budget", "pruned"), [(0.0, 1), (0.3, 2), (0.9, 3)])
+def test_fine_pruning_prunes_sleepy_channels_within_its_budget_in_the_last_round(
+    budget: float, pruned: int
+) -> None:
+    theta = torch.randn(410, generator=seeded(5))
+    context = rooted(theta)
+    defense = FinePruning(budget=budget, epochs=0)
+    defense.setup(setting(rounds=3, layers=context.layers, has_root_data=True))
+    assert defense.deployed(theta, context) is theta
+    defense.setup(setting(rounds=2, layers=context.layers, has_root_data=True))
+    found = defense.deployed(theta, context)
+    assert torch.equal(found, pruned_by_hand(theta, context, budget))
+    weights = last_convolution(context.layers)
+    asleep = weights.of(found).flatten(1).abs().sum(dim=1) == 0
+    # Of four, one of which no image wakes.
+    assert asleep.sum() == pruned
+
+
+def test_tuning_trains_on_root_data_and_wakes_no_channel() -> None:
+    theta = torch.randn(410, generator=seeded(1))
+    context = rooted(theta)
+    plain, tuned = (FinePruning(budget=0.9, epochs=epochs) for epochs in (0, 30))
+    for defense in (plain, tuned):
+        defense.setup(setting(rounds=2, layers=context.layers, has_root_data=True))
+    before, after = plain.deployed(theta, context), tuned.deployed(theta, context)
+    assert torch.equal(tuned.deployed(theta, context), after)
+    bench, root = context.workbench, context.root
+    assert bench
+    assert root
+    assert ((after == 0) == (before == 0)).all()
+    losses = [
+        bench.gradient(weights, bench.pixels(root.indices), root.labels)[0]
+        for weights in (before, after)
+    ]
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_fine_pruning_needs_a_convolution_and_root_data() -> None:
+    with pytest.raises(ValueError, match="needs a model with a convolution"):
+        make_federation(defense=FinePruning(), root_images=20)
+    with pytest.raises(ValueError, match="needs clean data of the server's own"):
+        make_federation(defense=FinePruning())
