@@ -33,8 +33,9 @@ def test_every_folder_of_conf_is_a_group_and_none_is_empty() -> None:
 def test_every_yaml_composes_and_builds(group: str, name: str) -> None:
     # data first: it chooses a partition and a federation, unless one is asked for.
     chosen = [] if group == "data" else SMALL[:1]
-    # Rules have a smallest cohort.
-    enough = ["federation.clients_per_round=8"] if group == "defense" else []
+    # Rules have a smallest cohort, and some need data of the server's own.
+    needed = ["federation.clients_per_round=8", "federation.root_images=20"]
+    enough = needed if group == "defense" else []
     resolved = compose([*chosen, *SMALL[1:], *enough, f"{group}={name}"])
     assert resolved[group]["name"] == name
     expected = get_class(resolved[group]["_target_"])
