@@ -8,7 +8,6 @@ docstrings, the words of errors and of the log change no number; versions are na
 
 import ast
 import hashlib
-import site
 import sysconfig
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -19,14 +18,7 @@ from pathlib import Path
 from benchmark.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = tuple(
-    Path(folder).resolve()
-    for folder in (
-        sysconfig.get_path("stdlib"),
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-    )
-)
+LIBRARIES = (Path(sysconfig.get_path("stdlib")).resolve(),)
 INSTALLED = {"site-packages", "dist-packages"}  # of any environment that is on the path
 LOGGERS = ("log", "logger", "logging", "warnings")
 
