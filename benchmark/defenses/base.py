@@ -94,11 +94,11 @@ class Defense(nn.Module, ABC):
         group: of the configuration, by whose names one defense may hold another.
         paper: where the defense comes from.
         permutation_invariant: whether the order of the clients is irrelevant.
-        needs_root_data: whether the server needs clean data of its own.
         is_weighted: whether it honors weights that are not uniform.
         exempt: what every defense keeps to and this one does not: the test of the contract, without
             ``test_``, and the reason.
         in_tests: parameters that the contract sets, where with the defaults it would take minutes.
+        needs_root_data: whether the server needs clean data of its own.
         assumed_compromised: f, how many clients of a cohort the server reckons with; a setting,
             never the truth. 0 for a defense that has no such assumption.
         setting: what it was set up for.
@@ -107,10 +107,10 @@ class Defense(nn.Module, ABC):
     group: ClassVar[str] = "defense"
     paper: ClassVar[str]
     permutation_invariant: ClassVar[bool] = True
-    needs_root_data: ClassVar[bool] = False
     is_weighted: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = MappingProxyType({})
     in_tests: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    needs_root_data: bool = False
     assumed_compromised: int = 0
     setting: DefenseSetting | None = None
 
@@ -169,6 +169,17 @@ class Defense(nn.Module, ABC):
         """What answers in use, images to scores of the classes; by default the deployed model."""
         assert context.workbench
         return context.workbench.predictor(deployed)
+
+
+def workbench_of(context: DefenseContext, defense: Defense) -> Workbench:
+    """The model, which ``defense`` cannot do without.
+
+    Raises:
+        ValueError: there are arrays only.
+    """
+    if context.workbench is None:
+        raise ValueError(f"{type(defense).__name__} needs the model: aggregate(..., model=...)")
+    return context.workbench
 
 
 def mean(updates: Tensor, weights: Tensor) -> Tensor:

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmark.defenses.base import DefenseContext, DefenseSetting
+from benchmark.defenses.backdoor_indicator import BackdoorIndicator
+from benchmark.defenses.base import Defense, DefenseContext, DefenseSetting
 from benchmark.defenses.deepsight import DeepSight, accepted, apart, euclidean, exceedings, neup
 from benchmark.defenses.fltrust import FlTrust
 from benchmark.defenses.submissions import Submissions
+from benchmark.engine.base import Predict
 from benchmark.engine.client import Layer
 from benchmark.testing import aggregate
 from benchmark.testing.toys import model_context, seeded, toy_network
+from benchmark.utils.randomness import generator
 from tests.support.toys import fit, make_federation
 
 
@@ -189,3 +192,104 @@ def test_deepsight_needs_an_output_layer_with_biases() -> None:
         aggregate("deepsight", drawn(6, 9))
     with pytest.raises(ValueError, match="needs 5 clients"):
         aggregate("deepsight", drawn(4, 9), layers=OUTPUT)
+
+
+def ready(defense: Defense, context: DefenseContext) -> None:
+    """Set up for the context's clients, with root data."""
+    K, P = len(context.clients), len(context.theta)
+    defense.setup(DefenseSetting(K, K, P, 1, context.layers, has_root_data=True))
+
+
+def test_the_indicator_is_planted_as_an_optimizer_would() -> None:
+    context, _ = trained(3)
+    defense = BackdoorIndicator(images=50, passes=20, batch_size=30, lr=0.05, mu=0.4)
+    ready(defense, context)
+    images, labels = defense.probes(context, context.theta)
+    start = context.theta
+    theta = start.clone().requires_grad_()
+    optimizer = torch.optim.SGD([theta], lr=0.05, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2, 3, 16], gamma=0.8)
+    source = generator(0, 0, "indicator batches")
+    layers = {layer.name: layer for layer in context.layers}
+    for _ in range(20):
+        for batch in torch.randperm(50, generator=source).split(30):
+            optimizer.zero_grad()
+            parts = {name: x.of(theta) for name, x in layers.items()}
+            read = functional_call(toy_network().double(), parts, (images[batch],))
+            loss = torch.nn.functional.cross_entropy(read, labels[batch])
+            (loss + 0.4 / 2 * (theta - start).norm()).backward()
+            optimizer.step()
+        schedule.step()
+    found = defense.before_round(start, context)
+    assert (found - theta).norm() <= 1e-9 * (theta - start).norm()
+    assert (found - start).norm() > 0.01
+
+
+def test_the_probe_is_balanced_and_the_same_in_every_round_of_a_run() -> None:
+    context, _ = trained(3)
+    defense = BackdoorIndicator(images=40)
+    ready(defense, context)
+    images, labels = defense.probes(context, context.theta)
+    assert labels.bincount().tolist() == [4] * 10
+    assert labels.tolist() != (torch.arange(40) % 10).tolist()
+    later, same = defense.probes(replace(context, round=5), context.theta)
+    assert torch.equal(later, images)
+    assert torch.equal(same, labels)
+    other, _ = defense.probes(replace(context, seed=1), context.theta)
+    assert not torch.equal(other, images)
+    blurred = BackdoorIndicator("blurred", images=40)
+    ready(blurred, context)
+    soft, _ = blurred.probes(context, context.theta)
+    assert soft.amin((1, 2, 3)).tolist() == [0] * 40
+    assert soft.amax((1, 2, 3)).tolist() == [1] * 40
+    rough, smooth = ((x[..., 1:] - x[..., :-1]).abs().mean() for x in (images, soft))
+    assert smooth < rough / 2
+
+
+def test_shuffled_root_images_have_their_pixels_in_one_other_order() -> None:
+    context, rows = trained(3)
+    defense = BackdoorIndicator("shuffled", images=30)
+    ready(defense, context)
+    images, _ = defense.probes(context, context.theta)
+    assert context.root
+    assert context.workbench
+    plain = context.workbench.pixels(context.root.indices[:30], torch.float64)
+    columns = {tuple(column) for column in plain.flatten(1).T.tolist()}
+    assert {tuple(column) for column in images.flatten(1).T.tolist()} == columns
+    assert not torch.equal(images, plain)
+    with pytest.raises(ValueError, match="needs clean data of the server's own"):
+        aggregate("backdoor_indicator", rows, model=toy_network(), probe="shuffled")
+
+
+def test_the_indicator_rejects_from_nineteen_of_twenty_on() -> None:
+    context, _ = trained(4)
+    defense = BackdoorIndicator(images=200)
+    ready(defense, context)
+    bench, base = context.workbench, context.theta
+    assert bench
+    _, labels = defense.probes(context, base)
+
+    def recalling(theta: Tensor) -> Predict:
+        read = (labels + 1) % 10
+        right = (labels == 3).nonzero().flatten()[: round(float(theta[0] - base[0]))]
+        read[right] = 3
+        return lambda images: torch.eye(10)[read]
+
+    bench.predictor = recalling  # type: ignore[method-assign]
+    rows = torch.zeros(4, len(base)).double()
+    rows[:, 0] = torch.tensor([20.0, 19.0, 18.0, 0.0])
+    result = defense.aggregate(rows, torch.full((4,), 0.25), context)
+    assert result.trust is not None
+    assert result.trust.tolist() == [0, 0, 1, 1]
+    assert result.update[0] == 9
+    assert result.info["probe_accuracy_max"] == 1
+    assert result.info["probe_accuracy_median"] == (0.9 + 0.95) / 2
+    defense.norm_bound = 2.0
+    clipped = defense.aggregate(rows, torch.full((4,), 0.25), context)
+    assert clipped.update[0] == 1
+
+
+def test_without_a_model_they_say_so() -> None:
+    for name in ("backdoor_indicator",):
+        with pytest.raises(ValueError, match=r"needs the model: aggregate\(..., model=...\)"):
+            aggregate(name, drawn(4, 10))
