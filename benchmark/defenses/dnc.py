@@ -15,9 +15,9 @@ from benchmark.utils.randomness import generator
 class Dnc(MajorityRule):
     """The mean of those that no draw of coordinates rejects. Needs n ≥ 2f + 1.
 
-    Each of ``draws`` times: b random coordinates, centered; with the first right singular vector v
+    Each of ``niters`` times: b random coordinates, centered; with the first right singular vector v
     the n − ⌈c·f⌉ clients of the least ⟨x_k, v⟩² are kept. What all draws keep is averaged, in all
-    coordinates. v is not formed: ⟨x_k, v⟩² = λ₁ u₁ₖ² of the K × K Gram matrix. Cost: draws · K²b.
+    coordinates. v is not formed: ⟨x_k, v⟩² = λ₁ u₁ₖ² of the K × K Gram matrix. Cost: niters · K²b.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[1.0, 0.0], [1.1, 0.0], [0.9, 0.0], [5.0, 0.0]]
@@ -26,7 +26,7 @@ class Dnc(MajorityRule):
 
     Args:
         assumed_compromised: f.
-        draws: of coordinates; 1 to 10.
+        niters: draws of coordinates; 1 to 10.
         coordinates: b; all where there are no more.
         filtered: c, how many times f are rejected in each draw; 0.5 to 2.
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
@@ -40,13 +40,13 @@ class Dnc(MajorityRule):
     def __init__(
         self,
         assumed_compromised: int = 1,
-        draws: int = 1,
+        niters: int = 1,
         coordinates: int = 10000,
         filtered: float = 1.0,
         weights: Weights = "refuse",
     ):
         super().__init__(assumed_compromised, weights)
-        self.draws = at_least("draws", 1, draws)
+        self.niters = at_least("niters", 1, niters)
         self.coordinates = at_least("coordinates", 1, coordinates)
         self.filtered = positive("filtered", filtered)
 
@@ -56,7 +56,7 @@ class Dnc(MajorityRule):
         source = generator(context.seed, context.round, "defense coordinates")
         left = max(n - math.ceil(self.filtered * received.f), 0)
         kept = torch.ones(n, dtype=torch.bool, device=received.rows.device)
-        for _ in range(self.draws):
+        for _ in range(self.niters):
             rows = received.rows
             if self.coordinates < P:
                 rows = rows[:, torch.randperm(P, generator=source)[: self.coordinates]]

@@ -14,6 +14,7 @@ from benchmark.utils.checks import one_of, positive
 
 Features = Literal["all", "output_layer"]
 Divide = Literal["weights", "clients", "sum"]
+LIMIT = 2**32
 
 
 class FoolsGold(Rule):
@@ -24,7 +25,7 @@ class FoolsGold(Rule):
     α_i = 1 − max_j C_ij, within [0, 1] and divided by the greatest, is sharpened by
     κ(ln(α/(1 − α)) + ½) within [0, 1]; 1 counts as 0.99 there. All 0: nobody is left. One
     compromised client in a cohort cannot be seen. State: h, N·P numbers (or the output layer's
-    alone). Cost: K²P.
+    alone), where the module is; beyond 2³² it is refused. Cost: K²P.
 
     >>> from benchmark.testing import aggregate
     >>> aggregate("foolsgold", [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).trust
@@ -33,6 +34,8 @@ class FoolsGold(Rule):
     Args:
         confidence: κ; 0.5 to 3, 1 in the paper.
         features: what is remembered: ``all``, or the ``output_layer`` alone.
+        clip_history: the norm beyond which an update is shortened before it is remembered; 1 in
+            some ports, null for never (the authors).
         divide: by the ``weights`` Σ α (the usual port), by the number of ``clients`` (the
             authors' deep learning code), or not at all: ``sum`` (the paper).
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
@@ -52,12 +55,14 @@ class FoolsGold(Rule):
         self,
         confidence: float = 1.0,
         features: Features = "all",
+        clip_history: float | None = None,
         divide: Divide = "weights",
         weights: Weights = "refuse",
     ):
         super().__init__(weights=weights)
         self.confidence = positive("confidence", confidence)
         self.features = one_of("features", Features, features)
+        self.clip_history = None if clip_history is None else positive("clip_history", clip_history)
         self.divide = one_of("divide", Divide, divide)
 
     def setup(self, setting: DefenseSetting) -> None:
@@ -67,14 +72,22 @@ class FoolsGold(Rule):
         width = setting.num_parameters
         if self.features == "output_layer":
             width = sum(place.stop - place.start for place in self.output)
+        if setting.num_users * width > LIMIT:
+            raise ValueError(
+                f"FoolsGold remembers an update of each user, at most {LIMIT} numbers in all; "
+                f"{setting.num_users} users of {width} are too many; features=output_layer "
+                "remembers less"
+            )
         self.register_buffer("histories", torch.zeros(setting.num_users, width))
 
     def combine(self, received: Submissions) -> Aggregation:
         """Remember, compare, weigh."""
         rows = received.rows
         told = rows
+        if self.clip_history is not None:
+            told = received.clipped(torch.tensor(self.clip_history))
         if self.features == "output_layer":
-            told = torch.cat([rows[:, place] for place in self.output], dim=1)
+            told = torch.cat([told[:, place] for place in self.output], dim=1)
         self.histories = self.histories.to(told)
         # A client that was drawn twice is one client.
         self.histories.index_add_(0, received.clients, told)

@@ -36,7 +36,7 @@ class Lasa(Rule):
         sparsity: s, in [0, 1); 0 leaves all as it is.
         lambda_n: λ_n, a bound in standard deviations; 0.5 to 4; 1 in the paper for CIFAR, else 2.
         lambda_s: λ_s, the same; 1 in the paper.
-        averaged: ``dense`` (the paper), or ``sparse``: the authors' code, whose copies alias.
+        aggregate: ``dense`` (the paper), or ``sparse``: the authors' code, whose copies alias.
 
     Raises:
         ValueError: a number out of its range, or an unknown choice; or as
@@ -51,7 +51,7 @@ class Lasa(Rule):
         sparsity: float = 0.3,
         lambda_n: float = 2.0,
         lambda_s: float = 1.0,
-        averaged: Averaged = "dense",
+        aggregate: Averaged = "dense",
     ):
         super().__init__()
         if not 0 <= sparsity < 1:
@@ -59,7 +59,7 @@ class Lasa(Rule):
         self.sparsity = sparsity
         self.lambda_n = positive("lambda_n", lambda_n)
         self.lambda_s = positive("lambda_s", lambda_s)
-        self.averaged = one_of("averaged", Averaged, averaged)
+        self.averaged = one_of("aggregate", Averaged, aggregate)
 
     def combine(self, received: Submissions) -> Aggregation:
         """Clip, sparsify, judge each tensor, average it."""

@@ -23,30 +23,30 @@ class MultiKrum(Krum):
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[0.0], [1.0], [2.0], [3.0], [10.0]]
-    >>> aggregate("multi_krum", rows, assumed_compromised=1, selected=2).update
+    >>> aggregate("multi_krum", rows, assumed_compromised=1, m=2).update
     tensor([1.5000])
 
     Args:
         assumed_compromised: f.
-        selected: m; 0 stands for n − f, and of fewer clients all are taken.
+        m: how many; 0 stands for n − f, and of fewer clients all are taken.
         selection: ``once``, or ``iterative``, which has no m.
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
 
     Raises:
-        ValueError: ``selected`` is negative, or an unknown ``selection``; or as :class:`Krum`.
+        ValueError: ``m`` is negative, or an unknown ``selection``; or as :class:`Krum`.
     """
 
     def __init__(
         self,
         assumed_compromised: int = 1,
-        selected: int = 0,
+        m: int = 0,
         selection: Selection = "once",
         weights: Weights = "refuse",
     ):
         super().__init__(assumed_compromised, weights)
-        if selected < 0:
-            raise ValueError(f"selected must be 0 (all but f) or more, got {selected}")
-        self.selected = selected
+        if m < 0:
+            raise ValueError(f"m must be 0 (all but f) or more, got {m}")
+        self.m = m
         self.selection = one_of("selection", Selection, selection)
 
     def combine(self, received: Submissions) -> Aggregation:
@@ -56,7 +56,7 @@ class MultiKrum(Krum):
             chosen = picked_in_turn(distances, n - 2 * f - 2, f)
         else:
             ranked = krum_scores(distances, n - f - 2).argsort(stable=True)
-            chosen = ranked[: min(self.selected or n - f, n)]
+            chosen = ranked[: min(self.m or n - f, n)]
         kept = torch.zeros(n, dtype=torch.bool, device=chosen.device)
         kept[chosen] = True
         return received.unweighted().keeping(kept)

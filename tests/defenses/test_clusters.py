@@ -300,7 +300,7 @@ def test_lasa_as_its_formulas_say(averaged: str) -> None:
         assert kept.any()
         update[place] = (dense if averaged == "dense" else sparse)[kept, place].mean(dim=0)
         trust += kept * part.shape[1] / 26
-    options = {"sparsity": 0.5, "lambda_n": 1.5, "averaged": averaged}
+    options = {"sparsity": 0.5, "lambda_n": 1.5, "aggregate": averaged}
     result = aggregate("lasa", rows, layers=LAYERS, **options)
     assert torch.allclose(result.update, update)
     assert torch.allclose(result.trust, trust)

@@ -163,7 +163,7 @@ def test_krum_and_multi_krum(cohort: tuple[Rows, int], m: int) -> None:
     ranked = sorted(everybody, key=scores.__getitem__)
     check("krum", rows, rows[ranked[0]], assumed_compromised=f)
     expected = rows[ranked[: m or n - f]].mean(axis=0)
-    check("multi_krum", rows, expected, assumed_compromised=f, selected=m)
+    check("multi_krum", rows, expected, assumed_compromised=f, m=m)
 
 
 def picked(rows: Rows, count: int, f: int) -> list[int]:
