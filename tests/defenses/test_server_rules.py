@@ -13,6 +13,7 @@ from benchmark.defenses.base import Defense, DefenseContext, DefenseSetting
 from benchmark.defenses.central_dp import CentralDP, epsilon
 from benchmark.defenses.crfl import Crfl
 from benchmark.defenses.fine_pruning import FinePruning, last_convolution, without
+from benchmark.defenses.lockdown import Lockdown
 from benchmark.engine.plan import Examples
 from benchmark.run.recorder import Checkpoint
 from benchmark.testing import aggregate
@@ -34,6 +35,7 @@ def setting(**changes: Any) -> DefenseSetting:
     [
         lambda: CentralDP(norm_bound=0.1, noise_multiplier=0.1, adaptive=True),
         lambda: Crfl(norm_bound=3.0, start=1.0, copies=5),
+        lambda: Lockdown(density=0.5, churn=0.4),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_with_the_same_bits(build: Any, tmp_path: Path) -> None:
@@ -199,11 +201,14 @@ def pruned_by_hand(theta: torch.Tensor, context: DefenseContext, budget: float) 
     return theta
 
 
-@pytest.mark.parametrize(("budget", "pruned"), [(0.0, 1), (0.3, 2), (0.9, 3)])
+# With the last seed, what is most active is not what has the highest mean before the ReLU.
+@pytest.mark.parametrize(
+    ("seed", "budget", "pruned"), [(5, 0.0, 1), (5, 0.3, 2), (5, 0.9, 3), (12, 0.9, 3)]
+)
 def test_fine_pruning_prunes_sleepy_channels_within_its_budget_in_the_last_round(
-    budget: float, pruned: int
+    seed: int, budget: float, pruned: int
 ) -> None:
-    theta = torch.randn(410, generator=seeded(5))
+    theta = torch.randn(410, generator=seeded(seed))
     context = rooted(theta)
     defense = FinePruning(budget=budget, epochs=0)
     defense.setup(setting(rounds=3, layers=context.layers, has_root_data=True))
@@ -213,13 +218,15 @@ def test_fine_pruning_prunes_sleepy_channels_within_its_budget_in_the_last_round
     assert torch.equal(found, pruned_by_hand(theta, context, budget))
     weights = last_convolution(context.layers)
     asleep = weights.of(found).flatten(1).abs().sum(dim=1) == 0
-    # Of four, one of which no image wakes.
+    # Of four.
     assert asleep.sum() == pruned
 
 
 def test_tuning_trains_on_root_data_and_wakes_no_channel() -> None:
     theta = torch.randn(410, generator=seeded(1))
     context = rooted(theta)
+    # Its slope at 0 is not 0, so that a pruned channel would learn.
+    context.workbench.client.model[2] = torch.nn.Tanh()
     plain, tuned = (FinePruning(budget=0.9, epochs=epochs) for epochs in (0, 30))
     for defense in (plain, tuned):
         defense.setup(setting(rounds=2, layers=context.layers, has_root_data=True))
