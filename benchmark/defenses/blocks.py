@@ -6,6 +6,7 @@ each works on one thread: so neither do the bits.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -34,8 +35,13 @@ def spread(work: Callable[[Item], Found], items: Iterable[Item], workers: int) -
     if workers == 1:
         with one_thread():
             return [work(item) for item in items]
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, items))
+    return list(_pool(workers).map(work, items))
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads that stay: new ones get their memory page by page, which takes as long again."""
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def spans(rows: Tensor) -> list[list[slice]]:
