@@ -75,10 +75,10 @@ def sign_agreement(rows: Tensor, count: int, workers: int = 1) -> Tensor:
     principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign(), workers)
 
     def share(row: Tensor) -> Tensor:
-        sizes, agree = row.abs(), row.sign() == principal
+        sizes = row.abs()
         least = largest(sizes, count)
-        above = sizes > least
-        tied = (sizes == least).nonzero().flatten()[: count - int(above.sum())]
-        return ((agree & above).sum() + agree[tied].sum()).double() / count
+        tied = (sizes == least).nonzero().flatten()[: count - int((sizes > least).sum())]
+        agree = (row * principal > least).sum() + (row[tied].sign() == principal[tied]).sum()
+        return agree.double() / count
 
     return torch.stack(spread(share, rows, workers))

@@ -117,7 +117,14 @@ def row_norms(rows: Tensor, workers: int = 1, center: Tensor | None = None) -> T
 def products(rows: Tensor, vector: Tensor, workers: int = 1) -> Tensor:
     """⟨x_k, v⟩ of the rows of ``(n, P)``, ``(n,)`` float64."""
     other = vector.double()
-    return torch.stack(spread(lambda row: row.double() @ other, rows, workers))
+
+    def each(span: list[slice]) -> Tensor:
+        total = other.new_zeros(len(rows))
+        for place in span:
+            total += rows[:, place].double() @ other[place]
+        return total
+
+    return torch.stack(spread(each, spans(rows), workers)).sum(dim=0)
 
 
 def ordered(values: Tensor) -> Tensor:

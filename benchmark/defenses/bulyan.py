@@ -1,6 +1,5 @@
 """Bulyan: Krum again and again, then the values nearest the median of each coordinate."""
 
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -24,16 +23,15 @@ def mean_nearest(ordered: Tensor, center: Tensor, count: int) -> Tensor:
     Args:
         ordered: ``(n, b)``, sorted columns.
     """
-    rows = ordered.contiguous()
-    total = torch.zeros_like(center)
     # The nearest are neighbors. A window of them holds one of each ``count``-th value, and passes
     # on from one to the next while that lies nearer.
-    for first in range(count):
-        nearest = rows[first]
-        for value, after in pairwise(rows[first::count]):
-            nearest = torch.where(after - center < center - value, after, nearest)
-        total += nearest
-    return total / count
+    nearest = ordered[:count].clone()
+    for start in range(count, len(ordered), count):
+        after = ordered[start : start + count]
+        before = ordered[start - count :][: len(after)]
+        nearer = after - center < center - before
+        nearest[: len(after)] = torch.where(nearer, after, nearest[: len(after)])
+    return nearest.mean(dim=0)
 
 
 class Bulyan(Rule):
