@@ -104,6 +104,7 @@ PEERS := bench/peers/.venv
 $(PEERS)/installed: bench/peers/constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q -c $< 'pfl[pytorch]' 'flwr[simulation]'
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q -c $< --no-deps byzfl
 	@touch $@
 
 .PHONY: bench-peers

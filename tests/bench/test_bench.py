@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench import (
+    aggregators,
     choosing,
     engines,
     figure,
@@ -22,6 +23,7 @@ from bench import (
     scaling,
 )
 from bench.measure import Spread, Variant, interleave, training_flops
+from bench.peers import our_rules, served
 from bench.report import RESULTS, Result, Table, markdown, read, shown
 from bench.variants import ENGINES, NAIVE, NAIVE_ONE, TRAINER, ready
 from bench.workload import Workload, naive, named, paper_shaped, trainer_each
@@ -185,6 +187,30 @@ def test_memory_is_that_of_a_process_of_its_own():
     assert len(grown["resident"]) == 4
     assert 0 < grown["before"] < min(grown["resident"]) * 1.5
     assert grown["peak"] >= max(grown["resident"]) * 0.99
+
+
+def test_rules_are_timed_on_the_same_updates_everywhere():
+    updates = served.drawn(7, our_rules.num_parameters(1), exact=True)
+    assert updates.dtype == torch.float64
+    assert torch.equal(updates, served.drawn(7, our_rules.num_parameters(1), exact=True))
+    assert our_rules.num_parameters(128) == paper_parameters()
+    found = our_rules.ready("median", updates)(updates)
+    assert torch.equal(found, updates.median(dim=0).values)
+
+
+def paper_parameters() -> int:
+    return sum(parameter.numel() for parameter in PaperCNN().parameters())
+
+
+@pytest.mark.slow  # a process
+def test_rules_are_timed_without_the_peers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(aggregators, "PEERS_PYTHON", Path("nowhere"))
+    data = toy(aggregators, "--rules", "krum", "median", "--repeats", "2")
+    assert set(data["cohorts"]["toy"]) == {"krum", "median"}
+    for by_side in data["cohorts"]["toy"].values():
+        assert set(by_side) == {"ours"}
+        assert len(by_side["ours"]["seconds"]) == 2
+        assert min(by_side["ours"]["seconds"]) > 0
 
 
 @pytest.mark.slow
