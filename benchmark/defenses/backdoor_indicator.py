@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, workbench_of
+from benchmark.defenses.base import (
+    Aggregation,
+    DefenseContext,
+    DefenseSetting,
+    root_of,
+    workbench_of,
+)
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, median
 from benchmark.utils.checks import at_least, one_of, positive
@@ -114,9 +120,8 @@ class BackdoorIndicator(Rule):
         height, width = bench.data.images.shape[1:]
         source = generator(seed, 0, "indicator images")
         if self.probe == "shuffled":
-            assert context.root
             order = torch.randperm(height * width, generator=source).to(theta.device)
-            images = bench.pixels(context.root.indices[: self.images], theta.dtype)
+            images = bench.pixels(root_of(context, self).indices[: self.images], theta.dtype)
             images = images.flatten(1)[:, order].view_as(images)
         else:
             images = torch.rand(self.images, 1, height, width, generator=source).to(theta)

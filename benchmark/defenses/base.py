@@ -182,6 +182,19 @@ def workbench_of(context: DefenseContext, defense: Defense) -> Workbench:
     return context.workbench
 
 
+def root_of(context: DefenseContext, defense: Defense) -> Examples:
+    """The server's own images, which ``defense`` cannot do without.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if context.root is None:
+        raise ValueError(
+            f"{type(defense).__name__} needs images: aggregate(..., root=(images, labels))"
+        )
+    return context.root
+
+
 def mean(updates: Tensor, weights: Tensor) -> Tensor:
     """Σ_k w_k Δ_k over the rows of ``(K, P)``, in a fixed order.
 

@@ -11,7 +11,9 @@ from torch.func import functional_call
 from benchmark.defenses.backdoor_indicator import BackdoorIndicator
 from benchmark.defenses.base import Defense, DefenseContext, DefenseSetting
 from benchmark.defenses.deepsight import DeepSight, accepted, apart, euclidean, exceedings, neup
+from benchmark.defenses.flare import Flare, discrepancies, votes
 from benchmark.defenses.fltrust import FlTrust
+from benchmark.defenses.masa import Masa, rises
 from benchmark.defenses.submissions import Submissions
 from benchmark.engine.base import Predict
 from benchmark.engine.client import Layer
@@ -289,7 +291,109 @@ def test_the_indicator_rejects_from_nineteen_of_twenty_on() -> None:
     assert clipped.update[0] == 1
 
 
-def test_without_a_model_they_say_so() -> None:
-    for name in ("backdoor_indicator",):
+def test_what_they_cannot_do_without_is_named() -> None:
+    for name in ("backdoor_indicator", "masa", "flare"):
+        given = {} if name == "backdoor_indicator" else {"root": torch.zeros(410)}
         with pytest.raises(ValueError, match=r"needs the model: aggregate\(..., model=...\)"):
-            aggregate(name, drawn(4, 10))
+            aggregate(name, drawn(4, 410), **given)
+        if given:
+            with pytest.raises(ValueError, match=r"needs images: aggregate\(..., root="):
+                aggregate(name, drawn(4, 410), model=toy_network().double(), **given)
+
+
+def equal(K: int) -> Tensor:
+    return torch.full((K,), 1 / K)
+
+
+def test_masa_rejects_on_one_side_of_the_median() -> None:
+    assert rises(torch.tensor([1, 1.1, 0.9, 3])).tolist() == pytest.approx(
+        [-0.0575, 0.0575, -0.1726, 2.2442], abs=1e-4
+    )
+    context, rows = trained(4)
+    defense = Masa()
+    ready(defense, context)
+    for last, trust in ((3.0, [1, 1, 1, 0]), (-3.0, [1, 1, 1, 1]), (torch.nan, [1, 0, 1, 0])):
+        given = iter([1.0, 1.02, 0.99, last])
+        defense.unlearned = lambda *_: torch.tensor(next(given)).double()  # type: ignore[method-assign] # noqa: B023
+        result = defense.aggregate(rows, equal(4), context)
+        assert result.trust is not None
+        assert result.trust.tolist() == trust
+        kept = rows[torch.tensor(trust, dtype=torch.bool)]
+        assert torch.allclose(result.update, kept.mean(dim=0))
+
+
+def test_masa_unlearns_as_an_optimizer_would_from_the_fused_model() -> None:
+    context, rows = trained(3)
+    bench, root = context.workbench, context.root
+    assert bench
+    assert root
+    started: list[Tensor] = []
+    defense = Masa(epochs=3, batch_size=15, lr=0.05, clip=0.3)
+    ready(defense, context)
+    found = defense.unlearned(context.theta, context)
+    theta = context.theta.clone().requires_grad_()
+    optimizer = torch.optim.SGD([theta], lr=0.05, momentum=0.9, maximize=True)
+    images, source = bench.pixels(root.indices, torch.float64), generator(0, 0, "masa batches")
+    total = 0.0
+    for _ in range(3):
+        losses = []
+        for batch in torch.randperm(40, generator=source).split(15):
+            optimizer.zero_grad()
+            parts = {x.name: x.of(theta) for x in context.layers}
+            read = functional_call(toy_network().double(), parts, (images[batch],))
+            loss = torch.nn.functional.cross_entropy(read, root.labels[batch])
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([theta], 0.3)
+            optimizer.step()
+            losses.append(loss.item())
+        total += sum(losses) / len(losses)
+    assert found.item() == pytest.approx(total, rel=1e-6)
+    defense.unlearned = lambda theta, _: (started.append(theta), torch.ones(()).double())[1]  # type: ignore[method-assign]
+    defense.aggregate(rows, equal(3), context)
+    for row, start in zip(rows, started, strict=True):
+        assert torch.allclose(start, context.theta + 0.7 * row + 0.3 * rows.mean(dim=0))
+
+
+def test_discrepancies_by_their_definition() -> None:
+    features = [drawn(5, 2, seed=k) + k for k in range(3)]
+
+    def kernel(x: Tensor, y: Tensor, sigma: float) -> float:
+        return float((-(x - y).square().sum() / (2 * sigma**2)).exp())
+
+    medians = [torch.pdist(sample).median().item() for sample in features]
+    for heuristic, sigma in ((False, 1.0), (True, sorted(medians)[1])):
+        found = discrepancies(features, heuristic)
+        for i, xs in enumerate(features):
+            for j, ys in enumerate(features):
+                if i == j:
+                    continue
+                within = sum(
+                    kernel(z[a], z[b], sigma) / 20
+                    for z in (xs, ys)
+                    for a in range(5)
+                    for b in range(5)
+                    if a != b
+                )
+                between = sum(kernel(x, y, sigma) / 25 for x in xs for y in ys)
+                assert found[i, j].item() == pytest.approx(within - 2 * between)
+
+
+def test_flare_weighs_by_votes_of_models_that_see_the_same() -> None:
+    context, rows = trained(7, scale=0.05)
+    rows[0] += 0.3 * drawn(410, seed=9)
+    for trust, weigh in (("softmax", lambda v: v.softmax(0)), ("share", lambda v: v / v.sum())):
+        defense = Flare(trust=trust)  # type: ignore[arg-type]
+        ready(defense, context)
+        result = defense.aggregate(rows, equal(7), context)
+        bench, root = context.workbench, context.root
+        assert bench
+        assert root
+        images = bench.pixels(root.indices, torch.float64)
+        seen = [bench.features(context.theta + row, images) for row in rows]
+        tally = votes(discrepancies(seen), 3).double()
+        assert tally.sum() == 21
+        expected = weigh(tally)
+        assert torch.allclose(result.update, expected @ rows)
+        assert result.trust is not None
+        assert torch.allclose(result.trust, expected / expected.max())
+        assert result.trust.min() > 0 if trust == "softmax" else result.trust.min() == 0
