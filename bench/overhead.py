@@ -143,9 +143,11 @@ def observe(overrides: Sequence[str], store: Path | None, folder: Path) -> Round
         moments.append((time.perf_counter(), clock.read(), beside.spent[TRACKING]))
 
     engine = target_class("engine", cell.config["engine"])
+    defense = target_class("defense", cell.config["defense"])
     with (
         clock.around(PLAN, Federation, "sample_cohort", "plan"),
-        clock.around(SERVER, Federation, "craft", "aggregate", "server_step"),
+        clock.around(SERVER, Federation, "craft", "server_step"),
+        clock.around(SERVER, defense, "aggregate"),
         clock.around(EVALUATION, Federation, "evaluate"),
         clock.around(TRAINING, engine, "train"),
         clock.around(CHECKPOINT, Checkpoint, "on_train_epoch_end"),

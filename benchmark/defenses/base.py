@@ -1,7 +1,7 @@
 """What a defense is: the server's side of a round."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -83,6 +83,21 @@ class Aggregation:
     info: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is left of a part of a cohort.
+
+    Attributes:
+        aggregation: of the part alone.
+        weight: what those who were kept weigh in the cohort, together.
+        size: how many clients it had.
+    """
+
+    aggregation: Aggregation
+    weight: Tensor
+    size: int
+
+
 class Defense(nn.Module, ABC):
     """What the server does with the updates. A module, so that its buffers are saved.
 
@@ -153,6 +168,19 @@ class Defense(nn.Module, ABC):
     def server_lane(self, server: LocalClient) -> Lane | None:
         """What the server trains beside the clients, on its root data; by default nothing."""
         return None
+
+    @property
+    def streams(self) -> bool:
+        """Whether it needs each update once, so that a cohort may be larger than memory."""
+        return False
+
+    def part(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Part:
+        """Of a part of the cohort: updates ``(k, P)`` with their weights ``(k,)`` in the cohort."""
+        raise NotImplementedError
+
+    def joined(self, parts: Sequence[Part], context: DefenseContext) -> Aggregation:
+        """What :meth:`aggregate` makes of all, up to rounding; trust in the order of the parts."""
+        raise NotImplementedError
 
     def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
         """What the server makes of the new global model ``(P,)``; by default nothing."""

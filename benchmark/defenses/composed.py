@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from benchmark.defenses.base import Aggregation, Defense, DefenseContext, mean
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part, mean
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,13 @@ class Received:
 
 
 class Before(nn.Module, ABC):
-    """A step on the updates before they are averaged."""
+    """A step on the updates before they are averaged.
+
+    Attributes:
+        each_alone: whether it looks at each update alone, and ``info`` are means over clients.
+    """
+
+    each_alone: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, received: Received, context: DefenseContext) -> Received:
@@ -74,10 +82,43 @@ class Composed(Defense):
 
     def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
         """Run the steps."""
+        received = self._received(updates, weights, context)
+        return self._finished(mean(received.updates, received.weights), received, context)
+
+    @property
+    def streams(self) -> bool:
+        """Where every step before the mean looks at each update alone."""
+        return all(step.each_alone for step in self.before)
+
+    def part(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Part:
+        """The mean of a part after its steps."""
+        received = self._received(updates, weights / weights.sum(), context)
+        found = mean(received.updates, received.weights)
+        kept = weights[received.weights > 0].sum()
+        return Part(Aggregation(found, received.trust, received.info), kept, len(updates))
+
+    def joined(self, parts: Sequence[Part], context: DefenseContext) -> Aggregation:
+        """The parts' means by the weight that they kept, then the steps after the mean."""
+        kept, found = torch.stack([part.weight for part in parts]), [p.aggregation for p in parts]
+        clients = len(context.clients)
+        total = kept.sum()
+        update = mean(torch.stack([x.update for x in found]), kept / total if total > 0 else kept)
+        trusts = [x.trust for x in found if x.trust is not None]
+        info = {
+            name: torch.stack([p.aggregation.info[name] * p.size for p in parts]).sum() / clients
+            for name in found[0].info
+        }
+        trust = torch.cat(trusts) if trusts else None
+        received = Received(update.new_empty(clients, 0), kept, trust, info)
+        return self._finished(update, received, context)
+
+    def _received(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Received:
         received = Received(updates, weights)
         for step in self.before:
             received = step(received, context)
-        update = mean(received.updates, received.weights)
+        return received
+
+    def _finished(self, update: Tensor, received: Received, context: DefenseContext) -> Aggregation:
         for step in self.after:
             update = step(update, received, context)
         return Aggregation(update, received.trust, received.info)

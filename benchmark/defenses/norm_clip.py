@@ -17,6 +17,8 @@ class Clip(Before):
             [0.3000, 0.4000]])
     """
 
+    each_alone = True
+
     def __init__(self, norm_bound: float):
         super().__init__()
         self.norm_bound = positive("norm_bound", norm_bound)

@@ -8,6 +8,8 @@ from benchmark.utils.checks import positive
 class Reject(Before):
     """Weight 0 for updates with ‖Δ_k‖₂ > M or not finite; the rest is scaled to sum 1."""
 
+    each_alone = True
+
     def __init__(self, norm_bound: float):
         super().__init__()
         self.norm_bound = positive("norm_bound", norm_bound)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from benchmark.attacks.base import Attack
+from benchmark.attacks.base import Attack, Knowledge
 from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
 from benchmark.federation.cohort import Cohort
 from benchmark.utils.errors import UserError
@@ -25,19 +25,20 @@ class DivergedError(FloatingPointError):
         self.round, self.honest, self.compromised = round, honest, compromised
 
 
-def check_finite(values: Tensor, what: str, round: int, cohort: Cohort, updates: Tensor) -> None:
+def check_finite(values: Tensor, what: str, round: int, cohort: Cohort, lengths: Tensor) -> None:
     """End a federation that diverged.
 
     Args:
         values: that must be finite.
         what: they are called.
-        round, cohort, updates: ``(K, P)``, as the server received them.
+        round, cohort: when, and who.
+        lengths: ``(K,)``, norms of the updates as the server received them.
 
     Raises:
         DivergedError: some value is infinite or no number.
     """
     if not values.isfinite().all():
-        broken = (~updates.isfinite().all(dim=1)).cpu()
+        broken = ~lengths.isfinite().cpu()
         honest = cohort.clients[broken & ~cohort.compromised].tolist()
         compromised = cohort.clients[broken & cohort.compromised].tolist()
         raise DivergedError(
@@ -70,6 +71,21 @@ def check_fit(defense: Defense, setting: DefenseSetting) -> None:
             f"{name} needs clean data of the server's own, and there are none; "
             "federation.root_images=100 takes as many from the users"
         )
+
+
+def check_parts(defense: Defense, attack: Attack, part_size: int) -> None:
+    """Refuse to go through a cohort part by part where somebody wants to see all of it.
+
+    Raises:
+        ValueError: says who.
+    """
+    if part_size and not defense.streams:
+        raise ValueError(
+            f"part_size = {part_size}: {type(defense).__name__} needs all updates at once; "
+            "part_size=0, or a defense such as mean or norm_clip"
+        )
+    if part_size and attack.knowledge >= Knowledge.UPDATES:
+        raise ValueError(f"part_size = {part_size}: {type(attack).__name__} sees all updates")
 
 
 def checked_submission(attack: Attack, crafted: Tensor, num_compromised: int, P: int) -> Tensor:

@@ -2,25 +2,19 @@
 
 import math
 
-from torch import Tensor
-
-from benchmark.defenses.base import Aggregation, norms
 from benchmark.federation.cohort import Cohort
+from benchmark.federation.reception import Reception
 
 
-def observed(
-    cohort: Cohort, losses: Tensor, updates: Tensor, aggregation: Aggregation
-) -> dict[str, float]:
+def observed(cohort: Cohort, received: Reception) -> dict[str, float]:
     """Metrics of a round by name, those that are finite.
 
     Args:
         cohort: of K clients.
-        losses: of the lanes, the first K the clients' own.
-        updates: ``(K, P)``, as the server received them.
-        aggregation: what the defense made of them.
+        received: what they sent, and what the defense made of it.
     """
-    compromised = cohort.compromised
-    length, losses = norms(updates).cpu(), losses[: len(compromised)].cpu()
+    compromised, aggregation = cohort.compromised, received.aggregation
+    length, losses = received.lengths, received.losses
     metrics = {
         "train_loss": losses[~compromised].mean().item(),
         "num_compromised": float(compromised.sum()),

@@ -27,6 +27,8 @@ class Protocol:
         evaluate_every: rounds between evaluations on the test set; the last is always
             evaluated, and backdoor accuracy in every round.
         checkpoint_every: rounds between checkpoints.
+        part_size: how many honest clients are trained and aggregated at a time, for cohorts larger
+            than memory and defenses that need each update once; 0 for all at once.
         measured_on: whose target users and test images count: ``all`` users', or those of one of
             two fixed halves, ``validation`` or ``test``, for searches. Everybody takes part.
         root_images: how many training images the server has of its own, taken from the users;
@@ -49,6 +51,7 @@ class Protocol:
     evaluate_every: int
     checkpoint_every: int
     measured_on: MeasuredOn
+    part_size: int = 0
     root_images: int = 0
     root_from: RootFrom = "all"
 
@@ -66,5 +69,6 @@ class Protocol:
             positive(name, getattr(self, name))
         one_of("weighting", Weighting, self.weighting)
         one_of("measured_on", MeasuredOn, self.measured_on)
-        at_most("root_images", MOST, at_least("root_images", 0, self.root_images))
+        for name in ("part_size", "root_images"):
+            at_most(name, MOST, at_least(name, 0, getattr(self, name)))
         one_of("root_from", RootFrom, self.root_from)

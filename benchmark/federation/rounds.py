@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.attacks.base import Attack, AttackContext, Knowledge
 from benchmark.data.dataset import FederatedDataset
-from benchmark.defenses.base import Aggregation, Defense, DefenseContext
+from benchmark.defenses.base import Defense, DefenseContext
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
@@ -18,15 +18,14 @@ from benchmark.engine.workbench import Workbench
 from benchmark.federation.cohort import Cohort, draw
 from benchmark.federation.contract import (
     check_finite,
-    check_fit,
-    checked_aggregation,
     checked_submission,
 )
 from benchmark.federation.evaluation import Evaluator
 from benchmark.federation.observation import observed
 from benchmark.federation.participation import Participation
 from benchmark.federation.protocol import Protocol
-from benchmark.federation.setting import defense_setting, with_root
+from benchmark.federation.reception import Reception, at_once, in_parts
+from benchmark.federation.setting import set_up, with_root
 from benchmark.tasks.base import Task
 from benchmark.utils.randomness import generator
 
@@ -37,8 +36,7 @@ class Federation(pl.LightningModule):
     The global model is ``theta``, a flat parameter ``(P,)``. The server optimizer takes one
     step a round on the pseudo-gradient −Δ, so Lightning's ``global_step`` and
     ``current_epoch`` count rounds, and checkpoints, resuming, loggers and devices are
-    Lightning's. Every draw derives from ``(seed, round, purpose)``: a resumed run equals an
-    uninterrupted one bit by bit.
+    Lightning's. Draws derive from ``(seed, round, purpose)``: a resumed run has the same bits.
 
     Args:
         client: the model and how a client trains it.
@@ -70,9 +68,7 @@ class Federation(pl.LightningModule):
         self.automatic_optimization = False
         if protocol.measured_on != "all":
             dataset = dataset.measuring(protocol.measured_on)
-        setting = defense_setting(client, dataset.num_users, protocol)
-        check_fit(defense, setting)
-        defense.setup(setting)
+        set_up(defense, attack, client, dataset.num_users, protocol)
         task.setup(dataset, seed)
         dataset = with_root(dataset, task, protocol, seed)
         participation.setup(dataset.num_users, seed)
@@ -118,17 +114,12 @@ class Federation(pl.LightningModule):
         round = self.current_epoch
         cohort, plan = self.ahead if self.ahead else self.prepare(round)
         context = self.broadcast(self.context(round, cohort))
-        trained = self.engine.train(context.theta, plan)
-        of_clients, of_server = plan.parted(trained.updates)
-        updates = self.craft(round, context.theta, cohort, of_clients)
-        # A GPU is still training: nothing so far has waited for it.
-        self.ahead = self.prepare(round + 1) if round + 1 < self.protocol.rounds else None
-        context = replace(context, root_update=of_server)
-        aggregation = self.aggregate(cohort, updates, context)
-        self.server_step(aggregation, context)
-        check_finite(self.theta, "the global model after the step", round, cohort, updates)
-        metrics = observed(cohort, trained.losses, updates, aggregation)
-        metrics |= self.evaluate(context)
+        received = self.receive(cohort, plan, context)
+        update, lengths = received.aggregation.update, received.lengths
+        check_finite(update, "the aggregated update", round, cohort, lengths)
+        self.server_step(update, context)
+        check_finite(self.theta, "the global model after the step", round, cohort, lengths)
+        metrics = observed(cohort, received) | self.evaluate(context)
         # Where EarlyStopping looks; log_dict takes a tenth of a small round.
         self.trainer.callback_metrics.update({k: torch.tensor(v) for k, v in metrics.items()})
         return metrics
@@ -196,6 +187,23 @@ class Federation(pl.LightningModule):
             workbench=self.workbench,
         )
 
+    def receive(self, cohort: Cohort, plan: Plan, context: DefenseContext) -> Reception:
+        """Train, craft, aggregate; a GPU still trains while the next round is planned."""
+        if size := self.protocol.part_size:
+            self.plan_ahead(plan.round + 1)
+            train = self.engine.train
+            return in_parts(self.defense, train, self.craft, cohort, plan, context, size)
+        trained = self.engine.train(context.theta, plan)
+        of_clients, of_server = plan.parted(trained.updates)
+        updates = self.craft(plan.round, context.theta, cohort, of_clients)
+        self.plan_ahead(plan.round + 1)
+        served = replace(context, root_update=of_server)
+        return at_once(self.defense, cohort, updates, trained.losses, served)
+
+    def plan_ahead(self, round: int) -> None:
+        """The next round, while nothing has waited for this one."""
+        self.ahead = self.prepare(round) if round < self.protocol.rounds else None
+
     def craft(self, round: int, start: Tensor, cohort: Cohort, trained: Tensor) -> Tensor:
         """What the server receives, ``(K, P)``: compromised rows are the attack's."""
         updates, further = trained[: len(cohort.clients)], trained[len(cohort.clients) :]
@@ -219,19 +227,11 @@ class Federation(pl.LightningModule):
         updates[compromised] = checked_submission(self.attack, crafted, M, P)
         return updates
 
-    def aggregate(self, cohort: Cohort, updates: Tensor, context: DefenseContext) -> Aggregation:
-        """What the defense makes of the updates."""
-        weights = cohort.weights.to(updates.device)
-        found = self.defense.aggregate(updates, weights, context)
-        checked_aggregation(self.defense, found, updates)
-        check_finite(found.update, "the aggregated update", context.round, cohort, updates)
-        return found
-
-    def server_step(self, aggregation: Aggregation, context: DefenseContext) -> None:
+    def server_step(self, update: Tensor, context: DefenseContext) -> None:
         """One step of the server optimizer on the pseudo-gradient."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        self.theta.grad = -aggregation.update
+        self.theta.grad = -update
         optimizer.step()
         optimizer.zero_grad()
         with torch.no_grad():

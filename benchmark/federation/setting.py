@@ -1,16 +1,24 @@
 """What a federation is before anybody trains: the server's own data, what its defense is told."""
 
+from benchmark.attacks.base import Attack
 from benchmark.data.dataset import FederatedDataset
 from benchmark.data.root import hold_out_root
-from benchmark.defenses.base import DefenseSetting
+from benchmark.defenses.base import Defense, DefenseSetting
 from benchmark.engine.client import ClientModule
+from benchmark.federation.contract import check_fit, check_parts
 from benchmark.federation.protocol import Protocol
 from benchmark.tasks.base import Task
 
 
-def defense_setting(client: ClientModule, num_users: int, protocol: Protocol) -> DefenseSetting:
-    """What a defense may know of the federation."""
-    return DefenseSetting(
+def set_up(
+    defense: Defense, attack: Attack, client: ClientModule, num_users: int, protocol: Protocol
+) -> None:
+    """Tell a defense what it may know of the federation, or refuse what does not fit.
+
+    Raises:
+        ValueError: says what does not.
+    """
+    setting = DefenseSetting(
         num_users=num_users,
         clients_per_round=protocol.clients_per_round,
         num_parameters=client.num_parameters,
@@ -21,6 +29,9 @@ def defense_setting(client: ClientModule, num_users: int, protocol: Protocol) ->
         replacement=protocol.replacement,
         has_root_data=protocol.root_images > 0,
     )
+    check_fit(defense, setting)
+    check_parts(defense, attack, protocol.part_size)
+    defense.setup(setting)
 
 
 def with_root(

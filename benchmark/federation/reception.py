@@ -1,0 +1,87 @@
+"""What the server makes of a cohort's updates, all at once or a part of the cohort at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part, norms
+from benchmark.engine.base import Trained
+from benchmark.engine.plan import Plan
+from benchmark.federation.cohort import Cohort
+from benchmark.federation.contract import checked_aggregation
+
+Train = Callable[[Tensor, Plan], Trained]
+Craft = Callable[[int, Tensor, Cohort, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Reception:
+    """What is left of a round's updates.
+
+    Attributes:
+        aggregation: what the defense made of them.
+        losses: ``(K,)``, of the clients' own lanes.
+        lengths: ``(K,)`` float64, norms as the server received them; not finite where they are not.
+    """
+
+    aggregation: Aggregation
+    losses: Tensor
+    lengths: Tensor
+
+
+def at_once(
+    defense: Defense, cohort: Cohort, updates: Tensor, losses: Tensor, context: DefenseContext
+) -> Reception:
+    """All updates ``(K, P)`` in memory."""
+    found = defense.aggregate(updates, cohort.weights.to(updates.device), context)
+    checked_aggregation(defense, found, updates)
+    return Reception(found, losses[: len(updates)].cpu(), norms(updates).cpu())
+
+
+def in_parts(
+    defense: Defense,
+    train: Train,
+    craft: Craft,
+    cohort: Cohort,
+    plan: Plan,
+    context: DefenseContext,
+    size: int,
+) -> Reception:
+    """Trained and aggregated part by part; no more than ``size`` honest updates are in memory.
+
+    The compromised come first and together, since an attack crafts for all of them.
+    """
+    K = len(cohort.clients)
+    order, parts = list(_parts(cohort.compromised, size)), list[Part]()
+    losses, lengths = torch.zeros(K), torch.zeros(K, dtype=torch.float64)
+    for slots in order:
+        own = replace(
+            cohort,
+            clients=cohort.clients[slots],
+            compromised=cohort.compromised[slots],
+            weights=cohort.weights[slots],
+            boosts=cohort.boosts if cohort.compromised[slots[0]] else cohort.boosts[:0],
+        )
+        further = plan.clients[K:] if len(own.boosts) else []
+        lanes = [plan.clients[slot] for slot in slots.tolist()] + further
+        trained = train(context.theta, Plan(plan.round, lanes))
+        updates = craft(plan.round, context.theta, own, trained.updates)
+        weights = own.weights.to(updates.device)
+        parts.append(defense.part(updates, weights, replace(context, clients=own.clients)))
+        losses[slots] = trained.losses[: len(slots)].cpu().float()
+        lengths[slots] = norms(updates).cpu()
+    found = defense.joined(parts, context)
+    if found.trust is not None:
+        trust = torch.empty_like(found.trust)
+        trust[torch.cat(order).to(trust.device)] = found.trust
+        found = replace(found, trust=trust)
+    return Reception(found, losses, lengths)
+
+
+def _parts(compromised: Tensor, size: int) -> Iterator[Tensor]:
+    first = compromised.nonzero().flatten()
+    if len(first):
+        yield first
+    yield from (part for part in (~compromised).nonzero().flatten().split(size) if len(part))
