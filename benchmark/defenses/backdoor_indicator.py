@@ -60,7 +60,7 @@ class BackdoorIndicator(Rule):
         weight_decay: from 0.
         mu: μ, from 0; 0.01 to 1.
         threshold: in (0, 1]; 0.5 to 0.99.
-        norm_bound: to which kept updates are clipped, 2 in the paper; 0 for none.
+        clip_bound: to which kept updates are clipped, 2 in the paper; 0 for none.
 
     Raises:
         ValueError: a number out of its range, an unknown ``probe``, or shuffled images without
@@ -86,7 +86,7 @@ class BackdoorIndicator(Rule):
         weight_decay: float = 5e-4,
         mu: float = 0.4,
         threshold: float = 0.95,
-        norm_bound: float = 0.0,
+        clip_bound: float = 0.0,
     ):
         super().__init__()
         self.probe = one_of("probe", Probe, probe)
@@ -96,13 +96,13 @@ class BackdoorIndicator(Rule):
         self.lr, self.decay = positive("lr", lr), positive("decay", decay)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
-        for name, value in (("weight_decay", weight_decay), ("mu", mu), ("norm_bound", norm_bound)):
+        for name, value in (("weight_decay", weight_decay), ("mu", mu), ("clip_bound", clip_bound)):
             if not 0 <= value < torch.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {value}")
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, got {threshold}")
         self.momentum, self.weight_decay, self.mu = momentum, weight_decay, mu
-        self.threshold, self.norm_bound = threshold, norm_bound
+        self.threshold, self.clip_bound = threshold, clip_bound
 
     def setup(self, setting: DefenseSetting) -> None:
         """Count the classes.
@@ -167,8 +167,8 @@ class BackdoorIndicator(Rule):
 
         found = torch.stack([best(theta + row) for row in rows])
         scale = None
-        if self.norm_bound > 0:
-            scale = received.shrinkage(torch.tensor(self.norm_bound, device=rows.device))
+        if self.clip_bound > 0:
+            scale = received.shrinkage(torch.tensor(self.clip_bound, device=rows.device))
         return received.keeping(
             found < self.threshold,
             scale,

@@ -25,8 +25,8 @@ class Crfl(Rule):
     tensor([1.5000, 2.0000])
 
     Args:
-        norm_bound: ρ, in units of the model's norm; 1 to 100. 15 in the paper's code for MNIST, 100
-            for EMNIST.
+        model_bound: ρ, in units of the model's norm; 1 to 100. 15 in the paper's code for MNIST,
+            100 for EMNIST.
         start: c; 2 and 4 there, for its networks. Ours begin with norms of 13 (``small``) and 18,
             and at c = 2 learn nothing: a bound far below the model's norm stops it.
         growth: a, a round; 0.1 and 0.25 there.
@@ -44,7 +44,7 @@ class Crfl(Rule):
 
     def __init__(
         self,
-        norm_bound: float = 15.0,
+        model_bound: float = 15.0,
         start: float = 10.0,
         growth: float = 0.1,
         noise: float = 0.01,
@@ -52,7 +52,10 @@ class Crfl(Rule):
         copies: int = 200,
     ):
         super().__init__()
-        self.norm_bound, self.start = positive("norm_bound", norm_bound), positive("start", start)
+        self.model_bound, self.start = (
+            positive("model_bound", model_bound),
+            positive("start", start),
+        )
         for name, value in {"growth": growth, "noise": noise, "vote_noise": vote_noise}.items():
             if not 0 <= value < torch.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {value}")
@@ -70,7 +73,7 @@ class Crfl(Rule):
 
     def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
         """Clip; blur unless it was the last round."""
-        bound = min(self.norm_bound, self.growth * (context.round + 1) + self.start)
+        bound = min(self.model_bound, self.growth * (context.round + 1) + self.start)
         # Made in every round before it is asked for: nothing of it has to be saved.
         self.clipped = clip(theta, bound)
         if self._is_last(context):

@@ -31,9 +31,9 @@ class Suite:
         name: that of the yaml in ``conf/suite``.
         description: one line.
         overrides: for every cell, in Hydra's grammar.
-        axes: group or key → its choices. For a group: a name, ``"*"`` for all there are, or
-            ``{name: {parameter: value}}``, where a list of values is a grid of its own. For a
-            key: values.
+        axes: group or key → its choices. For a group: a name, ``{name: {parameter: value}}``, where
+            a list of values is a grid of its own, or ``"*"`` for all there are but those that are
+            named beside it. For a key: values.
         seeds: one cell each.
     """
 
@@ -116,11 +116,13 @@ def _is_axis(axis: str, entries: Any) -> bool:
 
 
 def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
-    for entry in [entries] if isinstance(entries, str) else entries:
+    entries = [entries] if isinstance(entries, str) else entries
+    for entry in entries:
         if axis not in GROUPS:
             yield [f"{axis}={literal(entry)}"]
         elif entry == "*":
-            yield from ([f"{axis}={name}"] for name in available(axis))
+            beside = {name for e in entries for name in (e if isinstance(e, dict) else [e])}
+            yield from ([f"{axis}={name}"] for name in available(axis) if name not in beside)
         elif isinstance(entry, dict):
             for name, parameters in entry.items():
                 grids = [

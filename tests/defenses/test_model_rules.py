@@ -286,7 +286,7 @@ def test_the_indicator_rejects_from_nineteen_of_twenty_on() -> None:
     assert result.update[0] == 9
     assert result.info["probe_accuracy_max"] == 1
     assert result.info["probe_accuracy_median"] == (0.9 + 0.95) / 2
-    defense.norm_bound = 2.0
+    defense.clip_bound = 2.0
     clipped = defense.aggregate(rows, torch.full((4,), 0.25), context)
     assert clipped.update[0] == 1
 

@@ -34,7 +34,7 @@ def setting(**changes: Any) -> DefenseSetting:
     "build",
     [
         lambda: CentralDP(norm_bound=0.1, noise_multiplier=0.1, adaptive=True),
-        lambda: Crfl(norm_bound=3.0, start=1.0, copies=5),
+        lambda: Crfl(model_bound=3.0, start=1.0, copies=5),
         lambda: Lockdown(density=0.5, churn=0.4),
     ],
 )
@@ -126,7 +126,7 @@ def test_epsilon_is_unknown_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_crfl_clips_the_model_to_a_growing_bound_and_blurs_it_but_not_in_the_last_round() -> None:
-    defense = Crfl(norm_bound=2.75, start=2.0, growth=0.5, noise=0.1)
+    defense = Crfl(model_bound=2.75, start=2.0, growth=0.5, noise=0.1)
     defense.setup(setting(rounds=3, num_parameters=30000))
     theta = torch.randn(30000, generator=seeded())
     for round, bound in enumerate([2.5, 2.75, 2.75]):

@@ -47,6 +47,16 @@ def test_a_grid_of_parameters_within_a_choice() -> None:
     ]
 
 
+def test_everything_but_what_is_named_beside_it() -> None:
+    found = grid(defense=["*", {"weak_dp": {"noise_std": 0.1}}, "mean"])
+    others = [name for name in available("defense") if name not in ("weak_dp", "mean")]
+    assert found == [
+        *([f"defense={name}"] for name in others),
+        ["defense=weak_dp", "defense.noise_std=0.1"],
+        ["defense=mean"],
+    ]
+
+
 def test_axes_are_crossed_and_seeds_are_innermost() -> None:
     made = Suite.of(
         {
