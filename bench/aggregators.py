@@ -51,11 +51,8 @@ NOTES = (
     "clipping write into the updates that they are given, and get a copy, which is timed. "
     "nnm, arc and bucketing are in front of the mean. Extra: MiB at the peak beside the updates.",
 )
-SAME = {
-    "geometric_median": "geometric_median, converged",
-    "krum": "krum, f + 1",
-    "multi_krum": "multi_krum, f + 1",
-}
+SAME = {"geometric_median": "geometric_median, converged"}
+SAME |= {rule: f"{rule}, f + 1" for rule in ("krum", "multi_krum")}
 """byzfl's setting that computes what the paper, and ours, say."""
 DIFFERENT = (
     "Distance of byzfl's update from ours over the length of ours, in float64, the largest over "
@@ -206,7 +203,10 @@ def differences(sides: dict[str, Side], rules: Sequence[str]) -> dict[str, float
             theirs = sides["byzfl"].aggregate(SAME.get(rule, rule)).get("update")
             if theirs is None or rule == "bucketing":
                 continue
-            ours = np.array(sides["ours"].aggregate(rule)["update"])
+            answer = sides["ours"].aggregate(rule)
+            if "error" in answer:
+                raise RuntimeError(f"{rule}: {answer['error']}")
+            ours = np.array(answer["update"])
             apart = float(np.linalg.norm(ours - np.array(theirs)) / np.linalg.norm(ours))
             found[rule] = max(apart, found.get(rule, 0))
     return found

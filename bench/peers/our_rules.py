@@ -45,7 +45,7 @@ def ready(name: str, updates: Tensor) -> Aggregate:
     if "assumed_compromised" in stored:
         given["assumed_compromised"] = assumed(K)
     if name == "multi_krum":
-        given["selected"] = K - assumed(K) - 1
+        given["m"] = K - assumed(K) - 1
     if "inner" in stored:
         given["inner"] = "mean"
     defense: Defense = construct(resolve("defense", name, {**stored, **given}))
