@@ -42,7 +42,8 @@ def aggregate(
 
     Args:
         defense: the name of a yaml in ``conf/defense``, or one that was built; its state goes on.
-        updates: ``(K, P)``, local − global; an array, a tensor or nested lists.
+        updates: ``(K, P)``, local − global; an array, a tensor or nested lists. Whole numbers and
+            half precision are computed in torch's default precision.
         theta: the global model ``(P,)`` before the round; by default 0.
         weights: ``(K,)``, scaled to sum 1; by default uniform. Text is the defense's own parameter
             of this name.
@@ -61,46 +62,58 @@ def aggregate(
 
     Raises:
         ValueError: the defense refuses: too few clients, weights that it cannot honor, a parameter
-            out of its range.
+            out of its range; or what is given does not fit together.
         UserError: there is no such defense or parameter.
     """
     if isinstance(weights, str):
         parameters["weights"], weights = weights, None
     given = {"theta": theta, "weights": weights, "clients": clients, "root": root}
     first = (len(history) if round is None else round) - len(history)
+    if first < 0:
+        raise ValueError(f"round {round} cannot follow {len(history)} earlier ones, from round 0")
     built = named("defense", defense, **parameters) if isinstance(defense, str) else defense
     held = _held(built, model, root)
-    result = None
+    rounds = []
     for number, earlier in enumerate([*history, {"updates": updates}]):
         own = given | (dict(earlier) if isinstance(earlier, Mapping) else {"updates": earlier})
+        if own.keys() != {*given, "updates"}:
+            raise ValueError(
+                f"an earlier round must have updates and may have {', '.join(given)}; "
+                f"got {', '.join(earlier)}"
+            )
         rows = _floats(own["updates"])
+        if rows.dim() != 2 or 0 in rows.shape:
+            raise ValueError(f"updates must be (clients, parameters), got {tuple(rows.shape)}")
         K, P = rows.shape
         update = None if isinstance(own["root"], tuple) else own["root"]
         context = DefenseContext(
             round=first + number,
             seed=seed,
-            theta=rows.new_zeros(P) if own["theta"] is None else _floats(own["theta"]).to(rows),
-            clients=torch.arange(K) if own["clients"] is None else torch.as_tensor(own["clients"]),
+            theta=rows.new_zeros(P) if own["theta"] is None else _vector("theta", own, rows, P),
+            clients=torch.arange(K) if own["clients"] is None else _clients(own["clients"], K),
             layers=held.client.layers if held else _layers(layers, P),
-            root_update=None if update is None else _floats(update).to(rows),
+            root_update=None if update is None else _vector("root", own, rows, P),
             root=_examples(own["root"]) if update is None and root is not None else None,
             workbench=held,
         )
-        shares = torch.ones(K) if own["weights"] is None else _floats(own["weights"])
-        shares = shares.double() / shares.double().sum()
-        if built.setting is None:
-            _set_up(built, context, shares, max(int(context.clients.max()) + 1, K))
+        rounds.append((rows, _shares(own["weights"], K), context))
+    if built.setting is None:
+        _set_up(built, rounds)
+    for rows, shares, context in rounds:
         result = built.aggregate(rows, shares, context)
-    assert result
     return result
 
 
-def _set_up(defense: Defense, context: DefenseContext, weights: Tensor, num_users: int) -> None:
+def _set_up(defense: Defense, rounds: Sequence[tuple[Tensor, Tensor, DefenseContext]]) -> None:
+    widths = {rows.shape[1] for rows, _, _ in rounds}
+    if len(widths) > 1:
+        raise ValueError(f"all rounds must have as many parameters, got {sorted(widths)}")
+    context = rounds[0][2]
     setting = DefenseSetting(
-        num_users=num_users,
-        clients_per_round=len(weights),
+        num_users=max(max(len(rows), int(x.clients.max()) + 1) for rows, _, x in rounds),
+        clients_per_round=len(context.clients),
         num_parameters=len(context.theta),
-        rounds=context.round + 1,
+        rounds=rounds[-1][2].round + 1,
         layers=context.layers,
         has_root_data=context.root_update is not None or context.root is not None,
     )
@@ -133,7 +146,30 @@ def _examples(root: tuple[Any, Any]) -> Examples:
 
 def _floats(values: Any) -> Tensor:
     found = torch.as_tensor(values)
-    return found if found.is_floating_point() else found.to(torch.get_default_dtype())
+    exact = found.dtype in (torch.float32, torch.float64)
+    return found if exact else found.to(torch.get_default_dtype())
+
+
+def _vector(name: str, given: Mapping[str, Any], like: Tensor, length: int) -> Tensor:
+    found = _floats(given[name]).to(like)
+    if found.shape != (length,):
+        raise ValueError(f"{name} must be ({length},), as updates are, got {tuple(found.shape)}")
+    return found
+
+
+def _clients(given: Any, count: int) -> Tensor:
+    found = torch.as_tensor(given)
+    if found.shape != (count,) or found.is_floating_point() or found.min() < 0:
+        raise ValueError(f"clients must be {count} whole numbers from 0, one of each update")
+    return found.long()
+
+
+def _shares(given: Any, count: int) -> Tensor:
+    found = torch.ones(count).double() if given is None else _floats(given).double()
+    total = found.sum()
+    if found.shape != (count,) or not (found >= 0).all() or not 0 < total < torch.inf:
+        raise ValueError(f"weights must be {count} numbers from 0, one of each update, not all 0")
+    return found / total
 
 
 def _layers(given: Layers | None, num_parameters: int) -> tuple[Layer, ...]:
