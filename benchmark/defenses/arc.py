@@ -19,7 +19,7 @@ class Arc(Mixing):
 
     Args:
         assumed_compromised: f, of the inner rule too.
-        inner: any defense.
+        inner: any defense that does no more than aggregate.
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
 
     Raises:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Defense
+from benchmark.defenses.base import Defense, mean
 from benchmark.defenses.blocks import spread
 from benchmark.defenses.mixing import Mixing
 from benchmark.defenses.rule import Weights
@@ -26,7 +26,7 @@ class Bucketing(Mixing):
     Args:
         assumed_compromised: f, of the inner rule.
         size: s; 2 in the paper, 2 to 5.
-        inner: any defense.
+        inner: any defense that does no more than aggregate.
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
 
     Raises:
@@ -62,8 +62,9 @@ class Bucketing(Mixing):
         rows = received.rows.new_empty(len(buckets), received.rows.shape[1])
 
         def average(number: int) -> None:
-            members = buckets[number]
-            torch.mean(received.rows[members], dim=0, out=rows[number])
+            members = received.rows[buckets[number]]
+            # Divided before they are added: a sum of what is finite may not be.
+            rows[number] = mean(members, members.new_full((len(members),), 1 / len(members)))
 
         spread(average, range(len(buckets)), received.workers)
         return rows, own

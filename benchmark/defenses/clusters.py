@@ -70,10 +70,14 @@ def hdbscan(
 
 
 def largest(labels: NDArray[np.int64]) -> Tensor:
-    """Who is in the largest cluster, ``(n,)`` bool, of labels from 0; −1 is noise."""
-    if (labels < 0).all():
+    """Who is in the largest cluster, ``(n,)`` bool, of labels from 0; −1 is noise.
+
+    Of those that tie, the one with the client of the lowest index.
+    """
+    inside = labels[labels >= 0]
+    if len(inside) == 0:
         return torch.zeros(len(labels), dtype=torch.bool)
-    return torch.from_numpy(labels == np.bincount(labels[labels >= 0]).argmax())
+    return torch.from_numpy(labels == inside[np.bincount(inside)[inside].argmax()])
 
 
 @frugal()

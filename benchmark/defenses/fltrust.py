@@ -62,8 +62,9 @@ class FlTrust(Rule):
             return seen(own, rows.new_zeros(len(rows)))
         lengths = received.norms
         along = products(rows, own, received.workers)
-        cosines = torch.where(lengths > 0, along / (lengths * length), 0)
-        scores = cosines.clamp(0, 1)
+        # What is so short that it cannot be made as long has no direction.
+        reach = (length / lengths).to(rows).isfinite()
+        scores = torch.where(reach, along / (lengths * length), 0).clamp(0, 1)
         total = scores.sum()
         if total == 0:
             return nobody(rows, root_norm=length)

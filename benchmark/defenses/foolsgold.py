@@ -89,10 +89,12 @@ class FoolsGold(Rule):
         if self.features == "output_layer":
             told = torch.cat([told[:, place] for place in self.output], dim=1)
         self.histories = self.histories.to(told)
-        # A client that was drawn twice is one client.
+        # A client that was drawn twice is one client, and not alike to itself.
         self.histories.index_add_(0, received.clients, told)
-        inner = gram(self.histories[received.clients], workers=received.workers)
-        alpha = foolsgold_weights(cosines(inner), self.confidence).to(rows)
+        clients = received.clients
+        alike = cosines(gram(self.histories[clients], workers=received.workers))
+        alike[clients[:, None] == clients] = 0
+        alpha = foolsgold_weights(alike, self.confidence).to(rows)
         total = alpha.sum()
         if total == 0:
             return nobody(rows)

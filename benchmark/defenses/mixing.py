@@ -10,17 +10,20 @@ from benchmark.defenses.mean import Mean
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions
 
+BESIDE = ("before_round", "honest_lane", "server_lane", "after_round", "deployed", "predictor")
+"""What a defense may do besides :meth:`Defense.aggregate`."""
+
 
 class Mixing(Rule):
     """Another rule on mixed updates, told the same f.
 
     Args:
         assumed_compromised: f, of the inner rule too.
-        inner: any defense; the mean where there is none.
+        inner: any defense that does no more than aggregate; the mean where there is none.
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
 
     Raises:
-        ValueError: as :class:`benchmark.defenses.rule.Rule`.
+        ValueError: ``inner`` does more; or as :class:`benchmark.defenses.rule.Rule`.
     """
 
     def __init__(
@@ -31,6 +34,14 @@ class Mixing(Rule):
     ):
         super().__init__(assumed_compromised, weights)
         self.inner = Mean() if inner is None else inner
+        kind = type(self.inner)
+        more = [name for name in BESIDE if getattr(kind, name) is not getattr(Defense, name)]
+        if more:
+            raise ValueError(
+                f"{type(self).__name__} hands updates on and nothing else; {kind.__name__} also "
+                f"needs its {', '.join(more)}"
+            )
+        self.needs_root_data = self.inner.needs_root_data
         if isinstance(self.inner, Rule):
             self.inner.assumed_compromised = assumed_compromised
 

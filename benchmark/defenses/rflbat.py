@@ -6,7 +6,7 @@ from torch import Tensor
 from benchmark.defenses.base import Aggregation
 from benchmark.defenses.clusters import kmeans, num_clusters, random_state
 from benchmark.defenses.rule import Rule
-from benchmark.defenses.submissions import Submissions, median
+from benchmark.defenses.submissions import Submissions, median, nobody
 from benchmark.utils.checks import positive
 
 MOST = 10
@@ -49,6 +49,8 @@ class Rflbat(Rule):
         context, points = received.context, plane(received.squared_distances)
         left = near(points, self.first).nonzero().flatten()
         where = context.seed, context.round, "defense clusters"
+        if len(left) == 0:
+            return nobody(received.rows)
         flat = points[left].cpu().numpy()
         count = num_clusters(flat, MOST, 5, lambda apart: float(apart.sum()), where)
         labels = kmeans(flat, count, random_state(*where))[0]
