@@ -161,6 +161,19 @@ def test_the_clients_begin_with_what_is_broadcast_and_the_step_is_added_to_it() 
     assert torch.equal(federation.result, federation.theta / 10)
 
 
+def test_after_a_round_the_server_still_knows_what_it_began_with() -> None:
+    class Back(Mean):
+        """Undoes every round."""
+
+        def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
+            return context.theta
+
+    federation = make_federation(defense=Back(), rounds=2)
+    start = federation.theta.detach().clone()
+    fit(federation)
+    assert torch.equal(federation.theta, start)
+
+
 def test_what_is_deployed_is_kept_by_a_checkpoint(tmp_path: Any) -> None:
     one, done = make_federation(defense=Told(), rounds=2), make_federation(defense=Told(), rounds=2)
     fit(one, callbacks=[Checkpoint(tmp_path, "a cell", every=1)])
