@@ -5,6 +5,7 @@ from torch import Tensor
 
 from benchmark.defenses.base import Defense, mean
 from benchmark.defenses.blocks import spread
+from benchmark.defenses.foolsgold import FoolsGold
 from benchmark.defenses.mixing import Mixing
 from benchmark.defenses.rule import Weights
 from benchmark.defenses.submissions import Submissions
@@ -30,7 +31,8 @@ class Bucketing(Mixing):
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
 
     Raises:
-        ValueError: ``size`` is below 1; or as :class:`benchmark.defenses.rule.Rule`.
+        ValueError: ``size`` is below 1, or ``inner`` remembers clients; or as
+            :class:`benchmark.defenses.rule.Rule`.
     """
 
     paper = "Karimireddy et al. 2022, ICLR, arXiv 2006.09365"
@@ -45,6 +47,8 @@ class Bucketing(Mixing):
     ):
         super().__init__(assumed_compromised, inner, weights)
         self.size = at_least("size", 1, size)
+        if isinstance(self.inner, FoolsGold):
+            raise ValueError("FoolsGold remembers clients, and a bucket is others in every round")
 
     def rows_for(self, num_clients: int) -> int:
         """⌈n/s⌉."""

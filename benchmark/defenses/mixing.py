@@ -6,6 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
+from benchmark.defenses.central_dp import CentralDP
 from benchmark.defenses.mean import Mean
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions
@@ -23,7 +24,7 @@ class Mixing(Rule):
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
 
     Raises:
-        ValueError: ``inner`` does more; or as :class:`benchmark.defenses.rule.Rule`.
+        ValueError: ``inner`` does more, or is private; or as :class:`benchmark.defenses.rule.Rule`.
     """
 
     def __init__(
@@ -41,6 +42,9 @@ class Mixing(Rule):
                 f"{type(self).__name__} hands updates on and nothing else; {kind.__name__} also "
                 f"needs its {', '.join(more)}"
             )
+        if isinstance(self.inner, CentralDP):
+            # Its ε is for rows of which one client moves one.
+            raise ValueError(f"CentralDP inside {type(self).__name__} is not private")
         self.needs_root_data = self.inner.needs_root_data
         if isinstance(self.inner, Rule):
             self.inner.assumed_compromised = assumed_compromised

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,8 +43,8 @@ def aggregate(
 
     Args:
         defense: the name of a yaml in ``conf/defense``, or one that was built; its state goes on.
-        updates: ``(K, P)``, local − global; an array, a tensor or nested lists. Whole numbers and
-            half precision are computed in torch's default precision.
+        updates: ``(K, P)``, local − global; an array, a tensor, nested lists, or a list of
+            vectors. Whole numbers and half precision are computed in torch's default precision.
         theta: the global model ``(P,)`` before the round; by default 0.
         weights: ``(K,)``, scaled to sum 1; by default uniform. Text is the defense's own parameter
             of this name.
@@ -145,7 +146,11 @@ def _examples(root: tuple[Any, Any]) -> Examples:
 
 
 def _floats(values: Any) -> Tensor:
-    found = torch.as_tensor(values)
+    if isinstance(values, Sequence) and len({np.shape(row) for row in values}) > 1:
+        raise ValueError("rows must be of one length")
+    if isinstance(values, Sequence) and values and isinstance(values[0], Tensor | np.ndarray):
+        values = torch.stack([torch.as_tensor(row) for row in values])
+    found = torch.as_tensor(values).detach()
     exact = found.dtype in (torch.float32, torch.float64)
     return found if exact else found.to(torch.get_default_dtype())
 

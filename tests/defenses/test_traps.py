@@ -257,5 +257,9 @@ def test_what_does_more_than_aggregate_cannot_be_inside_of_another() -> None:
     for inner, needed in (("crfl", "deployed"), ("lockdown", "honest_lane"), ("fltrust", "server")):
         with pytest.raises(ValueError, match=rf"Arc hands updates on .* needs its .*{needed}"):
             aggregate("arc", drawn(5, 4), inner=inner)
+    with pytest.raises(ValueError, match="CentralDP inside Nnm is not private"):
+        aggregate("nnm", drawn(5, 4), inner="central_dp")
+    with pytest.raises(ValueError, match="FoolsGold remembers clients, and a bucket is others"):
+        aggregate("bucketing", drawn(5, 4), inner="foolsgold")
     with pytest.raises(ValueError, match="Nnm needs clean data of the server's own"):
         aggregate("nnm", drawn(5, 410), inner="flare", model=toy_network().double())

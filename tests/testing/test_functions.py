@@ -26,6 +26,20 @@ def test_whole_numbers_and_half_precision_are_computed_in_the_default_one(
     assert torch.equal(found, aggregate(name, exact).update)
 
 
+@pytest.mark.parametrize("given", [list(ROWS), list(ROWS.numpy()), ROWS.tolist()])
+def test_updates_may_be_a_list_of_vectors(given: Any) -> None:
+    expected = aggregate("median", ROWS).update
+    assert torch.allclose(aggregate("median", given).update.double(), expected)
+    with pytest.raises(ValueError, match="rows must be of one length"):
+        aggregate("median", [*given[:4], given[4][:2]])
+
+
+def test_updates_may_hang_on_what_is_trained() -> None:
+    trained = ROWS.clone().requires_grad_()
+    found = aggregate("median", trained, theta=trained[0]).update
+    assert torch.equal(found, aggregate("median", ROWS).update)
+
+
 @pytest.mark.parametrize("name", ["foolsgold", "fl_detector", "lockdown"])
 def test_there_is_room_for_who_comes_later(name: str) -> None:
     rounds = [{"updates": ROWS[:k], "clients": list(range(k, 2 * k))} for k in (2, 5, 3)]
@@ -47,6 +61,7 @@ def test_the_defense_is_told_of_all_rounds() -> None:
     [
         ({"updates": ROWS[0]}, r"updates must be \(clients, parameters\), got \(3,\)"),
         ({"updates": ROWS[:0]}, r"updates must be \(clients, parameters\), got \(0, 3\)"),
+        ({"updates": []}, r"updates must be \(clients, parameters\), got \(0,\)"),
         ({"updates": ROWS[:, :0]}, r"updates must be \(clients, parameters\), got \(5, 0\)"),
         ({"weights": [0] * 5}, "weights must be 5 numbers from 0, one of each update, not all 0"),
         ({"weights": [1] * 4}, "weights must be 5 numbers"),
