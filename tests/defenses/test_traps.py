@@ -10,6 +10,7 @@ from torch import Tensor
 from benchmark.defenses import clusters
 from benchmark.defenses.clusters import kmeans, largest
 from benchmark.defenses.masa import rises
+from benchmark.defenses.sign_guard import mean_shifted
 from benchmark.testing import aggregate
 from benchmark.testing.toys import model_context, seeded, toy_network
 from benchmark.utils.randomness import generator
@@ -163,6 +164,32 @@ def test_flame_looks_at_all_layers() -> None:
     rows[3:, :4] *= -1
     result = aggregate("flame", rows, layers={"a": (2, 2), "b": (2,)}, noise=0.0)
     assert result.trust.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_half_of_a_cohort_is_no_majority_to_flame() -> None:
+    turned = torch.arange(3).double()[:, None] / 100
+    half = torch.cat([torch.ones(3, 1).double(), turned], dim=1)
+    result = aggregate("flame", torch.cat([half, half.flip(1)]), noise=0.0, on="updates")
+    assert result.trust.tolist() == [1] * 6
+
+
+def test_who_is_far_from_the_centers_is_in_no_cluster_of_sign_guards() -> None:
+    share = torch.tensor([0.6, 0.3, 1.0, 0.6, 1.0, 0.0, 0.5, 0.9], dtype=torch.float64)
+    kept = mean_shifted(torch.stack([share, 0 * share, 1 - share], dim=1), 0)
+    assert kept.tolist() == [True, True, False, True, False, False, True, False]
+
+
+def test_a_direction_one_deviation_off_is_out_to_align_ins() -> None:
+    rows = torch.eye(2).double().repeat_interleave(2, dim=0)
+    result = aggregate("align_ins", rows, theta=[1.0, 0.0], sparsity=1.0)
+    assert result.info["all_rejected"] == 1
+
+
+def test_a_norm_one_deviation_off_is_out_to_lasa() -> None:
+    rows = torch.eye(2).double().repeat_interleave(2, dim=0)
+    options = {"layers": {"a": (1, 1), "b": (1, 1)}, "sparsity": 0.0, "lambda_s": 4.0}
+    assert aggregate("lasa", rows, lambda_n=1.0, **options).info["fall_backs"] == 2
+    assert aggregate("lasa", rows, lambda_n=1.1, **options).info["fall_backs"] == 0
 
 
 def test_where_all_are_noise_nobody_is_left_unless_asked_for(
