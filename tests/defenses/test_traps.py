@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses import clusters
-from benchmark.defenses.clusters import kmeans, largest
+from benchmark.defenses.clusters import kmeans, largest, num_clusters, random_state
+from benchmark.defenses.fl_detector import FlDetector
 from benchmark.defenses.masa import rises
+from benchmark.defenses.rflbat import plane
 from benchmark.defenses.sign_guard import mean_shifted
 from benchmark.testing import aggregate
 from benchmark.testing.toys import model_context, seeded, toy_network
@@ -215,6 +217,28 @@ def test_k_means_starts_ten_times_from_where_it_was_told(monkeypatch: pytest.Mon
     assert told == [{"random_state": 41, "n_init": 10}]
 
 
+@pytest.mark.parametrize("seed", [2, 4])
+def test_rflbat_goes_through_all_of_its_steps(seed: int) -> None:
+    """Both bounds, and the cosines of the updates themselves, not of their projections."""
+    rows = torch.cat([drawn(9, 6, seed=seed), drawn(6, 6, seed=seed + 50) + 2])
+    points = plane(torch.cdist(rows, rows).square())
+    unit = torch.nn.functional.normalize(rows)
+
+    def inside(members: Tensor, bound: float) -> Tensor:
+        sums = torch.cdist(points[members], points[members]).sum(dim=1)
+        return members[sums < bound * sums.quantile(0.5)]
+
+    left, where = inside(torch.arange(15), 1.1), (0, 0, "defense clusters")
+    flat = points[left].numpy()
+    count = num_clusters(flat, 10, 5, lambda apart: float(apart.sum()), where)
+    labels = torch.from_numpy(kmeans(flat, count, random_state(*where))[0])
+    parts = [left[labels == label] for label in labels.unique()]
+    alike = [(unit[part] @ unit[part].T).mean(dim=1).quantile(0.5) for part in parts]
+    expected = inside(parts[int(torch.stack(alike).argmin())], 1.2)
+    result = aggregate("rflbat", rows, first=1.1, second=1.2)
+    assert result.trust.nonzero().flatten().tolist() == sorted(expected.tolist())
+
+
 def test_rflbat_may_leave_nobody() -> None:
     """There is no mean to fall back on."""
     result = aggregate("rflbat", drawn(9, 5), first=0.5)
@@ -231,6 +255,21 @@ def test_fl_detector_says_when_a_pair_tells_no_curvature() -> None:
     for step, skipped in ((0.1, 0), (-0.1, 1)):
         now = aggregate("fl_detector", rows + step, history=[earlier])
         assert now.info["skipped_pair"] == skipped
+
+
+def test_fl_detector_skips_such_a_pair_and_scores_in_shares_of_the_cohort() -> None:
+    defense, rows = FlDetector(window=1), drawn(4, 3)
+    for k in range(3):
+        aggregate(defense, rows + drawn(4, 3, seed=k + 1))
+    assert defense.num_pairs == 0
+    assert defense.scores.sum().item() == pytest.approx(1)
+
+
+def test_snowballs_centers_are_a_fifth_of_the_cohort() -> None:
+    rows = drawn(13, 6)
+    kept = [aggregate("snowball", rows, ct=ct, share=0.4).trust.tolist() for ct in (0, 2, 3)]
+    assert kept[0] == kept[2]
+    assert kept[0] != kept[1]
 
 
 def test_losses_that_are_all_the_same_rise_for_nobody() -> None:
