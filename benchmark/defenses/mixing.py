@@ -76,7 +76,7 @@ class Mixing(Rule):
         clients = received.clients if len(rows) == len(received) else own.unique()
         context = replace(received.context, clients=clients)
         if isinstance(self.inner, Rule):
-            inside = Submissions(rows, uniform, clients, received.f, context)
+            inside = replace(received, rows=rows, weights=uniform, clients=clients, context=context)
             result = self.inner.combine(inside)
         else:
             result = self.inner.aggregate(rows, uniform, context)

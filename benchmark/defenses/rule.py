@@ -13,13 +13,15 @@ from benchmark.defenses.submissions import Submissions, nobody
 from benchmark.utils.checks import one_of
 
 Weights = Literal["refuse", "ignore"]
+LONGEST = 1e150
+"""Of a number in float64: beyond it squares are infinite, and a row is taken as not finite."""
 
 
 class Rule(Defense):
     """A rule that makes one update of finite ones.
 
-    1. Rows that are not finite are dropped before anything else: trust 0, and each lowers f by
-       one, not below 0, so that no bound on the cohort is broken by them.
+    1. Rows that are not finite, or too long for float64, are dropped before anything else: trust
+       0, and each lowers f by one, not below 0, so that no bound on the cohort is broken by them.
     2. Too few clients are refused, at the start and in the round; there is no other rule to fall
        back on.
     3. Nobody left: the update is 0, every trust 0 and ``all_rejected`` 1.
@@ -106,7 +108,9 @@ class Rule(Defense):
 def _is_finite(row: Tensor) -> Tensor:
     # A sum is finite only if all of it is, and takes a tenth of the time.
     total = row.sum().isfinite()
-    return total if total else row.isfinite().all()
+    finite = total if total else row.isfinite().all()
+    # Products of longer ones are not finite any more.
+    return finite & (row.abs().max() < LONGEST) if row.dtype == torch.float64 else finite
 
 
 class MajorityRule(Rule):

@@ -102,6 +102,11 @@ class DefenseStrategy(FedAvg):  # type: ignore[misc, unused-ignore]
         self.context = self._context(server_round, theta, sampled)
         if self.defense.setting is None:
             self._set_up(len(nodes), len(messages))
+        elif len(self.identities) > self.defense.setting.num_users:
+            raise ValueError(
+                f"{len(self.identities)} nodes have been seen, more than when the defense was set "
+                f"up; let all connect first: min_available_nodes={len(self.identities)}"
+            )
         sent = self.defense.before_round(theta, self.context)
         if sent is not theta:
             arrays = record_of(sent, self.like)

@@ -329,3 +329,27 @@ def test_what_does_more_than_aggregate_cannot_be_inside_of_another() -> None:
         aggregate("bucketing", drawn(5, 4), inner="foolsgold")
     with pytest.raises(ValueError, match="Nnm needs clean data of the server's own"):
         aggregate("nnm", drawn(5, 410), inner="flare", model=toy_network().double())
+
+
+@pytest.mark.parametrize("name", ["median", "trimmed_mean", "mean_around_median", "bulyan"])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_the_callers_updates_stay_as_they_are(name: str, columns: int) -> None:
+    """Also where a row of the transposed block lies together already, and could be sorted there."""
+    rows = torch.randn(columns, 9, generator=seeded(), dtype=torch.float64).T
+    before = rows.clone()
+    aggregate(name, rows)
+    assert torch.equal(rows, before)
+
+
+@pytest.mark.parametrize("name", ["dnc", "rflbat", "snowball", "flame", "geometric_median", "krum"])
+def test_what_is_too_long_for_float64_counts_as_not_finite(name: str) -> None:
+    rows = torch.randn(9, 12, generator=seeded(), dtype=torch.float64)
+    rows[4, 2] = 1e160
+    found = aggregate(name, rows, layers=LAYERS_OF_TWELVE)
+    assert found.update.isfinite().all()
+    assert found.trust is not None
+    assert found.trust[4] == 0
+    assert found.info["not_finite"] == 1
+
+
+LAYERS_OF_TWELVE = {"conv.weight": (2, 1, 2, 2), "fc.weight": (2, 1), "fc.bias": (2,)}
