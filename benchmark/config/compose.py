@@ -154,7 +154,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             raise UserError(f"'{text}': one value at a time; a grid belongs in a suite")
         group = override.key_or_group
         if group in GROUPS and str(override.value()) not in available(group):
-            raise unknown(group, str(override.value()), available(group))
+            raise plugins.no_choice(group, str(override.value()))
         parsed.append(override)
     return parsed
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmark.utils import fingerprint
-from benchmark.utils.errors import UserError
+from benchmark.utils.errors import UserError, unknown
 
 log = logging.getLogger("benchmark")
 
@@ -72,6 +72,13 @@ def yamls(group: str) -> dict[str, Path]:
 def available(group: str) -> list[str]:
     """The names of a group's choices."""
     return sorted(yamls(group))
+
+
+def no_choice(group: str, name: str) -> UserError:
+    """That a group has no such choice, or what it would take to have it."""
+    if (FLOWER / group / f"{name}.yaml").is_file():
+        return UserError(f"{group}={name} needs Flower: pip install 'fedbackdoor[flower]'")
+    return unknown(group, name, available(group))
 
 
 def yaml_path(group: str, name: str) -> Path:

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,9 @@ def test_the_same_folder_twice_is_one(folder: Path) -> None:
     assert plugins.chosen() == (folder,)
     with pytest.raises(UserError, match="no attack 'mine'"):
         compose(["attack=mine"])
+
+
+@pytest.mark.skipif(find_spec("flwr") is not None, reason="Flower is here")
+def test_a_choice_of_an_extra_says_what_to_install() -> None:
+    with pytest.raises(UserError, match=r"^defense=flower needs Flower: pip install 'fedbackdoor"):
+        compose(["defense=flower"])
