@@ -353,3 +353,10 @@ def test_what_is_too_long_for_float64_counts_as_not_finite(name: str) -> None:
 
 
 LAYERS_OF_TWELVE = {"conv.weight": (2, 1, 2, 2), "fc.weight": (2, 1), "fc.bias": (2,)}
+
+
+def test_no_more_clusters_are_made_than_there_are_points_that_differ() -> None:
+    points = np.array([[1e9], [1e9 + 1e-5], [0.0]])
+    labels, centers = kmeans(points, 3, 0)
+    assert len(centers) == 2
+    assert labels[0] == labels[1] != labels[2]

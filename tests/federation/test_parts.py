@@ -65,7 +65,7 @@ def run(defense: Defense, attack: Attack, size: int, **changes: Any) -> tuple[An
 )
 def test_parts_make_the_same_of_it(defense: Any, attack: type[Attack], weighting: str) -> None:
     whole, curves, _ = run(defense(), attack(), 0, weighting=weighting)
-    parts, found, _ = run(defense(), attack(), 2, weighting=weighting)
+    parts, found, _ = run(defense(), attack(), 4, weighting=weighting)
     assert (whole - parts).norm() <= 1e-12 * whole.norm()
     assert found.keys() == curves.keys()
     for name, curve in curves.items():
