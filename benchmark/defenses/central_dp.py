@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.defenses.adaptive_clip import share
 from benchmark.defenses.base import Aggregation, DefenseSetting, mean
+from benchmark.defenses.noise import standard_normal
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.utils.checks import positive
@@ -96,12 +97,11 @@ class CentralDP(Rule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """Clip at this round's bound, sum, blur, then move the bound."""
-        bound, K, rows = self.bound, self.clients, received.rows
+        bound, K = self.bound, self.clients
         update = mean(received.clipped(bound), torch.full_like(received.weights, 1 / K))
-        context, P = received.context, rows.shape[1]
-        source = generator(context.seed, context.round, "defense noise", rows.device)
-        noise = torch.randn(P, generator=source, device=rows.device, dtype=torch.float32)
-        update.add_(noise.to(rows), alpha=self.of_update * float(bound) / K)
+        context = received.context
+        noise = standard_normal(update, context)
+        update.add_(noise, alpha=self.of_update * float(bound) / K)
         within = received.norms <= bound
         if self.adaptive:
             source = generator(context.seed, context.round, "count noise")

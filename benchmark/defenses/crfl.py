@@ -5,11 +5,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, mean, norms
+from benchmark.defenses.noise import standard_normal
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.engine.base import Predict
 from benchmark.utils.checks import at_least, positive
-from benchmark.utils.randomness import generator
 
 
 class Crfl(Rule):
@@ -113,6 +113,4 @@ def clip(theta: Tensor, bound: float) -> Tensor:
 
 def blurred(theta: Tensor, std: float, context: DefenseContext, purpose: str) -> Tensor:
     """θ + N(0, std² I), drawn for a purpose in a round."""
-    source = generator(context.seed, context.round, purpose, theta.device)
-    noise = torch.randn(len(theta), generator=source, device=theta.device, dtype=torch.float32)
-    return theta.add(noise.to(theta), alpha=std)
+    return theta.add(standard_normal(theta, context, purpose), alpha=std)

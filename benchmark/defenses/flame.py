@@ -8,10 +8,10 @@ import torch
 
 from benchmark.defenses.base import Aggregation, DefenseSetting
 from benchmark.defenses.clusters import densest
+from benchmark.defenses.noise import standard_normal
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions, median, nobody
 from benchmark.utils.checks import one_of
-from benchmark.utils.randomness import generator
 
 On = Literal["models", "updates"]
 AllNoise = Literal["reject", "keep"]
@@ -85,8 +85,6 @@ class Flame(Rule):
             kept = ~kept
         bound = median(received.norms)
         found = received.unweighted().keeping(kept, received.shrinkage(bound), bound=bound)
-        context, device = received.context, rows.device
-        source = generator(context.seed, context.round, "defense noise", device)
-        noise = torch.randn(rows.shape[1], generator=source, device=device, dtype=torch.float32)
         std = self.noise * float(bound) / self.server_lr
-        return replace(found, update=found.update.add(noise.to(rows), alpha=std))
+        noise = standard_normal(found.update, received.context)
+        return replace(found, update=found.update.add(noise, alpha=std))

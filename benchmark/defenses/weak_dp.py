@@ -7,9 +7,9 @@ from torch import Tensor
 
 from benchmark.defenses.base import DefenseContext
 from benchmark.defenses.composed import After, Composed, Received
+from benchmark.defenses.noise import standard_normal
 from benchmark.defenses.norm_clip import Clip
 from benchmark.utils.checks import one_of
-from benchmark.utils.randomness import generator
 
 NoiseOn = Literal["average", "sum"]
 
@@ -29,11 +29,7 @@ class GaussianNoise(After):
         std = self.noise_std
         if self.noise_on == "sum":
             std /= len(received.updates)
-        source = generator(context.seed, context.round, "defense noise", update.device)
-        noise = torch.randn(
-            len(update), generator=source, dtype=torch.float32, device=update.device
-        )
-        return update + noise.to(update) * std
+        return update + standard_normal(update, context) * std
 
 
 class WeakDP(Composed):
