@@ -10,7 +10,7 @@ traceback and no process may stay; results of records, weights by their hashes, 
 what mlflow.db holds (runs, parameters, metrics at every step, tags) must equal those of the
 undisturbed run. What a run took may differ.
 
-    python -m bench.kills --kills 40 --folder /tmp/kills
+    python -m bench.kills --kills 40 --folder kills
 
 prints a line for each trial and exits with 1 if one differs. Its folder and logs show why; --seed
 draws other moments. A trial takes a minute or two on two cores. Linux only.

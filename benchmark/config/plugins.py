@@ -51,7 +51,7 @@ def chosen() -> tuple[Path, ...]:
 
 def folders() -> dict[Path, str]:
     """Folders of yamls beside ours, and where each comes from: a package, or the folder named."""
-    extra = {FLOWER: ""} if find_spec("flwr") else {}
+    extra = {FLOWER: ""} if _has_flower() else {}
     return extra | _installed() | {_conf(folder): str(folder) for folder in _chosen}
 
 
@@ -93,6 +93,11 @@ def origin(group: str, name: str) -> str:
 
 def _conf(folder: Path) -> Path:
     return folder / "conf" if (folder / "conf").is_dir() else folder
+
+
+@cache
+def _has_flower() -> bool:
+    return find_spec("flwr") is not None
 
 
 @cache
