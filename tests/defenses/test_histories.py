@@ -1,6 +1,5 @@
 """FreqFed, FLDetector and Snowball: by hand, and by the traps that others fell into."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score
 from torch import Tensor
 
-from benchmark.defenses.adaptive_clip import AdaptiveClip
 from benchmark.defenses.base import Aggregation, DefenseSetting
+from benchmark.defenses.centered_clipping import CenteredClipping
 from benchmark.defenses.curvature import LBfgs
 from benchmark.defenses.fl_detector import FlDetector
 from benchmark.defenses.freqfed import low_frequencies
@@ -226,7 +225,7 @@ def test_snowball_refuses_fewer_than_its_centers_and_one_more_and_too_many() -> 
 
 
 def test_the_state_of_a_built_defense_goes_on_from_call_to_call() -> None:
-    rows = [[3.0, 4.0], [0.0, 5.0], [0.0, 0.0], [6.0, 8.0]]
-    built = AdaptiveClip(initial=5.0, quantile=0.5)
-    bounds = [aggregate(built, rows).info["clip_bound"].item() for _ in range(2)]
-    assert bounds == pytest.approx([5.0, 5 * math.exp(-0.05)])
+    """What is made in ``setup`` is not made anew."""
+    built, rows = CenteredClipping(radius=2.0), [[1.0], [2.0], [10.0]]
+    found = [aggregate(built, rows).update.item() for _ in range(2)]
+    assert found == pytest.approx([5 / 3, 20 / 9], abs=1e-6)
