@@ -192,9 +192,16 @@ def literal(value: Any) -> str:
 
 def _compose_groups(choices: Sequence[Override]) -> Any:
     """Of its own, so that it may be written to."""
-    lines = [str(choice.input_line) for choice in choices]
+    # Hydra takes a quarter of a second: a suite asks it once for the choices that choose others.
+    own = {str(c.key_or_group): str(c.value()) for c in choices}
+    own = {group: name for group, name in own.items() if "defaults" not in read_yaml(group, name)}
+    lines = [str(c.input_line) for c in choices if c.key_or_group not in own]
     further = literal([f"file://{folder}" for folder in plugins.folders()])
-    return copy.deepcopy(_composed((f"hydra.searchpath={further}", *lines), plugins.CONF))
+    config = copy.deepcopy(_composed((f"hydra.searchpath={further}", *lines), plugins.CONF))
+    for group, name in own.items():
+        with _one_line(f"{group}={name}"):
+            config[group] = _section(name, OmegaConf.load(yaml_path(group, name)))
+    return config
 
 
 @lru_cache(maxsize=256)
@@ -205,12 +212,16 @@ def _composed(choices: tuple[str, ...], conf: Path) -> Any:
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     for group in GROUPS:
-        # What could be chosen, and what it is called, is no part of what is.
-        for key in (SEARCH, REPORT):
-            config[group].pop(key, None)
-        config[group] = OmegaConf.merge({"name": chosen[group]}, config[group])
+        config[group] = _section(chosen[group], config[group])
     OmegaConf.set_struct(config, True)
     return config
+
+
+def _section(name: str, content: Any) -> Any:
+    # What could be chosen, and what it is called, is no part of what is.
+    for key in (SEARCH, REPORT):
+        content.pop(key, None)
+    return OmegaConf.merge({"name": name}, content)
 
 
 def _set(config: Any, override: Override) -> None:
