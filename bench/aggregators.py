@@ -29,7 +29,7 @@ import torch
 from bench.measure import facts, say
 from bench.peers.our_rules import num_parameters
 from bench.report import Result, Table, Value, arguments
-from benchmark.config.compose import available
+from benchmark.config.plugins import available
 
 ROOT = Path(__file__).parents[1]
 PEERS_PYTHON = Path(__file__).parent / "peers" / ".venv" / "bin" / "python"

@@ -6,7 +6,8 @@ from functools import partial
 
 from bench.measure import Variant, say
 from bench.workload import Workload, naive, trainer_each
-from benchmark.config.compose import available, compose
+from benchmark.config.compose import compose
+from benchmark.config.plugins import available
 from benchmark.engine.base import Engine
 from benchmark.engine.plan import Plan
 from benchmark.run.assembly import make

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.config.compose import REPORT, SEARCH, literal, read_yaml
+from benchmark.config.compose import REPORT, SEARCH, read_yaml
+from benchmark.config.overrides import literal
 from benchmark.config.plugins import available, origin, yaml_path
 from benchmark.config.search_space import shown
 from benchmark.report.document import Block, Document, Facts, Heading, Mark, Paragraph, Text

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from benchmark.config.compose import GROUPS, compose, literal
+from benchmark.config.compose import compose
+from benchmark.config.overrides import GROUPS, literal
 from benchmark.config.schema import load_yaml
 from benchmark.run.record import choices
 from benchmark.run.studies import StudySettings

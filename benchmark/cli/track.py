@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from benchmark.cli import tracked
 from benchmark.cli.watch import own_console, say
-from benchmark.config.compose import compose, literal
+from benchmark.config.compose import compose
 from benchmark.config.instantiate import make
+from benchmark.config.overrides import literal
 from benchmark.config.schema import Schema
 from benchmark.results.trials import is_study
 from benchmark.run.partitioning import find

@@ -1,12 +1,10 @@
 """From ``conf/`` and overrides to a checked configuration and the objects it names.
 
-The only module that knows Hydra. A configuration that leaves here is a plain dictionary, its
+A configuration that leaves here is a plain dictionary, its
 names and values checked against the constructors that they are for.
 """
 
 import copy
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,7 +13,6 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -23,24 +20,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config import plugins
 from benchmark.config.instantiate import construct
-from benchmark.config.plugins import available, yaml_path
+from benchmark.config.overrides import GROUPS, literal, parse_overrides
+from benchmark.config.plugins import yaml_path
 from benchmark.config.schema import load_yaml
 from benchmark.config.types import checked
 from benchmark.utils.errors import UserError, one_line, unknown
 from benchmark.utils.urls import concealed
 
-GROUPS = (
-    "data",
-    "partition",
-    "model",
-    "task",
-    "attack",
-    "participation",
-    "defense",
-    "federation",
-    "engine",
-    "tracking",
-)
 DEVICES = ("auto", "cpu", "cuda")
 SEARCH = "search"
 """Key of a choice's yaml: where the tuner may look for its parameters' values."""
@@ -135,59 +121,6 @@ def named(group: str, name: str, /, **parameters: Any) -> Any:
         ValueError: the constructor refuses a value; a reviewer's test asks for the error itself.
     """
     return construct(resolve(group, name, {**read_yaml(group, name), **parameters}))
-
-
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Read overrides in Hydra's grammar and check the names of groups and choices."""
-    parsed = []
-    for text in overrides:
-        override = _read(text)
-        if _RESOLVER.search(text):
-            raise UserError(
-                f"'{text}': a value is written out, or taken from another key as in ${{seed}}; "
-                "what the environment holds does not belong into records"
-            )
-        extends = override.is_add() or override.is_force_add() or override.is_delete()
-        if extends or override.package is not None:
-            raise UserError(f"'{text}': only group=name and key=value are possible here")
-        if override.is_sweep_override():
-            raise UserError(f"'{text}': one value at a time; a grid belongs in a suite")
-        group = override.key_or_group
-        if group in GROUPS and str(override.value()) not in available(group):
-            raise plugins.no_choice(group, str(override.value()))
-        parsed.append(override)
-    return parsed
-
-
-_RESOLVER = re.compile(r"\$\{[^}]*:")
-"""An interpolation that calls something, such as ``${oc.env:HOME}``."""
-
-
-@lru_cache(maxsize=4096)
-def _read(text: str) -> Override:
-    try:
-        (override,) = OverridesParser.create().parse_overrides([text])
-    except HydraException:
-        raise UserError(
-            f"'{text}': not an override; write group=name or key=value, "
-            "quoting special characters as in key=\"'a,b'\""
-        ) from None
-    return override
-
-
-def reads_as(text: str) -> Any:
-    """The value that Hydra's grammar reads in ``text``; None where it reads none."""
-    try:
-        return OverridesParser.create().parse_override(f"key={text}").value()
-    except HydraException:
-        return None
-
-
-def literal(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, str) and reads_as(value) == value:
-        return value
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _compose_groups(choices: Sequence[Override]) -> Any:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from types import UnionType
 from typing import Any, Protocol, Union, get_args, get_origin
 
-from benchmark.config.compose import SEARCH, literal, read_yaml
+from benchmark.config.compose import SEARCH, read_yaml
+from benchmark.config.overrides import literal
 from benchmark.config.plugins import yaml_path
 from benchmark.config.types import convert, parameters, target_class
 from benchmark.utils.errors import UserError, one_line, unknown

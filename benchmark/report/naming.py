@@ -12,7 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmark.config.compose import REPORT, available, literal, read_yaml, yaml_path
+from benchmark.config.compose import REPORT, read_yaml
+from benchmark.config.overrides import literal
+from benchmark.config.plugins import available, yaml_path
 from benchmark.config.schema import Schema
 from benchmark.utils.errors import UserError
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from benchmark.config.compose import REPORT, literal, read_yaml
+from benchmark.config.compose import REPORT, read_yaml
+from benchmark.config.overrides import literal
 from benchmark.config.plugins import available
 from benchmark.config.schema import VERSION, Schema
 from benchmark.run.suite import Suite

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import __version__
-from benchmark.config.compose import GROUPS, check, composed
+from benchmark.config.compose import check, composed
+from benchmark.config.overrides import GROUPS
 from benchmark.config.plugins import origin
 from benchmark.run.partitioning import partitioned, there
 from benchmark.utils import fingerprint

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from benchmark.config.compose import GROUPS
+from benchmark.config.overrides import GROUPS
 from benchmark.config.schema import Check, Schema
 from benchmark.run.curve import Curve, Summary
 from benchmark.utils.errors import UserError

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.config.compose import available, compose, read_yaml
+from benchmark.config.compose import compose, read_yaml
+from benchmark.config.plugins import available
 from benchmark.config.schema import Schema
 
 DEFAULT = "default"

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.config.compose import GROUPS, available, literal, read_yaml
+from benchmark.config.compose import read_yaml
+from benchmark.config.overrides import GROUPS, literal
+from benchmark.config.plugins import available
 from benchmark.config.schema import Schema
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.config.compose import available, compose, read_yaml
+from benchmark.config.compose import compose, read_yaml
+from benchmark.config.plugins import available
 from benchmark.config.search_space import Space
 from benchmark.config.types import target_class
 from benchmark.results.gates import TOLERANCE

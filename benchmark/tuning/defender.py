@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from benchmark.config.compose import available, compose
+from benchmark.config.compose import compose
 from benchmark.config.instantiate import make
+from benchmark.config.plugins import available
 from benchmark.config.search_space import Space
 from benchmark.results.gates import GATE
 from benchmark.results.statistics import difference, mean

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmark.config.compose import parse_overrides
+from benchmark.config.overrides import parse_overrides
 from benchmark.federation.protocol import MeasuredOn
 from benchmark.results.measures import last_fifth
 from benchmark.run.cell import NOT_IN_THE_RESULT, Cell

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmark.cli.parser import main
-from benchmark.config.compose import available, read_yaml
+from benchmark.config.compose import read_yaml
+from benchmark.config.plugins import available
 from benchmark.config.types import target_class
 
 PAGE = Path(__file__).parents[2] / "docs" / "cards.md"

@@ -12,7 +12,7 @@ import pytest
 import benchmark.__main__ as program
 from benchmark.cli import list as listing
 from benchmark.cli import parser as cli
-from benchmark.config.compose import available
+from benchmark.config.plugins import available
 from benchmark.run.record import Record
 from tests.support.running import ROOT, TINY, call, command, environment, files, obstruct, tiny
 

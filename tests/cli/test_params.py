@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from benchmark.cli import params
-from benchmark.config.compose import GROUPS, available, compose
+from benchmark.config.compose import compose
+from benchmark.config.overrides import GROUPS
+from benchmark.config.plugins import available
 from benchmark.run.studies import StudySettings
 from benchmark.run.suite import Suite
 from benchmark.utils.errors import UserError

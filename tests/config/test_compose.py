@@ -7,7 +7,9 @@ from hydra.utils import get_class
 
 from benchmark.cli import list as listing
 from benchmark.config import plugins, types
-from benchmark.config.compose import GROUPS, available, compose
+from benchmark.config.compose import compose
+from benchmark.config.overrides import GROUPS
+from benchmark.config.plugins import available
 from benchmark.run.assembly import build, make, refusals
 from benchmark.run.suite import Suite
 from benchmark.testing.toys import make_dataset

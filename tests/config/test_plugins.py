@@ -11,7 +11,8 @@ import pytest
 
 from benchmark.cli.parser import main
 from benchmark.config import plugins
-from benchmark.config.compose import available, compose
+from benchmark.config.compose import compose
+from benchmark.config.plugins import available
 from benchmark.run.cell import Cell
 from benchmark.run.record import Record
 from benchmark.run.suite import Suite

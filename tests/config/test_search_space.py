@@ -10,7 +10,8 @@ import yaml
 
 from benchmark.config import compose as config
 from benchmark.config import search_space as space
-from benchmark.config.compose import REPORT, SEARCH, available, compose, read_yaml
+from benchmark.config.compose import REPORT, SEARCH, compose, read_yaml
+from benchmark.config.plugins import available
 from benchmark.config.search_space import Choices, Range, Space
 from benchmark.run.cell import Cell
 from benchmark.utils.errors import UserError

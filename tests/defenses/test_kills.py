@@ -23,7 +23,8 @@ import hashlib, json, os, signal, sys
 from pathlib import Path
 import pytorch_lightning as pl
 import torch
-from benchmark.config.compose import available, read_yaml, resolve
+from benchmark.config.compose import read_yaml, resolve
+from benchmark.config.plugins import available
 from benchmark.config.instantiate import located
 from benchmark.data.module import FederatedDataModule
 from benchmark.run.recorder import Checkpoint

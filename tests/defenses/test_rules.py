@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.config.compose import available, resolve
 from benchmark.config.compose import read_yaml as read
+from benchmark.config.compose import resolve
 from benchmark.config.instantiate import construct
+from benchmark.config.plugins import available
 from benchmark.config.types import target_class
 from benchmark.defenses.base import DefenseSetting
 from benchmark.defenses.foolsgold import FoolsGold, foolsgold_weights

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.config.compose import available, compose
+from benchmark.config.compose import compose
+from benchmark.config.plugins import available
 from benchmark.report.naming import in_full, parts, said, share, title
 from benchmark.utils.errors import UserError
 

@@ -66,7 +66,7 @@ def test_the_result_leaves_out_what_differs_from_run_to_run(record: Record) -> N
 
 @pytest.mark.parametrize("path", ["/plain/path", "/with space/and,comma", "it's [here]", "$HOME"])
 def test_the_command_survives_a_shell_and_the_override_grammar(record: Record, path: str) -> None:
-    from benchmark.config.compose import literal
+    from benchmark.config.overrides import literal
 
     overrides = ["data=qmnist", f"data.path={literal(path)}", "participation.window=[1,2]"]
     words = shlex.split(replace(record, overrides=overrides).command)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.config.compose import available, compose, literal
+from benchmark.config.compose import compose
+from benchmark.config.overrides import literal
+from benchmark.config.plugins import available
 from benchmark.run import runner, suite
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished, Started

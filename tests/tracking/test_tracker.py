@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from benchmark.config.compose import GROUPS
+from benchmark.config.overrides import GROUPS
 from benchmark.report.curves import curves
 from benchmark.run.record import SCHEMA, Cost, Curve, Divergence, Record, Summary
 from benchmark.tracking import CellFacts, Tracker, tracking_uri

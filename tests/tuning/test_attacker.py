@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.config.compose import available
+from benchmark.config.plugins import available
 from benchmark.results.gates import TOLERANCE
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Finished, Round, Started

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.config.compose import available
+from benchmark.config.plugins import available
 from benchmark.run.cell import Cell
 from benchmark.run.record import Record
 from benchmark.tuning.attacker import fixed_attacks, read_attack

@@ -10,7 +10,8 @@ import yaml
 
 from benchmark.cli import params
 from benchmark.cli.parser import main
-from benchmark.config.compose import available, compose
+from benchmark.config.compose import compose
+from benchmark.config.plugins import available
 from benchmark.run.record import Record
 from benchmark.run.studies import StudySettings, study_name
 from tests.support.running import TINY, call, files
