@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, mean
-from benchmark.defenses.rule import Rule
+from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean
+from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.utils.checks import positive
 
@@ -16,7 +16,7 @@ def share(name: str, value: float) -> float:
     return value
 
 
-class AdaptiveClip(Rule):
+class AdaptiveClip(Streamed):
     """The weighted mean of Δ_k · min(1, C/e_k); C follows the γ-quantile of the lengths e_k.
 
     After the round C ← C · exp(−η_C (b̄ − γ)), b̄ the share with e_k ≤ C. A compromised minority
@@ -47,10 +47,14 @@ class AdaptiveClip(Rule):
         self.quantile = share("quantile", quantile)
         self.register_buffer("bound", torch.tensor(initial, dtype=torch.float64))
 
-    def combine(self, received: Submissions) -> Aggregation:
-        """Clip at this round's bound, then move it."""
-        bound = self.bound
-        within = (received.norms <= bound).double().mean()
+    def look(self, received: Submissions) -> Part:
+        """Clip at this round's bound, count who is within."""
+        update = mean(received.rows, received.weights * received.shrinkage(self.bound))
+        return tally(received, update, within=(received.norms <= self.bound).double().sum())
+
+    def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
+        """Move the bound."""
+        bound, within = self.bound, found.sums["within"] / found.size
         self.bound = bound * torch.exp(-self.rate * (within - self.quantile))
-        update = mean(received.rows, received.weights * received.shrinkage(bound))
+        update = found.aggregation.update
         return seen(update, clip_bound=bound, clipped_fraction=1 - within)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.adaptive_clip import share
-from benchmark.defenses.base import Aggregation, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean
 from benchmark.defenses.blocks import spread
-from benchmark.defenses.rule import Rule
+from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.utils.checks import positive
 
 
-class AdaptiveZeroing(Rule):
+class AdaptiveZeroing(Streamed):
     """Rows with a coordinate beyond B = 2C + 1 become 0 and still count in the mean.
 
     C follows the γ-quantile of max_i |Δ_ki| as in :class:`AdaptiveClip`. State: C. Cost: KP.
@@ -41,15 +41,20 @@ class AdaptiveZeroing(Rule):
         self.quantile = share("quantile", quantile)
         self.register_buffer("level", torch.tensor(initial, dtype=torch.float64))
 
-    def combine(self, received: Submissions) -> Aggregation:
-        """Zero at this round's bound, then move it."""
-        level = self.level
-        largest = torch.stack(spread(_largest, received.rows, received.workers)).double()
+    def look(self, received: Submissions) -> Part:
+        """Zero at this round's bound, count who is below the level."""
+        level, rows = self.level, received.rows
+        largest = torch.stack(spread(_largest, rows, received.workers)).double()
         kept = largest <= 2 * level + 1
-        within = (largest <= level).double().mean()
+        within = (largest <= level).double().sum()
+        return tally(received, mean(rows, received.weights * kept), kept.to(rows), within=within)
+
+    def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
+        """Move the level."""
+        level, within = self.level, found.sums["within"] / found.size
         self.level = level * torch.exp(-self.rate * (within - self.quantile))
-        update = mean(received.rows, received.weights * kept)
-        return seen(update, kept.to(received.rows.dtype), zeroing_bound=2 * level + 1)
+        update, trust = found.aggregation.update, found.aggregation.trust
+        return seen(update, trust, zeroing_bound=2 * level + 1)
 
 
 def _largest(row: Tensor) -> Tensor:

@@ -91,11 +91,13 @@ class Part:
         aggregation: of the part alone.
         weight: what those who were kept weigh in the cohort, together.
         size: how many clients it had.
+        sums: over its clients, which are added to those of other parts.
     """
 
     aggregation: Aggregation
     weight: Tensor
     size: int
+    sums: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Defense(nn.Module, ABC):

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.adaptive_clip import share
-from benchmark.defenses.base import Aggregation, DefenseSetting, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, Part, mean
 from benchmark.defenses.noise import standard_normal
-from benchmark.defenses.rule import Rule, Weights
-from benchmark.defenses.submissions import Submissions, seen
+from benchmark.defenses.rule import Weights
+from benchmark.defenses.streamed import Streamed, tally
+from benchmark.defenses.submissions import Submissions, nobody, seen
 from benchmark.utils.checks import positive
 from benchmark.utils.randomness import generator
 
 log = logging.getLogger("benchmark")
 
 
-class CentralDP(Rule):
+class CentralDP(Streamed):
     """Σ_k Δ_k min(1, C/e_k)/K + N(0, (z C/K)² I), K the cohort that is expected.
 
     A client that sent no finite update counts as 0. With ``adaptive``, C ← C · exp(−η_C (b̃ − γ))
@@ -95,24 +96,38 @@ class CentralDP(Rule):
         multiplier = self.multiplier / 2
         return epsilon(self.setting.num_users, self.clients, multiplier, self.setting.rounds)
 
-    def combine(self, received: Submissions) -> Aggregation:
-        """Clip at this round's bound, sum, blur, then move the bound."""
-        bound, K = self.bound, self.clients
-        update = mean(received.clipped(bound), torch.full_like(received.weights, 1 / K))
-        context = received.context
+    def look(self, received: Submissions) -> Part:
+        """Clip at this round's bound, sum."""
+        each = torch.full_like(received.weights, 1 / self.clients)
+        clipped = mean(received.clipped(self.bound), each)
+        within = (received.norms <= self.bound).double().sum()
+        return tally(received, clipped=clipped, within=within)
+
+    def nothing(self, updates: Tensor, context: DefenseContext) -> Aggregation:
+        """Noise alone, as always: that nobody is there is nothing to be told either."""
+        none = Aggregation(updates.new_zeros(0))
+        sums = {"clipped": updates.new_zeros(updates.shape[1]), "within": updates.new_zeros(())}
+        result = self.conclude(Part(none, updates.new_ones(()), 0, sums), context)
+        told = {**result.info, **nobody(updates).info}
+        return self.dropping(replace(result, info=told), updates.new_zeros(len(updates)), 0)
+
+    def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
+        """Blur, then move the bound."""
+        bound, K, n = self.bound, self.clients, found.size
+        update, within = found.sums["clipped"], found.sums["within"].double()
         noise = standard_normal(update, context)
         update.add_(noise, alpha=self.of_update * float(bound) / K)
-        within = received.norms <= bound
         if self.adaptive:
             source = generator(context.seed, context.round, "count noise")
             blur = self.of_count * torch.randn((), generator=source, dtype=torch.float64)
-            noisy = ((within.double() - 0.5).sum() + blur.to(bound)) / K + 0.5
+            noisy = (within - n / 2 + blur.to(bound)) / K + 0.5
             self.bound = bound * torch.exp(-self.rate * (noisy - self.quantile))
-        found = seen(update, clip_bound=bound, clipped_fraction=1 - within.double().mean())
+        clipped = 1 - within / max(n, 1)
+        result = seen(update, clip_bound=bound, clipped_fraction=clipped)
         if self.epsilon is None:
-            return found
+            return result
         told = torch.tensor(self.epsilon, dtype=torch.float64)
-        return replace(found, info={**found.info, "epsilon": told})
+        return replace(result, info={**result.info, "epsilon": told})
 
 
 def split(multiplier: float, count_noise: float) -> float:

@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, mean, norms
+from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, Part, mean, norms
 from benchmark.defenses.noise import standard_normal
-from benchmark.defenses.rule import Rule
+from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.engine.base import Predict
 from benchmark.utils.checks import at_least, positive
 
 
-class Crfl(Rule):
+class Crfl(Streamed):
     """θ ← θ · min(1, ρ_t/‖θ‖) + N(0, σ² I) after the server's step, ρ_t = min(ρ, a·t + c).
 
     t counts from 1; in the last round there is no noise. What is deployed and measured is the
@@ -67,9 +67,13 @@ class Crfl(Rule):
         super().setup(setting)
         self.rounds = setting.rounds
 
-    def combine(self, received: Submissions) -> Aggregation:
+    def look(self, received: Submissions) -> Part:
         """The weighted mean."""
-        return seen(mean(received.rows, received.weights))
+        return tally(received, mean(received.rows, received.weights))
+
+    def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
+        """Nothing more."""
+        return seen(found.aggregation.update)
 
     def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
         """Clip; blur unless it was the last round."""

@@ -3,15 +3,17 @@
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, mean, norms
+from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean, norms
 from benchmark.defenses.blocks import products
-from benchmark.defenses.rule import Rule, Weights
-from benchmark.defenses.submissions import Submissions, nobody, seen
+from benchmark.defenses.rule import Weights
+from benchmark.defenses.streamed import Streamed, tally
+from benchmark.defenses.submissions import Submissions, seen
 from benchmark.engine.plan import Lane, LocalClient
 
 
-class FlTrust(Rule):
+class FlTrust(Streamed):
     """Σ_k TS_k (‖g₀‖/e_k) Δ_k / Σ_k TS_k, with TS_k = max(0, cos(Δ_k, g₀)).
 
     g₀ is what the server's own training from θ came to, on its root data and by the clients' local
@@ -49,24 +51,35 @@ class FlTrust(Rule):
         """As a client's."""
         return server.honest_lane()
 
-    def combine(self, received: Submissions) -> Aggregation:
+    def look(self, received: Submissions) -> Part:
         """Compare with the server's own update, weigh."""
-        rows, own = received.rows, received.context.root_update
-        assert own is not None
-        own = own.to(rows)
-        length = norms(own[None])[0]
-        if length == 0:
-            raise ValueError("FlTrust has nothing to compare with: the server's own update is 0")
-        if not own.isfinite().all():
-            # The server diverged by itself, and so does the model.
-            return seen(own, rows.new_zeros(len(rows)))
+        rows = received.rows
+        own, length = self._own(received.context, rows)
         lengths = received.norms
         along = products(rows, own, received.workers)
         # What is so short that it cannot be made as long has no direction.
         reach = (length / lengths).to(rows).isfinite()
         scores = torch.where(reach, along / (lengths * length), 0).clamp(0, 1)
         total = scores.sum()
-        if total == 0:
-            return nobody(rows, root_norm=length)
-        shares = torch.where(scores > 0, scores * length / lengths, 0) / total
-        return seen(mean(rows, shares), scores.to(rows), root_norm=length)
+        shares = torch.where(scores > 0, scores * length / lengths, 0)
+        update = mean(rows, shares / total if total > 0 else shares)
+        return tally(received, update, scores.to(rows), scores.mean())
+
+    def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
+        """Say whether anybody is left."""
+        update, trust = found.aggregation.update, found.aggregation.trust
+        own, length = self._own(context, update)
+        if not length.isfinite():
+            # The server diverged by itself, and so does the model.
+            return seen(own, trust)
+        info = {} if found.weight > 0 else {"all_rejected": 1}
+        return seen(update, trust, root_norm=length, **info)
+
+    def _own(self, context: DefenseContext, like: Tensor) -> tuple[Tensor, Tensor]:
+        """g₀ and its norm."""
+        assert context.root_update is not None
+        own = context.root_update.to(like)
+        length = norms(own[None])[0]
+        if length == 0:
+            raise ValueError("FlTrust has nothing to compare with: the server's own update is 0")
+        return own, length

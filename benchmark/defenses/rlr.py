@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from benchmark.defenses.base import Aggregation, mean
-from benchmark.defenses.rule import Rule
+from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean
+from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
 
 
-class Rlr(Rule):
+class Rlr(Streamed):
     """The weighted mean, times −1 in each coordinate where |Σ_k sign Δ_k| < t, t = ⌈share · n⌉.
 
     Exactly t is not flipped. The authors take 4 of 10, 8 of 40 and 8 of 33 clients. With n even
@@ -35,12 +35,15 @@ class Rlr(Rule):
             raise ValueError(f"share must be above 0 and at most 1, got {share}")
         self.share = share
 
-    def combine(self, received: Submissions) -> Aggregation:
-        """Average, count signs, flip."""
-        rows = received.rows
+    def look(self, received: Submissions) -> Part:
+        """Average, count signs."""
         votes = received.by_columns(lambda block: block.sign().sum(dim=0))
+        return tally(received, mean(received.rows, received.weights), votes=votes)
+
+    def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
+        """Flip."""
         # A share of 0.3 of 10 is 3, whatever the rounding of the product.
-        threshold = math.ceil(self.share * len(rows) - 1e-9)
-        flipped = votes.abs() < threshold
-        update = mean(rows, received.weights)
+        threshold = math.ceil(self.share * found.size - 1e-9)
+        flipped = found.sums["votes"].abs() < threshold
+        update = found.aggregation.update
         return seen(torch.where(flipped, -update, update), flipped_fraction=flipped.double().mean())

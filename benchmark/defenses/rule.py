@@ -71,30 +71,52 @@ class Rule(Defense):
         Raises:
             ValueError: there are too few clients, or weights that the rule cannot honor.
         """
-        self._check_weights(weights)
-        workers = 1 if updates.is_cuda or updates.numel() <= SMALL else self.workers
-        finite = torch.stack(spread(_is_finite, updates, workers))
-        n = int(finite.sum())
-        f = max(self.assumed_compromised - (len(updates) - n), 0)
+        finite, received = self.received(updates, weights, context)
+        n, f = len(received), received.f
         if n == 0:
-            return nobody(updates, not_finite=len(updates))
+            return self.nothing(updates, context)
         if n < self.min_clients(f):
             raise ValueError(
                 f"{type(self).__name__} needs {self.min_clients(f)} clients or more for "
                 f"assumed_compromised = {f}, got {n}"
             )
-        if n == len(updates):
-            return self.combine(Submissions(updates, weights, context.clients, f, context, workers))
-        kept = weights[finite]
-        total = kept.sum()
-        kept = kept / total if total > 0 else torch.full_like(kept, 1 / n)
-        clients = context.clients[finite]
-        received = Submissions(updates[finite], kept, clients, f, context, workers)
         result = self.combine(received)
+        if n == len(updates):
+            return result
         trust = updates.new_zeros(len(updates))
         trust[finite] = updates.new_ones(n) if result.trust is None else result.trust
-        dropped = torch.tensor(float(len(updates) - n), dtype=torch.float64)
-        return replace(result, trust=trust, info={**result.info, "not_finite": dropped})
+        return self.dropping(replace(result, trust=None), trust, n)
+
+    def received(
+        self, updates: Tensor, weights: Tensor, context: DefenseContext
+    ) -> tuple[Tensor, Submissions]:
+        """Who sent what is finite, ``(K,)`` bool, and what they sent: of nobody, maybe.
+
+        Raises:
+            ValueError: the rule cannot honor the weights.
+        """
+        self._check_weights(weights)
+        workers = 1 if updates.is_cuda or updates.numel() <= SMALL else self.workers
+        finite = torch.stack(spread(_is_finite, updates, workers))
+        n = int(finite.sum())
+        f = max(self.assumed_compromised - (len(updates) - n), 0)
+        if n == len(updates):
+            return finite, Submissions(updates, weights, context.clients, f, context, workers)
+        kept = weights[finite]
+        total = kept.sum()
+        kept = kept / total if total > 0 else torch.full_like(kept, 1 / max(n, 1))
+        clients = context.clients[finite]
+        return finite, Submissions(updates[finite], kept, clients, f, context, workers)
+
+    def nothing(self, updates: Tensor, context: DefenseContext) -> Aggregation:
+        """Of a cohort in which nobody sent what is finite: the model stays as it is."""
+        return nobody(updates, not_finite=len(updates))
+
+    def dropping(self, result: Aggregation, trust: Tensor, n: int) -> Aggregation:
+        """With the ``trust`` ``(K,)`` of all, of whom n sent what is finite."""
+        dropped = torch.tensor(float(len(trust) - n), dtype=torch.float64)
+        kept = trust if result.trust is None else result.trust
+        return replace(result, trust=kept, info={**result.info, "not_finite": dropped})
 
     def _check_weights(self, weights: Tensor) -> None:
         uneven = weights.max() - weights.min() > 1e-6 * weights.max()

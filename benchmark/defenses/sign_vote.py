@@ -2,13 +2,14 @@
 
 from types import MappingProxyType
 
-from benchmark.defenses.base import Aggregation
-from benchmark.defenses.rule import Rule, Weights
+from benchmark.defenses.base import Aggregation, DefenseContext, Part
+from benchmark.defenses.rule import Weights
+from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.utils.checks import positive
 
 
-class SignVote(Rule):
+class SignVote(Streamed):
     """signSGD with majority vote: γ · sign(Σ_k sign Δ_k), the sign of 0 being 0. Cost: KP.
 
     >>> from benchmark.testing import aggregate
@@ -32,7 +33,11 @@ class SignVote(Rule):
         super().__init__(weights=weights)
         self.step = positive("step", step)
 
-    def combine(self, received: Submissions) -> Aggregation:
+    def look(self, received: Submissions) -> Part:
         """Count, which no float rounds for up to 2²⁴ clients."""
         votes = received.by_columns(lambda block: block.sign().sum(dim=0))
-        return seen(self.step * votes.sign())
+        return tally(received, votes=votes)
+
+    def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
+        """Step by the sign."""
+        return seen(self.step * found.sums["votes"].sign())

@@ -56,6 +56,9 @@ def in_parts(
     K = len(cohort.clients)
     order, parts = list(_parts(cohort.compromised, size)), list[Part]()
     losses, lengths = torch.zeros(K), torch.zeros(K, dtype=torch.float64)
+    if plan.server is not None:
+        root_update = train(context.theta, Plan(plan.round, [plan.server])).updates[0]
+        context = replace(context, root_update=root_update)
     for slots in order:
         own = replace(
             cohort,

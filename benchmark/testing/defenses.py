@@ -154,6 +154,36 @@ class DefenseContract(PluginContract):
         resumed.load_state_dict(halfway.state_dict())
         assert torch.equal(run(resumed, range(2, 3))[0], expected)
 
+    def test_parts_of_a_cohort_make_the_same_of_it_where_it_streams(self, name: str) -> None:
+        whole, parted = self.build(name), self.build(name)
+        if not whole.streams:
+            pytest.skip("it needs all updates at once")
+        for t in range(3):
+            updates = cohort(whole, t)
+            K = len(updates)
+            if t:
+                updates[4:6] = math.nan
+            context, weights = model_context(K, t, dtype=updates.dtype), shares(whole, K)
+            expected = whole.aggregate(updates, weights, context)
+            # The compromised come first; one part has nobody who is finite.
+            order = [[2, 7], [0, 1, 3], [4, 5], [6, *range(8, K)]]
+            parts = [
+                parted.part(updates[k], weights[k], replace(context, clients=context.clients[k]))
+                for k in order
+            ]
+            found = parted.joined(parts, context)
+            assert expected.update.numpy() == pytest.approx(
+                found.update.numpy(), rel=1e-10, abs=1e-10, nan_ok=True
+            )
+            assert (found.trust is None) == (expected.trust is None)
+            if found.trust is not None and expected.trust is not None:
+                trust = found.trust[torch.tensor([k for part in order for k in part]).argsort()]
+                assert trust.numpy() == pytest.approx(expected.trust.numpy(), abs=1e-10)
+            told = {name: value.item() for name, value in expected.info.items()}
+            assert {n: v.item() for n, v in found.info.items()} == pytest.approx(told, nan_ok=True)
+        for name, value in whole.state_dict().items():
+            assert torch.allclose(parted.state_dict()[name], value, rtol=1e-10, atol=1e-10), name
+
     @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("coordinates", [1, P])
     def test_poison_that_is_not_finite_is_left_out_or_shows(

@@ -75,6 +75,27 @@ def test_noise_is_of_the_clipped_sum_by_the_expected_cohort() -> None:
     assert split.std().item() == pytest.approx(1.0607 * 3 / 4, rel=0.02)
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("dropped", [0, 1, 4])
+def test_noise_is_as_much_whoever_sends_rubbish(dropped: int, adaptive: bool) -> None:
+    rows = torch.zeros(4, 40000)
+    rows[:dropped] = torch.nan
+    told = {"norm_bound": 3.0, "noise_multiplier": 0.8, "count_noise": 1.0, "adaptive": adaptive}
+    sound, result = (aggregate("central_dp", x, **told) for x in (torch.zeros(4, 40000), rows))
+    assert torch.equal(result.update, sound.update)
+    assert result.update.std().item() > 0.59
+    if dropped == 4:
+        assert result.trust.tolist() == [0] * 4
+        assert (result.info["all_rejected"], result.info["not_finite"]) == (1, 4)
+
+
+def test_a_bound_moves_by_noise_where_nobody_is_left() -> None:
+    built = CentralDP(adaptive=True, noise_multiplier=0.1)
+    aggregate(built, torch.full((4, 2), torch.nan))
+    assert built.bound != 0.5
+    assert built.bound.isfinite()
+
+
 def test_the_bound_follows_a_noisy_count_after_the_round() -> None:
     exact = {"norm_bound": 5.0, "adaptive": True, "count_noise": 1e-6}
     exact |= {"noise_multiplier": ALMOST_NONE}

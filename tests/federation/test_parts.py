@@ -9,7 +9,10 @@ from torch import Tensor
 from benchmark.attacks.base import Attack, Knowledge
 from benchmark.attacks.boosted import Boosted
 from benchmark.attacks.none import NoAttack
+from benchmark.defenses.adaptive_zeroing import AdaptiveZeroing
 from benchmark.defenses.base import Defense
+from benchmark.defenses.central_dp import CentralDP
+from benchmark.defenses.fltrust import FlTrust
 from benchmark.defenses.krum import Krum
 from benchmark.defenses.mean import Mean
 from benchmark.defenses.norm_clip import NormClip
@@ -70,6 +73,18 @@ def test_parts_make_the_same_of_it(defense: Any, attack: type[Attack], weighting
     assert found.keys() == curves.keys()
     for name, curve in curves.items():
         assert found[name].values == pytest.approx(curve.values, abs=1e-6), name
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: CentralDP(0.1, 0.1, adaptive=True), AdaptiveZeroing, FlTrust]
+)
+def test_rules_with_state_or_root_data_stream_too(build: Any) -> None:
+    whole, curves, _ = run(build(), Boosted(), 0, root_images=20)
+    parts, found, lanes = run(build(), Boosted(), 4, root_images=20)
+    assert (whole - parts).norm() <= 1e-10 * whole.norm()
+    for name, curve in curves.items():
+        assert found[name].values == pytest.approx(curve.values, abs=1e-6), name
+    assert (1 in lanes) == (build is FlTrust)
 
 
 def test_no_more_clients_than_asked_for_are_trained_at_a_time() -> None:
