@@ -52,16 +52,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitioned: Path
 
 
 @pytest.fixture
-def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of ``conf/`` to write in."""
     from benchmark.config import plugins
-    from benchmark.config.compose import _composed
 
     copy = tmp_path / "conf"
     shutil.copytree(plugins.CONF, copy)
     monkeypatch.setattr(plugins, "CONF", copy)
-    yield copy
-    _composed.cache_clear()
+    return copy
 
 
 @pytest.fixture

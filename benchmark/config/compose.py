@@ -68,6 +68,11 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a name or key that is not valid.
     """
+    return copy.deepcopy(_composed(tuple(overrides), plugins.CONF, tuple(plugins.folders())))
+
+
+@lru_cache(maxsize=4096)
+def _composed(overrides: Sequence[str], conf: Path, folders: Sequence[Path]) -> dict[str, Any]:
     choices: list[Override] = []
     values: list[Override] = []
     for override in parse_overrides(overrides):
@@ -130,7 +135,7 @@ def _compose_groups(choices: Sequence[Override]) -> Any:
     own = {group: name for group, name in own.items() if "defaults" not in read_yaml(group, name)}
     lines = [str(c.input_line) for c in choices if c.key_or_group not in own]
     further = literal([f"file://{folder}" for folder in plugins.folders()])
-    config = copy.deepcopy(_composed((f"hydra.searchpath={further}", *lines), plugins.CONF))
+    config = copy.deepcopy(_by_hydra((f"hydra.searchpath={further}", *lines), plugins.CONF))
     for group, name in own.items():
         with _one_line(f"{group}={name}"):
             config[group] = _section(name, OmegaConf.load(yaml_path(group, name)))
@@ -138,7 +143,7 @@ def _compose_groups(choices: Sequence[Override]) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _composed(choices: tuple[str, ...], conf: Path) -> Any:
+def _by_hydra(choices: tuple[str, ...], conf: Path) -> Any:
     with _one_line(conf.name), initialize_config_dir(config_dir=str(conf), version_base="1.3"):
         config = hydra_compose("config", overrides=list(choices), return_hydra_config=True)
     chosen = dict(config.hydra.runtime.choices)

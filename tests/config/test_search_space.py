@@ -85,6 +85,7 @@ def test_a_space_and_names_are_no_part_of_a_configuration(workplace: Path, conf:
     for group, name in EVERYTHING:
         edit(conf / group / f"{name}.yaml", lambda content: [content.pop(key) for key in KEYS])
     config._composed.cache_clear()
+    config._by_hydra.cache_clear()
     assert KEYS.isdisjoint(read_yaml("attack", "boosted"))
     after = [(Cell.of([*TINY, *chosen]).id, compose(chosen)) for chosen in cells]
     assert after == before
