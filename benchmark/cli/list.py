@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.config.compose import REPORT, SEARCH, read_yaml
+from benchmark.config.named_setting import NamedSetting
 from benchmark.config.overrides import literal
 from benchmark.config.plugins import available, origin, yaml_path
 from benchmark.config.search_space import shown
@@ -42,6 +43,7 @@ KINDS = {
     "models": "model",
     "federations": "federation",
     "engines": "engine",
+    "settings": "setting",
     "suites": "suite",
     "tunings": "tuning",
     "profiles": "profile",
@@ -49,6 +51,7 @@ KINDS = {
     "claims": "claim",
 }
 USE = {
+    "setting": "setting=NAME",
     "suite": f"{program()} suite NAME",
     "tuning": "make params SUITE=NAME && make tune",
     "profile": f"{program()} reproduce NAME",
@@ -58,6 +61,7 @@ USE = {
 """How what is no configuration group is chosen."""
 
 CHECKED: dict[str, Callable[[str], object]] = {
+    "setting": NamedSetting.read,
     "suite": Suite.read,
     "tuning": StudySettings.read,
     "profile": Profile.read,

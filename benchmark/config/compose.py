@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config import plugins
 from benchmark.config.instantiate import construct
+from benchmark.config.named_setting import expanded
 from benchmark.config.overrides import GROUPS, literal, parse_overrides
 from benchmark.config.plugins import yaml_path
 from benchmark.config.schema import load_yaml
@@ -51,7 +52,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one cell.
 
     Args:
-        overrides: Hydra's ``group=name`` and ``key=value``.
+        overrides: Hydra's ``group=name`` and ``key=value``, and ``setting=name`` for those of a
+            setting.
 
     Returns:
         A plain dictionary; every group holds its choice's ``name`` beside its parameters.
@@ -75,7 +77,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
 def _composed(overrides: Sequence[str], conf: Path, folders: Sequence[Path]) -> dict[str, Any]:
     choices: list[Override] = []
     values: list[Override] = []
-    for override in parse_overrides(overrides):
+    for override in parse_overrides(expanded(overrides)):
         (choices if override.key_or_group in GROUPS else values).append(override)
     config = _compose_groups(choices)
     for override in values:

@@ -1,0 +1,68 @@
+"""Settings by name, on the command line and in suites."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.config.compose import compose
+from benchmark.config.named_setting import NamedSetting, expanded
+from benchmark.config.plugins import available
+from benchmark.run.suite import Suite
+from benchmark.utils.errors import UserError
+
+
+@pytest.mark.parametrize("name", available("setting"))
+def test_every_setting_composes_as_it_says(name: str) -> None:
+    setting = NamedSetting.read(name)
+    found = compose([f"setting={name}"])
+    for override in setting.overrides:
+        group, _, value = override.partition("=")
+        if "." not in group:
+            assert found[group]["name"] == value
+    assert found == compose(setting.overrides)
+    assert (found["attack"]["name"], found["defense"]["name"]) == ("none", "mean")
+
+
+def test_todays_defaults_have_a_name() -> None:
+    assert compose(["setting=digits5k"]) == compose([])
+
+
+def test_what_stands_beside_a_setting_has_the_last_word() -> None:
+    beside = ["task.num_tasks=5", "federation.rounds=7", "attack=boosted"]
+    found = compose([*beside, "setting=writers"])
+    assert found == compose(["setting=writers", *beside])
+    assert found["task"]["num_tasks"] == 5
+    assert found["federation"]["rounds"] == 7
+    assert found["attack"]["name"] == "boosted"
+    other = expanded(["setting=writers", "task=writer_backdoor", "data=qmnist"])
+    assert "task.num_tasks=30" not in other
+    assert compose(other)["data"]["name"] == "qmnist"
+    assert compose(other)["federation"]["name"] == "paper"
+
+
+def test_a_suite_names_a_setting_or_several() -> None:
+    parts = {"name": "mine", "description": "", "seeds": [0]}
+    suite = Suite.of({**parts, "overrides": ["setting=digits5k"], "axes": {"defense": ["mean"]}})
+    assert compose(next(iter(suite.grid()))) == compose(["seed=0"])
+    several = Suite.of({**parts, "overrides": [], "axes": {"setting": ["digits5k", "writers"]}})
+    assert [compose(o)["data"]["name"] for o in several.grid()] == ["digits5k", "fedemnist"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["setting=digits"], "no setting 'digits'; did you mean 'digits5k'"),
+        (["setting=digits5k", "setting=writers"], "one setting at a time, got digits5k, writers"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused(overrides: list[str], fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        compose(overrides)
+
+
+@pytest.mark.parametrize("override", ["attack=boosted", "defense.norm_bound=1", "seed=3"])
+def test_no_attack_defense_or_seed_is_part_of_a_setting(conf: Path, override: str) -> None:
+    path = conf / "setting" / "mine.yaml"
+    path.write_text(f"description: mine\noverrides: [{override}]\n")
+    with pytest.raises(UserError, match=f"setting mine: .*'{override}' is no part of a setting"):
+        compose(["setting=mine"])
