@@ -1,13 +1,13 @@
 """Differential privacy of clients: clip, sum, add noise that an accountant can account for."""
 
 import logging
-import math
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 
 import torch
 from torch import Tensor
 
+from benchmark.defenses.accounting import Answer, calibrated, epsilon
 from benchmark.defenses.adaptive_clip import share
 from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, Part, mean
 from benchmark.defenses.noise import standard_normal
@@ -28,7 +28,7 @@ class CentralDP(Streamed):
     b̃ = (Σ(1[e_k ≤ C] − ½) + N(0, σ_b²))/K + ½, and the update gets the rest of the budget,
     z_Δ = (z⁻² − (2σ_b)⁻²)^(−½) in place of z. State: C. Cost: KP, one more (K, P).
 
-    What is private is one client's data, δ = N^(−1.1): the neighbor of a federation has another
+    What is private is one client's data: the neighbor of a federation has another
     client in its place, which moves the clipped sum by 2C, so z counts as a multiplier of z/2.
     ε (``epsilon`` in the metrics) is of all T rounds, for clients that are drawn at random without
     replacement, and *unknown* otherwise. It holds for honest clients whatever the compromised do,
@@ -48,11 +48,14 @@ class CentralDP(Streamed):
         quantile: γ; 0.1 to 0.95, 0.5 in its paper for privacy.
         rate: η_C; 0.01 to 1.
         count_noise: σ_b, in clients; null is K/20.
+        epsilon: ε of all rounds, from which z is calculated in place of ``noise_multiplier``; null
+            to say z itself. 1 to 10 are usual.
+        delta: δ; null is N^(−1.1).
         weights: where clients' weights are not uniform: ``refuse`` or ``ignore`` them.
 
     Raises:
-        ValueError: a number out of its range, or z ≥ 2σ_b: nothing is left for the update; or as
-            :class:`benchmark.defenses.rule.Rule`.
+        ValueError: a number out of its range, an ``epsilon`` that cannot be had here, or z ≥ 2σ_b:
+            nothing is left for the update; or as :class:`benchmark.defenses.rule.Rule`.
     """
 
     paper = "McMahan et al. 2018, ICLR, arXiv 1710.06963; Andrew et al. 2021, arXiv 1905.03871"
@@ -66,6 +69,8 @@ class CentralDP(Streamed):
         quantile: float = 0.5,
         rate: float = 0.2,
         count_noise: float | None = None,
+        epsilon: float | None = None,
+        delta: float | None = None,
         weights: Weights = "refuse",
     ):
         super().__init__(weights=weights)
@@ -73,28 +78,42 @@ class CentralDP(Streamed):
         self.adaptive = adaptive
         self.quantile, self.rate = share("quantile", quantile), positive("rate", rate)
         self.count_noise = None if count_noise is None else positive("count_noise", count_noise)
+        self.target = None if epsilon is None else positive("epsilon", epsilon)
+        self.delta = None if delta is None else share("delta", delta)
         bound = torch.tensor(positive("norm_bound", norm_bound), dtype=torch.float64)
         self.register_buffer("bound", bound)
 
     def setup(self, setting: DefenseSetting) -> None:
-        """Split the noise, and account for it."""
+        """Find the noise, split it, and account for it.
+
+        Raises:
+            ValueError: no noise gives the wanted ε; says why.
+        """
         super().setup(setting)
         self.clients = setting.clients_per_round
+        if self.target is not None:
+            found, reason = self._asked(calibrated, self.target)
+            if found is None:
+                raise ValueError(f"epsilon = {self.target:g} cannot be had: {reason}")
+            self.multiplier = 2 * found
         self.of_update, self.of_count = self.multiplier, 0.0
         if self.adaptive:
             self.of_count = self.count_noise or self.clients / 20
             self.of_update = split(self.multiplier, self.of_count)
         self.epsilon, reason = self.privacy()
-        log.info("central_dp: ε %s", f"unknown: {reason}" if self.epsilon is None else self.epsilon)
+        told = f"unknown: {reason}" if self.epsilon is None else f"{self.epsilon}"
+        log.info("central_dp: z %.4g, ε %s", self.multiplier, told)
 
-    def privacy(self) -> tuple[float | None, str]:
+    def privacy(self) -> Answer:
         """ε of all rounds; None is unknown, and why."""
+        return self._asked(epsilon, self.multiplier / 2)
+
+    def _asked(self, ask: Callable[..., Answer], of: float) -> Answer:
+        """In multiples of 2C, by which replacing one client moves the sum."""
         assert self.setting
         if self.setting.replacement:
             return None, "no accountant knows clients that are drawn with replacement"
-        # Of sums that replacing one client moves by 2C, not C.
-        multiplier = self.multiplier / 2
-        return epsilon(self.setting.num_users, self.clients, multiplier, self.setting.rounds)
+        return ask(self.setting.num_users, self.clients, of, self.setting.rounds, self.delta)
 
     def look(self, received: Submissions) -> Part:
         """Clip at this round's bound, sum."""
@@ -145,35 +164,3 @@ def split(multiplier: float, count_noise: float) -> float:
             f"is adaptive, got {multiplier:g}"
         )
     return (multiplier**-2 - (2 * count_noise) ** -2) ** -0.5
-
-
-@cache
-def epsilon(
-    num_users: int, clients_per_round: int, multiplier: float, rounds: int
-) -> tuple[float | None, str]:
-    """ε at δ = N^(−1.1) of T rounds with K of N clients, drawn without replacement.
-
-    By Rényi divergences; one client is replaced by another.
-
-    Args:
-        num_users: N.
-        clients_per_round: K.
-        multiplier: the noise's standard deviation by how far replacing one client moves the sum.
-        rounds: T.
-
-    Returns:
-        ε and nothing more to say, or None and why it is unknown.
-    """
-    if num_users < 2:
-        return None, "there is nobody else"
-    try:
-        import dp_accounting as dp
-        from dp_accounting.rdp import RdpAccountant
-    except ImportError:
-        return None, "the package dp-accounting is missing: pip install 'fedbackdoor[privacy]'"
-    noise = dp.GaussianDpEvent(multiplier)
-    drawn = dp.SampledWithoutReplacementDpEvent(num_users, clients_per_round, noise)
-    accountant = RdpAccountant(neighboring_relation=dp.NeighboringRelation.REPLACE_ONE)
-    accountant.compose(dp.SelfComposedDpEvent(drawn, rounds))
-    found = float(accountant.get_epsilon(num_users**-1.1))
-    return (found, "") if math.isfinite(found) else (None, "no bound was found")

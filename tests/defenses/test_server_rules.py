@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.defenses.accounting import calibrated, epsilon
 from benchmark.defenses.base import Defense, DefenseContext, DefenseSetting
-from benchmark.defenses.central_dp import CentralDP, epsilon
+from benchmark.defenses.central_dp import CentralDP
 from benchmark.defenses.crfl import Crfl
 from benchmark.defenses.fine_pruning import FinePruning, last_convolution, without
 from benchmark.defenses.lockdown import Lockdown
@@ -130,6 +131,51 @@ def test_epsilon_is_that_of_replacing_one_client() -> None:
     assert defense.epsilon == epsilon(3383, 30, 1.0, 300)[0]
     result = aggregate("central_dp", HAND, noise_multiplier=2.0)
     assert result.info["epsilon"].item() == epsilon(4, 4, 1.0, 1)[0]
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_noise_is_calculated_from_a_wanted_epsilon(adaptive: bool) -> None:
+    pytest.importorskip("dp_accounting")
+    wanted = CentralDP(epsilon=3.0, delta=0.01, adaptive=adaptive, count_noise=5.0)
+    wanted.setup(setting(num_users=4, rounds=2))
+    assert wanted.epsilon == pytest.approx(3.0, abs=1e-3)
+    said = CentralDP(noise_multiplier=wanted.multiplier, adaptive=adaptive, count_noise=5.0)
+    said.setup(setting(num_users=4, rounds=2))
+    assert (said.of_update, said.of_count) == (wanted.of_update, wanted.of_count)
+    # δ = 4^(−1.1) is larger than 0.01, and asks for less.
+    assert said.epsilon is not None
+    assert said.epsilon < 3.0
+    rows = torch.zeros(4, 40000)
+    noise = aggregate("central_dp", rows, epsilon=3.0, delta=0.01).update.std().item()
+    multiplier = calibrated(4, 4, 3.0, 1, 0.01)[0]
+    assert multiplier is not None
+    assert noise == pytest.approx(2 * multiplier * 0.5 / 4, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"replacement": True}, "epsilon = 3 cannot be had: no accountant knows clients"),
+        ({"num_users": 4, "clients_per_round": 4}, "epsilon = 3 cannot be had: the package dp-"),
+    ],
+)
+def test_an_epsilon_that_cannot_be_had_is_refused_at_the_start(
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated.cache_clear()
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    with pytest.raises(ValueError, match=message):
+        CentralDP(epsilon=3.0).setup(setting(**changes))
+    calibrated.cache_clear()
+    for refused in ({"epsilon": 0.0}, {"delta": 1.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(refused))} must be"):
+            CentralDP(**refused)
+
+
+def test_an_epsilon_beyond_all_accountants_is_refused() -> None:
+    pytest.importorskip("dp_accounting")
+    with pytest.raises(ValueError, match=r"epsilon = 1e\+09 cannot be had: no multiplier"):
+        CentralDP(epsilon=1e9).setup(setting(num_users=4))
 
 
 def test_epsilon_is_unknown_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
