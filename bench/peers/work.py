@@ -29,7 +29,7 @@ class Work:
     Attributes:
         model: one of ``MODELS``.
         dropout: whether the model's dropout is active; ``small`` has none.
-        images: ``(K, n, 28, 28)`` uint8.
+        images: ``(K, n, 1, 28, 28)`` uint8.
         labels: ``(K, n)`` int64.
         theta: ``(P,)``, the initial global model in the order of its parameters; everybody trains
             in its precision.
@@ -67,7 +67,7 @@ class Work:
 
     def client(self, index: int) -> tuple[Tensor, Tensor]:
         """A client's images ``(n, 1, 28, 28)`` in [0, 1], and their labels ``(n,)``."""
-        images = torch.from_numpy(self.images[index]).unsqueeze(1).to(self.dtype)
+        images = torch.from_numpy(self.images[index]).to(self.dtype)
         return images / 255, torch.from_numpy(self.labels[index])
 
     def network(self) -> nn.Module:

@@ -1,15 +1,16 @@
-"""A picture of a partition: some users' digits, and how many images users have."""
+"""A picture of a partition: some users' images, and how many images users have."""
 
 import io
 from typing import Any
 
 import numpy as np
+from torch.nn.functional import interpolate
 
 from benchmark.data.dataset import FederatedDataset
 
 ROWS, COLUMNS = 12, 20
-CELL = 30  # a 28-pixel image and the gap around it
-SCALE = 2
+CELL = 60  # of the picture, for an image and the gap around it
+LARGEST = 2 * CELL  # side of an image that is drawn from all its pixels
 DPI = 100
 LEFT, RIGHT, TOP, GAP, HISTOGRAM, BOTTOM = 130, 30, 100, 75, 190, 60
 INK, MUTED, BAR = "#1f2328", "#656d76", "#3b6ea8"
@@ -29,7 +30,7 @@ def draw(dataset: FederatedDataset, names: tuple[str, ...]) -> bytes:
 
     shown = np.unique(np.linspace(0, len(names) - 1, ROWS).round().astype(int))
     sheet = contact_sheet(dataset, shown)
-    wide, high = sheet.shape[1] * SCALE, sheet.shape[0] * SCALE
+    wide, high = COLUMNS * CELL, len(shown) * CELL
     width, height = LEFT + wide + RIGHT, TOP + high + GAP + HISTOGRAM + BOTTOM
 
     # The user's own matplotlib settings must not change the bytes.
@@ -48,11 +49,11 @@ def draw(dataset: FederatedDataset, names: tuple[str, ...]) -> bytes:
         text(left, 64, f"{images}  ·  {facts['license']}", 10.5, color=MUTED)
         sheet_box = (left, 1 - (TOP + high) / height, wide / width, high / height)
         axes = figure.add_axes(sheet_box)
-        axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        axes.imshow(sheet, interpolation="antialiased", aspect="auto")
         axes.axis("off")
         text(left - 12 / width, TOP - 14, "user", 10.5, color=MUTED, ha="right")
         for row, user in enumerate(shown):
-            down = TOP + (row + 0.5) * CELL * SCALE
+            down = TOP + (row + 0.5) * CELL
             text(left - 12 / width, down, names[user], 10.5, color=INK, ha="right")
 
         text(left, TOP + high + GAP - 22, "Images per user", 12, color=INK, weight="bold")
@@ -89,9 +90,11 @@ def contact_sheet(dataset: FederatedDataset, users: np.ndarray) -> np.ndarray:
     only where the user lacks it or there are more classes than places.
 
     Returns:
-        ``(30 · rows, 600)`` uint8.
+        ``(rows · cell, 20 · cell, 3)`` uint8; a cell is as large as the longer side and a gap.
     """
-    sheet = np.full((len(users) * CELL, COLUMNS * CELL), 255, np.uint8)
+    high, wide = (min(side, LARGEST) for side in dataset.train.input_shape[1:])
+    cell = max(high, wide) + 2
+    sheet = np.full((len(users) * cell, COLUMNS * cell, 3), 255, np.uint8)
     for row, user in enumerate(users):
         own = dataset.train.user(int(user)).numpy()
         labels = dataset.train.labels[own].numpy()
@@ -100,7 +103,10 @@ def contact_sheet(dataset: FederatedDataset, users: np.ndarray) -> np.ndarray:
         # Whether it is the user's first, second, ... image of its class.
         turn = np.arange(len(own)) - np.searchsorted(ordered, ordered)
         taken = np.sort(np.lexsort((ordered, turn))[:COLUMNS])
-        for column, image in enumerate(dataset.train.images[own[by_class[taken]]].numpy()):
-            y, x = row * CELL + 1, column * CELL + 1
-            sheet[y : y + 28, x : x + 28] = image
+        images = interpolate(
+            dataset.train.images[own[by_class[taken]]].float(), (high, wide), mode="area"
+        )
+        for column, image in enumerate(images.permute(0, 2, 3, 1).round().byte().numpy()):
+            y, x = row * cell + (cell - high) // 2, column * cell + (cell - wide) // 2
+            sheet[y : y + high, x : x + wide] = image
     return sheet

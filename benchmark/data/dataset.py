@@ -11,10 +11,11 @@ from benchmark.utils.randomness import generator
 
 @dataclass(frozen=True)
 class Split:
-    """Images of all users, ordered by user.
+    """Inputs of all users, ordered by user.
 
     Attributes:
-        images: ``(n, 28, 28)`` uint8; 255 is paper, 0 is ink (EMNIST's convention in the paper).
+        images: ``(n, C, H, W)`` uint8; of handwriting 255 is paper, 0 is ink (EMNIST's convention
+            in the paper).
         labels: ``(n,)`` int64.
         offsets: ``(users + 1,)`` int64; user ``u`` owns ``offsets[u] .. offsets[u + 1] - 1``.
     """
@@ -25,6 +26,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of an example: ``(C, H, W)``."""
+        return tuple(self.images.shape[1:])
 
     @property
     def num_users(self) -> int:
@@ -40,8 +46,8 @@ class Split:
         return torch.searchsorted(self.offsets, indices, right=True) - 1
 
     def pixels(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Images as the model takes them: ``(b, 1, 28, 28)`` in [0, 1], background 1."""
-        return self.images[indices].unsqueeze(1).to(dtype) / 255
+        """Images as the model takes them, ``(b, C, H, W)`` in [0, 1]."""
+        return self.images[indices].to(dtype) / 255
 
     def to(self, device: torch.device | str) -> "Split":
         """Move pixels and labels; the offsets stay where plans are made, on the CPU."""

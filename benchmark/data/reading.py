@@ -117,7 +117,7 @@ def join(parts: Sequence[WriterImages], num_classes: int, own_split: bool) -> Sa
     index = {name: number for number, name in enumerate(names)}
     sizes = [len(part.labels) for part in parts]
     return Samples(
-        images=np.concatenate([part.images for part in parts]),
+        images=np.concatenate([part.images for part in parts])[:, None],
         labels=np.concatenate([part.labels for part in parts]),
         num_classes=num_classes,
         writers=np.repeat(np.array([index[part.writer] for part in parts], np.int64), sizes),

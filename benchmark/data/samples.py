@@ -12,7 +12,7 @@ class Samples:
     """Labelled images, with their writers where the source knows them.
 
     Attributes:
-        images: ``(n, 28, 28)`` uint8; 255 is paper, 0 is ink.
+        images: ``(n, C, H, W)`` uint8; of handwriting 255 is paper, 0 is ink.
         labels: ``(n,)`` uint8, below ``num_classes``.
         num_classes: number of classes.
         writers: ``(n,)`` int64 index into ``writer_names``, or None.

@@ -69,7 +69,9 @@ def _arrays(samples: Samples, division: Division) -> dict[str, np.ndarray]:
         chosen = np.flatnonzero(division.is_test == (split == "test"))
         chosen = chosen[np.argsort(division.user[chosen], kind="stable")]
         counts = np.bincount(division.user[chosen], minlength=len(division.names))
-        arrays[f"{split}_images.npy"] = samples.images[chosen]
+        images = samples.images[chosen]
+        # A single channel has no axis on disk: gray data keep the hash that they always had.
+        arrays[f"{split}_images.npy"] = images[:, 0] if images.shape[1] == 1 else images
         arrays[f"{split}_labels.npy"] = samples.labels[chosen]
         arrays[f"{split}_offsets.npy"] = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     return arrays
@@ -156,7 +158,7 @@ def _dataset(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Federat
             torch.from_numpy(arrays[f"{name}_{kind}.npy"])
             for kind in ("images", "labels", "offsets")
         )
-        return Split(images, labels.long(), offsets)
+        return Split(images if images.dim() == 4 else images[:, None], labels.long(), offsets)
 
     return FederatedDataset(
         train=split("train"),

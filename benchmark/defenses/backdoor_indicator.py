@@ -115,16 +115,16 @@ class BackdoorIndicator(Rule):
         at_least("images", self.num_classes if self.probe != "shuffled" else 1, self.images)
 
     def probes(self, context: DefenseContext, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``(b, 1, 28, 28)`` and labels ``(b,)``, the same in every round."""
+        """Images ``(b, C, H, W)`` and labels ``(b,)``, the same in every round."""
         bench, seed = workbench_of(context, self), context.seed
-        height, width = bench.data.images.shape[1:]
+        channels, height, width = bench.data.input_shape
         source = generator(seed, 0, "indicator images")
         if self.probe == "shuffled":
             order = torch.randperm(height * width, generator=source).to(theta.device)
             images = bench.pixels(root_of(context, self).indices[: self.images], theta.dtype)
-            images = images.flatten(1)[:, order].view_as(images)
+            images = images.flatten(2)[:, :, order].view_as(images)
         else:
-            images = torch.rand(self.images, 1, height, width, generator=source).to(theta)
+            images = torch.rand(self.images, channels, height, width, generator=source).to(theta)
         if self.probe == "blurred":
             images = avg_pool2d(images, 5, stride=1, padding=2, count_include_pad=False)
             least, most = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)

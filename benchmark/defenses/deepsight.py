@@ -146,7 +146,7 @@ class DeepSight(Rule):
         theta, found = context.theta.to(rows), []
         for draw in range(self.seeds):
             source = generator(context.seed, context.round, f"deepsight images/{draw}", rows.device)
-            shape = (self.images, 1, *bench.data.images.shape[1:])
+            shape = (self.images, *bench.data.input_shape)
             noise = torch.rand(shape, generator=source, device=rows.device).to(rows)
             of_global = bench.predictor(theta)(noise).double().log_softmax(dim=1)
             ratios = []

@@ -29,7 +29,7 @@ class Flare(Rule):
     >>> from torch import nn
     >>> from benchmark.testing import aggregate
     >>> model = nn.Sequential(nn.AvgPool2d(28), nn.Flatten(), nn.Linear(1, 1), nn.Linear(1, 2))
-    >>> images = torch.arange(0, 250, 50, dtype=torch.uint8)[:, None, None].expand(5, 28, 28)
+    >>> images = torch.arange(0, 250, 50, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 28, 28)
     >>> like, unlike = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     >>> rows, root = [like, like, like, unlike], (images, torch.zeros(5))
     >>> aggregate("flare", rows, model=model, root=root, trust="share").trust[3]

@@ -23,7 +23,7 @@ class Masa(Rule):
     >>> from torch import nn
     >>> from benchmark.testing import aggregate
     >>> model = nn.Sequential(nn.AvgPool2d(28), nn.Flatten(), nn.Linear(1, 2))
-    >>> black, white = torch.zeros(2, 28, 28), torch.full((2, 28, 28), 255.0)
+    >>> black, white = torch.zeros(2, 1, 28, 28), torch.full((2, 1, 28, 28), 255.0)
     >>> root = torch.cat([black, white]).to(torch.uint8), torch.tensor([0, 0, 1, 1])
     >>> sound, reversed = [-3.0, 3.0, 2.0, -2.0], [3.0, -3.0, -2.0, 2.0]
     >>> rows = [sound, sound, sound, sound, reversed]

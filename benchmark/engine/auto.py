@@ -64,7 +64,7 @@ class AutoEngine(Engine):
             }
         for name, engine in engines.items():
             try:
-                engine.check(client)
+                engine.check(client, data.input_shape)
             except ValueError as error:
                 log.info("engine auto: not %s: %s", name, error)
                 continue

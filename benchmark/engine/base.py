@@ -1,7 +1,7 @@
 """What an engine is: it turns a global model and a plan into client updates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from benchmark.engine.plan import Plan
 from benchmark.utils.errors import UserError
 
 Predict = Callable[[Tensor], Tensor]
-"""Images ``(b, 1, 28, 28)`` to logits ``(b, classes)``."""
+"""Images ``(b, C, H, W)`` to logits ``(b, classes)``."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Engine(ABC):
     precision: str = "strict"
     """``strict``: as the dtype of the weights says. Else what multiplications are done in."""
 
-    def check(self, client: ClientModule) -> None:  # noqa: B027
-        """Refuse a model that this engine cannot train.
+    def check(self, client: ClientModule, image: Sequence[int]) -> None:  # noqa: B027
+        """Refuse a model that this engine cannot train on images of that shape, ``(C, H, W)``.
 
         Raises:
             ValueError: says why, and which engine can.

@@ -60,7 +60,7 @@ class ClientModule(pl.LightningModule):
     same model, loss and step for a whole cohort.
 
     Args:
-        model: any ``nn.Module`` from images ``(b, 1, 28, 28)`` to logits ``(b, classes)``.
+        model: any ``nn.Module`` from images ``(b, C, H, W)`` to logits ``(b, classes)``.
             Its ``nn.Dropout`` layers are replaced by keyed ones, so that every engine drops
             the same values.
         lr: local learning rate, 0.01 to 0.3 for the models here.

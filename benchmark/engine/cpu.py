@@ -55,7 +55,9 @@ class CpuEngine(Engine):
     def setup(self, client: ClientModule, data: Split) -> None:
         """Make one resident model for each worker."""
         super().setup(client, data)
-        native = self.compiled and supported(client) and available()
+        # Compiled code reads one channel.
+        gray = data.input_shape[0] == 1
+        native = self.compiled and gray and supported(client) and available()
         self.kind = "compiled" if native else "autograd"
         log.info("engine cpu: %s, %d lanes at a time", self.kind, self.workers)
         self.models: SimpleQueue[NativeModel | _ResidentModel] = SimpleQueue()
@@ -80,11 +82,12 @@ class CpuEngine(Engine):
         """As every engine's; the images are shared out to the workers."""
         # A copy: the resident models know packed weights by the tensor that they came from.
         theta = theta.detach().clone()
-        h, w = self.data.images.shape[1:]
+        shape = self.data.input_shape
 
         def predict(images: Tensor) -> Tensor:
-            if images.shape[1:] != (1, h, w):
-                raise ValueError(f"images must be (b, 1, {h}, {w}), got {tuple(images.shape)}")
+            if images.shape[1:] != shape:
+                expected = ", ".join(map(str, shape))
+                raise ValueError(f"images must be (b, {expected}), got {tuple(images.shape)}")
             shares = images.to(theta.dtype).split(_SHARE)
             logits: list[Tensor] = [theta] * len(shares)
 

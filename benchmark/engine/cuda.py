@@ -1,6 +1,7 @@
 """All lanes in one vectorized step, resident on the device, replayed as a CUDA graph."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -59,9 +60,9 @@ class CudaEngine(Engine):
         self.most_lanes = None if lanes is None else at_least("lanes", 1, lanes)
         self.asked = convolution and one_of("convolution", Form, convolution)
 
-    def check(self, client: ClientModule) -> None:
+    def check(self, client: ClientModule, image: Sequence[int]) -> None:
         """See :class:`Engine`: what ``torch.func.vmap`` cannot map is refused."""
-        probe(client)
+        probe(client, image)
 
     def setup(self, client: ClientModule, data: Split) -> None:
         """Nothing is measured or reserved before the first plan is seen."""

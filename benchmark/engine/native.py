@@ -112,7 +112,7 @@ class NativeModel:
     def _fit(self, batch: int) -> None:
         if batch <= self.batch:
             return
-        h, w = self.data.images.shape[1:]
+        _, h, w = self.data.input_shape
         dtype = self.theta.dtype
         width = getattr(_library(), f"width_{_TYPES[dtype]}")()
         built = Layout(self.chain, Shape(h, w, 1, 1), batch, width, dtype.itemsize)

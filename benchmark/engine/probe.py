@@ -1,6 +1,7 @@
 """Whether a model can be trained many lanes at a time, found out by trying."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch.func import functional_call
@@ -15,8 +16,12 @@ _TOLERANCE = 1e-8
 _INSTEAD = "engine=cpu and engine=reference train it"
 
 
-def probe(client: ClientModule) -> None:
+def probe(client: ClientModule, image: Sequence[int]) -> None:
     """Train two lanes side by side, one with a padded batch, and compare with autograd.
+
+    Args:
+        client: the model and how a client trains it.
+        image: ``(C, H, W)``.
 
     Raises:
         ValueError: the model does what ``torch.func.vmap`` cannot map, or an example's result
@@ -26,9 +31,9 @@ def probe(client: ClientModule) -> None:
         raise ValueError(f"it pads batches, and so knows plain cross-entropy only; {_INSTEAD}")
     client = copy.deepcopy(client).cpu().double()
     source = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (6, 28, 28), generator=source).to(torch.uint8)
+    images = torch.randint(256, (6, *image), generator=source).to(torch.uint8)
     try:
-        classes = client.model(images[:2, None].double() / 255).shape[1]
+        classes = client.model(images[:2].double() / 255).shape[1]
         data = Split(images, torch.randint(classes, (6,), generator=source), torch.tensor([0, 6]))
         start = client.flat()
         step = VectorizedStep(client, data, "grouped", "strict", len(_SIZES), max(_SIZES))

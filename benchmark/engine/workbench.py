@@ -35,7 +35,7 @@ class Workbench:
         return self.engine.predictor(theta)
 
     def pixels(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Images as the model takes them, ``(b, 1, 28, 28)``."""
+        """Images as the model takes them, ``(b, C, H, W)``."""
         return self.data.pixels(indices, dtype)
 
     @torch.no_grad()

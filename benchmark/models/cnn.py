@@ -1,5 +1,7 @@
 """The paper's convolutional network and a smaller one for CPUs."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 
@@ -23,23 +25,31 @@ class PaperCNN(nn.Module):
 
     Args:
         num_classes: number of classes.
+        image: channels, height and width of an image, 6 x 6 or more.
         dropout: whether the two dropout layers are active in training.
 
     Shape:
-        images ``(b, 1, 28, 28)`` → logits ``(b, num_classes)``.
+        images ``(b, C, H, W)`` → logits ``(b, num_classes)``.
+
+    Raises:
+        ValueError: the images are too small.
     """
 
-    def __init__(self, num_classes: int = 10, dropout: bool = True):
+    def __init__(
+        self, num_classes: int = 10, image: Sequence[int] = (1, 28, 28), dropout: bool = True
+    ):
         super().__init__()
+        channels, rows, columns = image[0], *((side - 4) // 2 for side in image[1:])
+        _check_size(image, rows, columns)
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 32, 3),
+            nn.Conv2d(channels, 32, 3),
             nn.ReLU(),
             nn.Conv2d(32, 64, 3),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Dropout(0.25 if dropout else 0.0),
             nn.Flatten(),
-            nn.Linear(64 * 12 * 12, 128),
+            nn.Linear(64 * rows * columns, 128),
             nn.ReLU(),
             nn.Dropout(0.5 if dropout else 0.0),
             nn.Linear(128, num_classes),
@@ -60,20 +70,26 @@ class SmallCNN(nn.Module):
 
     Args:
         num_classes: number of classes.
+        image: channels, height and width of an image, 9 x 9 or more.
 
     Shape:
-        images ``(b, 1, 28, 28)`` → logits ``(b, num_classes)``.
+        images ``(b, C, H, W)`` → logits ``(b, num_classes)``.
+
+    Raises:
+        ValueError: the images are too small.
     """
 
-    def __init__(self, num_classes: int = 10):
+    def __init__(self, num_classes: int = 10, image: Sequence[int] = (1, 28, 28)):
         super().__init__()
+        channels, rows, columns = image[0], *(((s - 5) // 2 - 2) // 2 + 1 for s in image[1:])
+        _check_size(image, rows, columns)
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 16, 5, stride=2),
+            nn.Conv2d(channels, 16, 5, stride=2),
             nn.ReLU(),
             nn.Conv2d(16, 32, 3, stride=2),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(32 * 5 * 5, 64),
+            nn.Linear(32 * rows * columns, 64),
             nn.ReLU(),
             nn.Linear(64, num_classes),
         )
@@ -82,3 +98,8 @@ class SmallCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch of images."""
         return self.layers(images)
+
+
+def _check_size(image: Sequence[int], rows: int, columns: int) -> None:
+    if min(rows, columns) < 1:
+        raise ValueError(f"images of {image[1]} x {image[2]} are too small for its convolutions")

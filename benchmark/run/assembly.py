@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from benchmark.config.instantiate import make, refusals
+from benchmark.config.types import parameters, target_class
 from benchmark.data.dataset import FederatedDataset
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
@@ -23,7 +24,7 @@ def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
     protocol = make("federation", resolved["federation"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0, "model"))
-        model = make("model", resolved["model"], num_classes=dataset.num_classes)
+        model = make("model", resolved["model"], **_needs(resolved["model"], dataset))
     with refusals("model"):
         client = ClientModule(model, protocol.client_lr)
         _check_model(client, dataset)
@@ -32,18 +33,26 @@ def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
         for name in ("task", "attack", "participation", "defense", "engine")
     }
     with refusals(f"engine {resolved['engine']['name']}"):
-        parts["engine"].check(client)
+        parts["engine"].check(client, dataset.train.input_shape)
     with refusals("configuration"):
         return Federation(client=client, dataset=dataset, protocol=protocol, seed=seed, **parts)
 
 
+def _needs(section: dict[str, Any], dataset: FederatedDataset) -> dict[str, Any]:
+    """What the data say about a model, as far as its constructor asks for it."""
+    known = {"num_classes": dataset.num_classes, "image": dataset.train.input_shape}
+    asked = parameters(target_class("model", section))
+    return {name: value for name, value in known.items() if name in asked}
+
+
 def _check_model(client: ClientModule, dataset: FederatedDataset) -> None:
-    image = dataset.test.pixels(torch.arange(1))
+    inputs = dataset.test.pixels(torch.arange(1))
     try:
         with torch.no_grad():
-            logits, again = client.model(image), client.model(image)
+            logits, again = client.model(inputs), client.model(inputs)
     except RuntimeError as error:
-        raise ValueError(f"does not take these images: {error}") from error
+        image = " x ".join(map(str, dataset.test.input_shape))
+        raise ValueError(f"does not take these images of {image}: {error}") from error
     shape = tuple(logits.shape)
     if shape != (1, dataset.num_classes):
         raise ValueError(

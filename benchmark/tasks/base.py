@@ -46,7 +46,7 @@ class Task(ABC):
         """
 
     def transform(self, images: Tensor) -> Tensor:
-        """The trigger, ``(b, 1, 28, 28)`` → the same shape; semantic tasks have none."""
+        """The trigger, ``(b, C, H, W)`` → the same shape; semantic tasks have none."""
         return images
 
     def plant(self, dataset: FederatedDataset) -> tuple[Split, Examples]:
@@ -58,7 +58,7 @@ class Task(ABC):
         train, examples = dataset.train, self.examples(dataset, "train")
         if type(self).transform is Task.transform:
             return train, examples
-        stamped = self.transform(train.pixels(examples.indices)).squeeze(1)
+        stamped = self.transform(train.pixels(examples.indices))
         images = torch.cat([train.images, (stamped * 255).round().to(torch.uint8)])
         labels = torch.cat([train.labels, train.labels[examples.indices]])
         indices = torch.arange(len(train), len(train) + len(examples))

@@ -33,6 +33,7 @@ def aggregate(
     history: Sequence[Any] = (),
     seed: int = 0,
     round: int | None = None,
+    image: Sequence[int] = (1, 28, 28),
     **parameters: Any,
 ) -> Aggregation:
     """What a defense makes of the updates of one round.
@@ -54,10 +55,11 @@ def aggregate(
             are.
         clients: ``(K,)`` identities; by default 0 to K − 1.
         root: for a defense that needs root data: the update ``(P,)`` of the server's own training,
-            or a tuple of images ``(n, 28, 28)`` uint8 and labels ``(n,)`` to evaluate ``model`` on.
+            or a tuple of images ``(n, C, H, W)`` uint8 and labels ``(n,)`` that ``model`` reads.
         history: earlier rounds, each its updates, or a mapping of ``updates`` with ``theta``,
             ``weights``, ``clients`` or ``root`` of its own.
         seed: of what the defense draws.
+        image: ``(C, H, W)`` that ``model`` takes, where no root data say it.
         round: number of the round; by default the number of earlier ones.
         parameters: of the defense, over those of its yaml.
 
@@ -73,7 +75,7 @@ def aggregate(
     if first < 0:
         raise ValueError(f"round {round} cannot follow {len(history)} earlier ones, from round 0")
     built = named("defense", defense, **parameters) if isinstance(defense, str) else defense
-    held = _held(built, model, root)
+    held = _held(built, model, root, image)
     rounds = []
     for number, earlier in enumerate([*history, {"updates": updates}]):
         own = given | (dict(earlier) if isinstance(earlier, Mapping) else {"updates": earlier})
@@ -122,7 +124,9 @@ def _set_up(defense: Defense, rounds: Sequence[tuple[Tensor, Tensor, DefenseCont
     defense.setup(setting)
 
 
-def _held(defense: Defense, model: nn.Module | None, root: Any) -> Workbench | None:
+def _held(
+    defense: Defense, model: nn.Module | None, root: Any, image: Sequence[int]
+) -> Workbench | None:
     name = type(defense).__name__
     if root is not None and not defense.needs_root_data:
         raise ValueError(f"{name} has no use for root data")
@@ -132,8 +136,10 @@ def _held(defense: Defense, model: nn.Module | None, root: Any) -> Workbench | N
         if isinstance(root, tuple):
             raise ValueError(f"{name} evaluates a model on its root data: give it by model=")
         return None
-    images, labels = root if isinstance(root, tuple) else (torch.zeros(0, 28, 28), torch.zeros(0))
+    images, labels = root if isinstance(root, tuple) else (torch.zeros(0, *image), torch.zeros(0))
     images, labels = torch.as_tensor(images), torch.as_tensor(labels).long()
+    if images.dim() != 4:
+        raise ValueError(f"root images must be (n, C, H, W), got {tuple(images.shape)}")
     client = ClientModule(copy.deepcopy(model), lr=0.1)
     data = Split(images, labels, torch.tensor([0, len(labels)]))
     engine = ReferenceEngine()

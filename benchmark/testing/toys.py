@@ -26,21 +26,27 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make_split(sizes: Sequence[int], source: torch.Generator) -> Split:
+def make_split(
+    sizes: Sequence[int], source: torch.Generator, image: Sequence[int] = (1, 28, 28)
+) -> Split:
     """Black and white noise, so that pixels are exact in every precision."""
     n = sum(sizes)
     return Split(
-        images=torch.randint(2, (n, 28, 28), generator=source).mul(255).to(torch.uint8),
+        images=torch.randint(2, (n, *image), generator=source).mul(255).to(torch.uint8),
         labels=torch.randint(NUM_CLASSES, (n,), generator=source),
         offsets=torch.tensor([0, *sizes]).cumsum(0),
     )
 
 
-def make_dataset(sizes: Sequence[int] = (12, 30, 7, 25, 18, 40), seed: int = 0) -> FederatedDataset:
+def make_dataset(
+    sizes: Sequence[int] = (12, 30, 7, 25, 18, 40),
+    seed: int = 0,
+    image: Sequence[int] = (1, 28, 28),
+) -> FederatedDataset:
     """As many users as ``sizes``, each with half as many test images."""
     source = seeded(seed)
-    train = make_split(sizes, source)
-    test = make_split([n // 2 for n in sizes], source)
+    train = make_split(sizes, source, image)
+    test = make_split([n // 2 for n in sizes], source, image)
     return FederatedDataset(train, test, NUM_CLASSES, {"name": "toy", "user_kind": "writers"})
 
 

@@ -1,6 +1,7 @@
 """Partition schemes: every image exactly once, and what each scheme promises."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,9 +199,16 @@ def test_a_style_user_has_one_style_in_every_class() -> None:
     labels = np.empty(36, np.uint8)
     for k in range(4):
         labels[kind == k] = np.repeat([0, 1, 2], 3)
-    samples = Samples(np.stack([stroke(*kinds[k]) for k in kind]), labels, num_classes=3)
+    samples = Samples(np.stack([stroke(*kinds[k]) for k in kind])[:, None], labels, num_classes=3)
     division = divide(samples, Style(users=4))
     assert np.array_equal(division.user, kind)
+
+
+def test_style_is_for_handwriting_alone() -> None:
+    color = replace(data_files.samples([0, 1] * 10), images=np.zeros((20, 3, 32, 32), np.uint8))
+    message = refusal(color, Style(users=2))
+    assert "handwriting of 1 x 28 x 28, and these images are 3 x 32 x 32" in message
+    assert "partition=dirichlet or iid" in message
 
 
 @settings(max_examples=40, deadline=None)

@@ -28,12 +28,12 @@ def digits5k() -> Samples:
 
 def test_digits5k_has_500_digits_of_each_class_as_ink_on_paper(digits5k: Samples) -> None:
     assert np.bincount(digits5k.labels).tolist() == [500] * 10
-    assert digits5k.images.shape == (5000, 28, 28)
+    assert digits5k.images.shape == (5000, 1, 28, 28)
     assert digits5k.images.dtype == np.uint8
     assert digits5k.writers is None
     assert digits5k.is_test is None
     # Paper is 255 and most of an image; the corners hold no ink.
-    assert (digits5k.images[:, 0, 0] == 255).all()
+    assert (digits5k.images[:, :, 0, 0] == 255).all()
     assert digits5k.images.min() == 0
     assert digits5k.images.mean() > 200
 
@@ -42,7 +42,7 @@ def test_digits5k_has_500_digits_of_each_class_as_ink_on_paper(digits5k: Samples
 def test_qmnist_reads_the_published_layout(tmp_path: Path, compressed: bool) -> None:
     folder = data_files.write_qmnist(tmp_path, n=30, writers=3, compressed=compressed)
     samples = Qmnist(path=str(folder)).load()
-    assert np.array_equal(samples.images, 255 - data_files.images(30))
+    assert np.array_equal(samples.images, 255 - data_files.images(30)[:, None])
     assert samples.labels.tolist() == [i % 10 for i in range(30)]
     assert samples.writer_names == ("7", "107", "207")
     assert samples.writers is not None
@@ -52,7 +52,7 @@ def test_qmnist_reads_the_published_layout(tmp_path: Path, compressed: bool) -> 
 @pytest.mark.skipif(not (SHARED / "qmnist").is_dir(), reason="no real QMNIST beside the checkout")
 def test_real_qmnist() -> None:
     samples = Qmnist(path=str(SHARED / "qmnist")).load()
-    assert samples.images.shape == (60_000, 28, 28)
+    assert samples.images.shape == (60_000, 1, 28, 28)
     assert len(samples.writer_names) == 539
     counts = np.bincount(samples.writers)
     assert (counts.min(), counts.max(), np.median(counts)) == (19, 131, 116)

@@ -1,5 +1,6 @@
 """The partition folder: what is in it, the same bytes again, and what it says when damaged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_rebuilding_replaces_the_folder(folder: Path, samples: Samples) -> None:
     dataset = build(Fixed(samples), Iid(users=2), folder)
     assert dataset.num_users == 2
     assert set(contents(folder)) == NAMES
+
+
+def test_color_is_kept_and_gray_has_the_hash_that_it_had_before_there_was_color(
+    tmp_path: Path, samples: Samples
+) -> None:
+    gray = build(Fixed(samples), Iid(users=3), tmp_path / "gray")
+    assert np.load(tmp_path / "gray" / "train_images.npy").shape == (48, 28, 28)
+    assert gray.train.input_shape == (1, 28, 28)
+    colors = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 6)).astype(np.uint8)
+    color = build(Fixed(replace(samples, images=colors)), Iid(users=3), tmp_path / "color")
+    assert color.train.input_shape == (3, 8, 6)
+    found = [*color.train.images.numpy(), *color.test.images.numpy()]
+    assert sorted(image.tobytes() for image in found) == sorted(c.tobytes() for c in colors)
+    pixels = color.train.pixels(torch.tensor([4, 2]), torch.float64)
+    assert torch.equal(pixels * 255, color.train.images[[4, 2]].double())
 
 
 def test_user_without_test_image_where_the_source_has_a_split(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ import pytorch_lightning as pl
 
 def split(n):
     source = torch.Generator().manual_seed(n)
-    images = torch.randint(256, (6 * n, 28, 28), generator=source).to(torch.uint8)
+    images = torch.randint(256, (6 * n, 1, 28, 28), generator=source).to(torch.uint8)
     return Split(images, torch.arange(6 * n) % 10, torch.arange(0, 6 * n + 1, n))
 
 

@@ -13,11 +13,13 @@ from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import Plan
 from benchmark.engine.reference import ReferenceEngine
+from benchmark.models.cnn import PaperCNN, SmallCNN
 from benchmark.run.assembly import build
-from benchmark.testing.toys import make_dataset
+from benchmark.testing.toys import make_dataset, make_split, seeded
 from benchmark.utils.errors import UserError
 from tests.engine.test_engines import DATA, assert_engine_is_right, some_lane
 
+IMAGE = (1, 28, 28)
 LANES = [some_lane(5, batch_size=3, seed=1), some_lane(4, batch_size=4, seed=2)]
 
 
@@ -129,8 +131,24 @@ def test_a_model_of_ones_own_is_trained_by_every_engine(
     engine: Engine, model: type[nn.Module], fresh_choices: None
 ) -> None:
     client = make_client(model)
-    engine.check(client)
+    engine.check(client, IMAGE)
     assert_engine_is_right(engine, client, LANES)
+
+
+@pytest.mark.parametrize("engine", engines(), ids=NAMES)
+@pytest.mark.parametrize("model", [SmallCNN, PaperCNN])
+def test_images_of_any_channels_and_size_are_trained_by_every_engine(
+    engine: Engine, model: type[nn.Module], fresh_choices: None
+) -> None:
+    image = (3, 11, 9)
+    torch.manual_seed(0)
+    client = ClientModule(model(image=image), lr=0.1).double()
+    data = make_split([60], seeded(3), image)
+    engine.check(client, image)
+    assert_engine_is_right(engine, client, LANES[1:], data)
+    predicted = engine.predictor(client.flat())(data.pixels(torch.arange(60), torch.float64))
+    expected = client.model.eval()(data.images.double() / 255)
+    assert torch.allclose(predicted, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +160,11 @@ def test_what_cannot_be_vectorized_is_refused_and_trained_by_the_others(
 ) -> None:
     client = make_client(model)
     with pytest.raises(ValueError, match=f"{reason}.*engine=cpu and engine=reference train it"):
-        CudaEngine().check(client)
+        CudaEngine().check(client, IMAGE)
     # A batch of one example has no variance.
     lanes = [some_lane(6, batch_size=3, seed=1), some_lane(4, batch_size=2, seed=2)]
     for engine in (ReferenceEngine(), CpuEngine(1), AutoEngine(1)):
-        engine.check(client)
+        engine.check(client, IMAGE)
         assert_engine_is_right(engine, client, lanes)
 
 
@@ -154,7 +172,7 @@ def test_a_model_that_the_probe_cannot_run_is_left_to_the_others(fresh_choices: 
     torch.manual_seed(0)
     client = ClientModule(Casting(), lr=0.1)
     with pytest.raises(ValueError, match=r"lanes at a time .*dtype.*engine=reference train it"):
-        CudaEngine().check(client)
+        CudaEngine().check(client, IMAGE)
     expected, found = [], []
     for engine, updates in ((ReferenceEngine(), expected), (AutoEngine(1), found)):
         engine.setup(client, DATA)
@@ -166,7 +184,7 @@ def test_another_loss_is_refused_by_the_engine_that_pads_batches(fresh_choices: 
     torch.manual_seed(0)
     client = FocalClient(Residual(), lr=0.1).double()
     with pytest.raises(ValueError, match="plain cross-entropy only"):
-        CudaEngine().check(client)
+        CudaEngine().check(client, IMAGE)
     updates = []
     for engine in (ReferenceEngine(), CpuEngine(1), AutoEngine(1)):
         engine.setup(client, DATA)

@@ -38,7 +38,7 @@ def test_one_client_with_full_participation_is_centralized_sgd(engine: Engine, e
         source = generator(seed, round, "batches/local/0")
         order = torch.cat([torch.randperm(40, generator=source) for _ in range(epochs)])
         for indices in order.split(batch_size):
-            pixels = dataset.train.images[indices, None].double() / 255
+            pixels = dataset.train.images[indices].double() / 255
             batches.append((pixels, dataset.train.labels[indices]))
     client = tiny_client()
     start = client.flat()

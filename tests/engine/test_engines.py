@@ -35,7 +35,7 @@ DATA = make_split([60], seeded(3))
 TOLERANCE = 1e-10
 
 
-def by_hand(client: ClientModule, lane: Lane) -> tuple[Tensor, float]:
+def by_hand(client: ClientModule, lane: Lane, data: Split = DATA) -> tuple[Tensor, float]:
     """Deep copy, a list of batches, torch's SGD: one client's update and mean loss."""
     client = copy.deepcopy(client).train()
     parameters = list(client.model.parameters())
@@ -44,7 +44,7 @@ def by_hand(client: ClientModule, lane: Lane) -> tuple[Tensor, float]:
     optimizer = torch.optim.SGD(parameters, lr=client.lr)
     losses = []
     for step, size in enumerate(lane.sizes):
-        pixels = DATA.images[lane.indices[step][:size]].double().div(255)[:, None]
+        pixels = data.images[lane.indices[step][:size]].double().div(255)
         set_keys(client.dropouts, lane.dropout_seed, step)
         loss = nn.functional.cross_entropy(client.model(pixels), lane.labels[step][:size])
         optimizer.zero_grad()
@@ -61,15 +61,17 @@ def by_hand(client: ClientModule, lane: Lane) -> tuple[Tensor, float]:
     return after - start, sum(losses) / len(losses)
 
 
-def assert_engine_is_right(engine: Engine, client: ClientModule, lanes: list[Lane]) -> None:
+def assert_engine_is_right(
+    engine: Engine, client: ClientModule, lanes: list[Lane], data: Split = DATA
+) -> None:
     theta = client.flat()
     untouched = theta.clone()
-    engine.setup(client, DATA)
+    engine.setup(client, data)
     trained = engine.train(theta, Plan(0, lanes))
     assert trained.updates.dtype == torch.float64
     assert torch.equal(theta, untouched)
     for lane, update, loss in zip(lanes, trained.updates, trained.losses, strict=True):
-        expected, expected_loss = by_hand(client, lane)
+        expected, expected_loss = by_hand(client, lane, data)
         assert expected.norm() > 0
         assert (update - expected).norm() <= TOLERANCE * expected.norm()
         assert loss.item() == pytest.approx(expected_loss, rel=TOLERANCE)

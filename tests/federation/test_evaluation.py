@@ -19,8 +19,8 @@ TEST = [(7, 1), (7, 7), (1, 1), (4, 4)], [(7, 7), (7, 2), (5, 5), (6, 0)]
 
 def split(users: tuple[list[tuple[int, int]], ...]) -> Split:
     rows = [row for user in users for row in user]
-    images = torch.zeros(len(rows), 28, 28, dtype=torch.uint8)
-    images[:, 0, 0] = torch.tensor([read for _, read in rows], dtype=torch.uint8)
+    images = torch.zeros(len(rows), 1, 28, 28, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.tensor([read for _, read in rows], dtype=torch.uint8)
     sizes = torch.tensor([0, *(len(user) for user in users)])
     return Split(images, torch.tensor([label for label, _ in rows]), sizes.cumsum(0))
 

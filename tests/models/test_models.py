@@ -35,6 +35,14 @@ def test_a_model_has_the_stated_number_of_parameters(
     assert made(torch.zeros(2, 1, 28, 28)).shape == (2, classes)
 
 
+@pytest.mark.parametrize(("model", "least"), [(PaperCNN, 6), (SmallCNN, 9)])
+def test_a_model_takes_the_images_that_it_is_built_for(model: type[nn.Module], least: int):
+    for image in ((3, 32, 32), (3, 64, 48), (1, least, least)):
+        assert model(image=image)(torch.zeros(2, *image)).shape == (2, 10)
+    with pytest.raises(ValueError, match=f"images of 28 x {least - 1} are too small"):
+        model(image=(1, 28, least - 1))
+
+
 @pytest.mark.parametrize("model", [PaperCNN, SmallCNN])
 def test_weights_begin_glorot_uniform_and_biases_zero(model: type[nn.Module]):
     torch.manual_seed(0)

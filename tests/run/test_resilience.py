@@ -153,6 +153,17 @@ def test_a_model_that_does_not_fit_the_data_is_refused(
         build(resolved, make_dataset([8] * 20))
 
 
+def test_a_model_is_built_for_the_images_of_the_data_or_refused() -> None:
+    resolved = compose(["federation.clients_per_round=2", "task.num_tasks=1", "engine=cuda"])
+    color = build(resolved, make_dataset([20] * 8, image=(3, 32, 30)))
+    assert color.client.layers[0].shape == (16, 3, 5, 5)
+    with pytest.raises(UserError, match="model: images of 4 x 4 are too small"):
+        build(resolved, make_dataset([20] * 8, image=(3, 4, 4)))
+    resolved["model"] = {"name": "wide", "_target_": f"{__name__}.Wide"}
+    with pytest.raises(UserError, match="model: does not take these images of 3 x 32 x 30: mat1"):
+        build(resolved, make_dataset([20] * 8, image=(3, 32, 30)))
+
+
 def ran(words: Sequence[str], folder: Path) -> set[str]:
     """Run the smoke suite in this process, not in workers, which take seconds to start."""
     grid = Suite.read("smoke")

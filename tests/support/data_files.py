@@ -56,7 +56,7 @@ def samples(
     is_test: list[bool] | None = None,
 ) -> Samples:
     return Samples(
-        images=images(len(labels)),
+        images=images(len(labels))[:, None],
         labels=np.array(labels, np.uint8),
         num_classes=num_classes,
         writers=None if writers is None else np.array(writers, np.int64),

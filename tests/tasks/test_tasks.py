@@ -164,7 +164,7 @@ def test_a_trigger_is_stamped_into_copies_that_no_user_owns(writers: FederatedDa
     assert torch.equal(planted.labels[:n], writers.train.labels)
     assert planted.offsets[-1] == n
     expected = before[source].clone()
-    expected[:, :7, :7] = 51
+    expected[:, :, :7, :7] = 51
     assert torch.equal(planted.images[backdoor.indices], expected)
     assert torch.equal(
         planted.pixels(backdoor.indices), task.transform(writers.train.pixels(source))

