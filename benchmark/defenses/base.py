@@ -29,6 +29,7 @@ class DefenseSetting:
         server_lr: η.
         replacement: whether a cohort is drawn with replacement.
         has_root_data: whether the server has clean data of its own.
+        root_images: how many images; 0 where it has none to look at.
     """
 
     num_users: int
@@ -40,6 +41,7 @@ class DefenseSetting:
     server_lr: float = 1.0
     replacement: bool = False
     has_root_data: bool = False
+    root_images: int = 0
 
 
 @dataclass(frozen=True)

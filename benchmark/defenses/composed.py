@@ -103,12 +103,16 @@ class Composed(Defense):
         clients = len(context.clients)
         total = kept.sum()
         update = mean(torch.stack([x.update for x in found]), kept / total if total > 0 else kept)
-        trusts = [x.trust for x in found if x.trust is not None]
+        judged = any(x.trust is not None for x in found)
+        trusts = [
+            update.new_ones(p.size) if p.aggregation.trust is None else p.aggregation.trust
+            for p in parts
+        ]
         info = {
             name: torch.stack([p.aggregation.info[name] * p.size for p in parts]).sum() / clients
             for name in found[0].info
         }
-        trust = torch.cat(trusts) if trusts else None
+        trust = torch.cat(trusts) if judged else None
         received = Received(update.new_empty(clients, 0), kept, trust, info)
         return self._finished(update, received, context)
 

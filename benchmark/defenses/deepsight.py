@@ -18,6 +18,7 @@ from benchmark.utils.checks import at_least, one_of
 from benchmark.utils.randomness import generator
 
 Suspicious = Literal["at_most", "below"]
+Single = Literal["last", "all"]
 
 
 class DeepSight(Rule):
@@ -52,6 +53,8 @@ class DeepSight(Rule):
         tau: τ, in (0, 1]; 0.1 to 0.6.
         min_cluster_size: of HDBSCAN; 2 to K/2.
         min_samples: of HDBSCAN, as the package hdbscan counts; 2 to K/2.
+        single: which clusterings may find that all are one cluster: the ``last``, as the paper is
+            read here, or ``all`` (3DFed, BackFed); a clustering that may not calls all noise.
 
     Raises:
         ValueError: a number out of its range, an unknown choice, or a model with another output
@@ -71,6 +74,7 @@ class DeepSight(Rule):
         tau: float = 1 / 3,
         min_cluster_size: int = 5,
         min_samples: int = 3,
+        single: Single = "last",
     ):
         super().__init__()
         self.images, self.seeds = at_least("images", 1, images), at_least("seeds", 1, seeds)
@@ -80,6 +84,7 @@ class DeepSight(Rule):
             raise ValueError(f"tau must be above 0 and at most 1, got {tau}")
         self.threshold, self.tau = threshold, tau
         self.suspicious = one_of("suspicious", Suspicious, suspicious)
+        self.single = one_of("single", Single, single)
         self.sizes = (
             at_least("min_cluster_size", 2, min_cluster_size),
             at_least("min_samples", 1, min_samples),
@@ -158,7 +163,7 @@ class DeepSight(Rule):
         return found
 
     def _apart(self, distances: Tensor) -> NDArray[np.float64]:
-        return apart(hdbscan(distances, *self.sizes, single=False))
+        return apart(hdbscan(distances, *self.sizes, single=self.single == "all"))
 
 
 def neup(rows: Tensor, weight: Layer, bias: Layer) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, mean, root_of, workbench_of
+from benchmark.defenses.base import Aggregation, DefenseSetting, mean, root_of, workbench_of
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions, median, seen
 from benchmark.utils.checks import one_of
@@ -63,12 +63,20 @@ class Flare(Rule):
         """3."""
         return 3
 
+    def setup(self, setting: DefenseSetting) -> None:
+        """Refuse a single root image, of which no distance is unbiased.
+
+        Raises:
+            ValueError: says so.
+        """
+        super().setup(setting)
+        if setting.root_images == 1:
+            raise ValueError("Flare needs 2 root images or more, got 1")
+
     def combine(self, received: Submissions) -> Aggregation:
         """Look at the images, compare, vote, weigh."""
         rows, theta = received.rows, received.context.theta.to(received.rows)
         bench, root = workbench_of(received.context, self), root_of(received.context, self)
-        if len(root) < 2:
-            raise ValueError(f"Flare needs 2 root images or more, got {len(root)}")
         images = bench.pixels(root.indices, rows.dtype)
         features = [bench.features(theta + row, images).flatten(1).double() for row in rows]
         distances = discrepancies(features, self.bandwidth == "median")

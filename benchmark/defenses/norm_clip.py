@@ -8,7 +8,7 @@ from benchmark.utils.checks import positive
 
 
 class Clip(Before):
-    """Δ_k · min(1, M/‖Δ_k‖₂).
+    """Δ_k · min(1, M/‖Δ_k‖₂); weight 0 for what is not finite.
 
     >>> from torch import tensor
     >>> updates, weights = tensor([[3.0, 4.0], [0.3, 0.4]]), tensor([0.5, 0.5])
@@ -26,6 +26,8 @@ class Clip(Before):
     def forward(self, received: Received, context: DefenseContext) -> Received:
         """Shorten the long updates; the share of them is ``clipped_fraction``."""
         length = norms(received.updates)
+        if not length.isfinite().all():
+            received = received.keeping(length.isfinite())
         scale = (self.norm_bound / length).clamp(max=1).to(received.updates.dtype)
         clipped = replace(received, updates=received.updates * scale.unsqueeze(1))
         return clipped.saw("clipped_fraction", (length > self.norm_bound).double().mean())

@@ -28,6 +28,7 @@ def set_up(
         server_lr=protocol.server_lr,
         replacement=protocol.replacement,
         has_root_data=protocol.root_images > 0,
+        root_images=protocol.root_images,
     )
     check_fit(defense, setting)
     check_parts(defense, attack, protocol.part_size)

@@ -119,6 +119,7 @@ def _set_up(defense: Defense, rounds: Sequence[tuple[Tensor, Tensor, DefenseCont
         rounds=rounds[-1][2].round + 1,
         layers=context.layers,
         has_root_data=context.root_update is not None or context.root is not None,
+        root_images=0 if context.root is None else len(context.root),
     )
     check_fit(defense, setting)
     defense.setup(setting)

@@ -98,6 +98,21 @@ def test_rejection_rejects_what_is_not_finite(poison: float):
     assert result.trust.tolist() == [1, 1, 0, 0]
 
 
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("defense", [NormClip(6.0), WeakDP(6.0, 0.0)])
+def test_clipping_leaves_out_what_is_not_finite(defense: Defense, poison: float):
+    updates = UPDATES.clone()
+    updates[2, 0] = poison
+    result = defense.aggregate(updates, UNIFORM, defense_context(2, 4))
+    others = defense.aggregate(UPDATES[[0, 1, 3]], torch.full((3,), 1 / 3), defense_context(2, 3))
+    assert others.trust is None
+    assert torch.allclose(result.update, others.update)
+    assert result.trust is not None
+    assert result.trust.tolist() == [1, 1, 0, 1]
+    nobody = defense.aggregate(updates[[2, 2]], torch.full((2,), 0.5), defense_context(2, 2))
+    assert (nobody.update.tolist(), nobody.trust.tolist()) == ([0, 0], [0, 0])
+
+
 @pytest.mark.parametrize("defense", [NormClip(1.0), NormReject(3e38), Mean()])
 def test_finite_updates_of_any_length_have_a_finite_aggregate(defense: Defense):
     updates = torch.full((2, 100), 1e37)

@@ -16,7 +16,7 @@ from benchmark.defenses.fltrust import FlTrust
 from benchmark.defenses.masa import Masa, rises
 from benchmark.defenses.submissions import Submissions
 from benchmark.engine.base import Predict
-from benchmark.engine.client import Layer
+from benchmark.engine.client import Layer, layers_of
 from benchmark.testing import aggregate
 from benchmark.testing.toys import model_context, seeded, toy_network
 from benchmark.utils.randomness import generator
@@ -69,6 +69,11 @@ def test_fltrusts_server_trains_from_the_global_model_by_the_clients_rule() -> N
 
 
 OUTPUT = {"fc.weight": (3, 2), "fc.bias": (3,)}
+
+
+def trained_layers() -> tuple[Layer, Layer]:
+    weight, bias = layers_of(OUTPUT)
+    return weight, bias
 
 
 def trained(K: int, scale: float = 0.5) -> tuple[DefenseContext, Tensor]:
@@ -171,6 +176,17 @@ def test_deepsight_looks_at_the_models_where_it_has_them() -> None:
         far = euclidean(found)
         assert far[:6, 6:].min() > far[:6, :6].max()
     assert defense.combine(received).info["without_model"] == 0
+
+
+def test_one_kind_of_update_is_noise_or_one_cluster_to_the_first_clusterings() -> None:
+    """Alone they are noise to the first, and a single cluster to the last."""
+    rows = 1 + 0.01 * drawn(8, 9)
+    for single, apart_from_others in (("last", 1), ("all", 0)):
+        defense = DeepSight(single=single)
+        near = euclidean(neup(rows, *trained_layers()))
+        assert defense._apart(near)[0, 1:].min() == apart_from_others, single
+        result = aggregate("deepsight", rows, layers=OUTPUT, single=single)
+        assert (result.info["clusters"], result.trust.sum()) == (1, 8)
 
 
 def test_a_difference_that_is_not_finite_lies_far_from_all() -> None:
@@ -289,6 +305,14 @@ def test_the_indicator_rejects_from_nineteen_of_twenty_on() -> None:
     defense.clip_bound = 2.0
     clipped = defense.aggregate(rows, torch.full((4,), 0.25), context)
     assert clipped.update[0] == 1
+
+
+def test_a_single_root_image_is_refused_at_the_start_by_flare() -> None:
+    with pytest.raises(ValueError, match="Flare needs 2 root images or more, got 1"):
+        make_federation(defense=Flare(), root_images=1)
+    root = torch.zeros(1, 28, 28), torch.zeros(1)
+    with pytest.raises(ValueError, match="Flare needs 2 root images or more, got 1"):
+        aggregate("flare", drawn(4, 410), model=toy_network().double(), root=root)
 
 
 def test_what_they_cannot_do_without_is_named() -> None:
