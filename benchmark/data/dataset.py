@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from benchmark.data.augmentation import viewed
 from benchmark.utils.randomness import generator
 
 
@@ -45,9 +46,18 @@ class Split:
         """The user that owns each of ``indices``."""
         return torch.searchsorted(self.offsets, indices, right=True) - 1
 
-    def pixels(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Images as the model takes them, ``(b, C, H, W)`` in [0, 1]."""
-        return self.images[indices].to(dtype) / 255
+    def pixels(
+        self, indices: Tensor, dtype: torch.dtype = torch.float32, views: Tensor | None = None
+    ) -> Tensor:
+        """Images as the model takes them, ``(b, C, H, W)`` in [0, 1].
+
+        Args:
+            indices: ``(b,)``.
+            dtype: of the pixels.
+            views: ``(b, 3)``, see :func:`benchmark.data.augmentation.viewed`; None sees all.
+        """
+        images = self.images[indices]
+        return (images if views is None else viewed(images, views)).to(dtype) / 255
 
     def to(self, device: torch.device | str) -> "Split":
         """Move pixels and labels; the offsets stay where plans are made, on the CPU."""

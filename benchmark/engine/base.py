@@ -24,10 +24,13 @@ class Trained:
     Attributes:
         updates: ``(L, P)``, local − global, in the dtype of the global model.
         losses: ``(L,)``, mean training loss over each lane's steps.
+        statistics: ``(L, Q)``, running statistics at each lane's end; None where the model keeps
+            none.
     """
 
     updates: Tensor
     losses: Tensor
+    statistics: Tensor | None = None
 
 
 class Engine(ABC):
@@ -55,6 +58,8 @@ class Engine(ABC):
     @abstractmethod
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         """Train every lane from the global model ``theta`` ``(P,)``, which stays as it is.
+
+        Every lane begins with the running statistics that the client's model has, which stay too.
 
         The plan fixes order, batches and seeds, so every engine gives the same updates, to
         rounding.

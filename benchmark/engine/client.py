@@ -67,20 +67,32 @@ class ClientModule(pl.LightningModule):
         dropout_seed: seed of the dropout masks when trained by a ``Trainer`` of its own.
 
     Raises:
-        ValueError: the model keeps running statistics (BatchNorm), which are not parameters
-            and so no part of a client update; it has dropout other than ``nn.Dropout``, whose
-            masks cannot be repeated; or ``lr`` is not positive.
+        ValueError: the model has dropout other than ``nn.Dropout``, whose masks cannot be repeated;
+            running statistics that are no moving average; or ``lr`` is not positive.
+
+    Running statistics of BatchNorm, Q numbers, are no parameters, so no part of a client update,
+    and no defense sees them. Every client begins with the global ones and trains by those of its
+    batches; the server averages them over the clients that the defense kept, by trust and weight,
+    as FedAvg does in most published code (Hsieh et al. 2020 show what unlike clients make of it).
+    The global ones are those of ``model``, saved with it, and evaluation uses them everywhere. A
+    compromised client's are those of its first lane.
     """
 
     def __init__(self, model: nn.Module, lr: float, dropout_seed: int = 0):
         super().__init__()
         positive("client_lr", lr)
+        self.statistic_shapes: list[tuple[str, torch.Size]] = []
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
-                raise ValueError(
-                    f"layer '{name}' ({type(module).__name__}) keeps running statistics, which "
-                    "a client update cannot carry; use nn.GroupNorm instead"
-                )
+                if module.momentum is None:
+                    raise ValueError(
+                        f"layer '{name}' ({type(module).__name__}) averages over all batches there "
+                        "were, which clients do not share; give it a momentum"
+                    )
+                self.statistic_shapes += [
+                    (f"{name}.{kind}".removeprefix("."), torch.Size([module.num_features]))
+                    for kind in ("running_mean", "running_var")
+                ]
         self.model = model
         self.lr = lr
         self.dropout_seed = dropout_seed
@@ -125,9 +137,23 @@ class ClientModule(pl.LightningModule):
 
     def split(self, theta: Tensor) -> dict[str, Tensor]:
         """Views of a flat vector ``(P,)``, by parameter name and in its shape."""
-        sizes = [shape.numel() for _, shape in self.shapes]
-        parts = zip(self.shapes, theta.split(sizes), strict=True)
-        return {name: part.view(shape) for (name, shape), part in parts}
+        return _split(theta, self.shapes)
+
+    def statistics(self) -> Tensor:
+        """A copy of the global running statistics as one vector ``(Q,)``."""
+        buffers = dict(self.model.named_buffers())
+        found = [buffers[name].detach() for name, _ in self.statistic_shapes]
+        return torch.cat(found) if found else next(self.parameters()).new_empty(0)
+
+    def load_statistics(self, statistics: Tensor) -> None:
+        """Copy a vector ``(Q,)`` into the global running statistics."""
+        buffers = dict(self.model.named_buffers())
+        for name, part in self.split_statistics(statistics).items():
+            buffers[name].copy_(part)
+
+    def split_statistics(self, statistics: Tensor) -> dict[str, Tensor]:
+        """Views of a vector ``(Q,)``, by buffer name."""
+        return _split(statistics, self.statistic_shapes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
@@ -146,3 +172,8 @@ class ClientModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD without momentum, as in the paper."""
         return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+def _split(flat: Tensor, shapes: Sequence[tuple[str, torch.Size]]) -> dict[str, Tensor]:
+    parts = zip(shapes, flat.split([shape.numel() for _, shape in shapes]), strict=True)
+    return {name: part.view(shape) for (name, shape), part in parts}

@@ -55,9 +55,7 @@ class CpuEngine(Engine):
     def setup(self, client: ClientModule, data: Split) -> None:
         """Make one resident model for each worker."""
         super().setup(client, data)
-        # Compiled code reads one channel.
-        gray = data.input_shape[0] == 1
-        native = self.compiled and gray and supported(client) and available()
+        native = self.compiled and supported(client) and available()
         self.kind = "compiled" if native else "autograd"
         log.info("engine cpu: %s, %d lanes at a time", self.kind, self.workers)
         self.models: SimpleQueue[NativeModel | _ResidentModel] = SimpleQueue()
@@ -69,14 +67,16 @@ class CpuEngine(Engine):
         theta = theta.detach()
         updates = theta.new_empty(len(plan.lanes), len(theta))
         losses = theta.new_empty(len(plan.lanes))
+        statistics = theta.new_empty(len(plan.lanes), len(self.client.statistics()))
 
         def train_lane(model: NativeModel | _ResidentModel, i: int) -> None:
             losses[i] = model.train(theta, plan.lanes[i])
             torch.sub(model.theta, theta, out=updates[i])
+            statistics[i] = model.statistics
 
         order = sorted(range(len(plan.lanes)), key=lambda i: -sum(plan.lanes[i].sizes))
         self._spread(train_lane, order)
-        return Trained(updates, losses)
+        return Trained(updates, losses, statistics)
 
     def predictor(self, theta: Tensor) -> Predict:
         """As every engine's; the images are shared out to the workers."""
@@ -124,7 +124,7 @@ class _ResidentModel:
     """A copy of the client whose parameters and gradients are views of two flat vectors."""
 
     def __init__(self, client: ClientModule, data: Split):
-        self.client, self.data = copy.deepcopy(client), data
+        self.shared, self.client, self.data = client, copy.deepcopy(client), data
         self.theta = self.client.flat()
         self.gradient = torch.zeros_like(self.theta)
         parameters = self.client.model.parameters()
@@ -133,12 +133,18 @@ class _ResidentModel:
             parameters, values.values(), gradients.values(), strict=True
         ):
             parameter.data, parameter.grad = value, gradient
+        self.statistics = self.client.statistics()
+        for name, own in self.client.split_statistics(self.statistics).items():
+            owner, _, kind = name.rpartition(".")
+            self.client.model.get_submodule(owner).register_buffer(kind, own)
 
     def train(self, start: Tensor, lane: Lane) -> Tensor:
         """Leave the lane's weights in ``self.theta``; return the mean loss."""
         client, theta = self.client.train(), self.theta
         theta.copy_(start)
-        images = self.data.pixels(lane.indices.flatten(), theta.dtype)
+        self.statistics.copy_(self.shared.statistics())
+        views = None if lane.views is None else lane.views.flatten(0, 1)
+        images = _laid_out(self.data.pixels(lane.indices.flatten(), theta.dtype, views))
         images = images.unflatten(0, lane.indices.shape)
         total = theta.new_zeros(())
         for step, size in enumerate(lane.sizes):
@@ -157,9 +163,15 @@ class _ResidentModel:
     def predict(self, theta: Tensor, images: Tensor) -> Tensor:
         """Logits in evaluation mode."""
         self.theta.copy_(theta)
+        self.statistics.copy_(self.shared.statistics())
         client = self.client.eval()
-        return torch.cat([client(part) for part in images.split(_PREDICTED)])
+        return torch.cat([client(part) for part in _laid_out(images).split(_PREDICTED)])
 
     def _apply(self, theta: Tensor) -> None:
         if theta is not self.theta:
             self.theta.copy_(theta)
+
+
+def _laid_out(images: Tensor) -> Tensor:
+    """Color images with channels innermost, in which convolutions take two thirds of the time."""
+    return images if images.shape[1] == 1 else images.to(memory_format=torch.channels_last)

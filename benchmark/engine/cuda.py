@@ -62,6 +62,11 @@ class CudaEngine(Engine):
 
     def check(self, client: ClientModule, image: Sequence[int]) -> None:
         """See :class:`Engine`: what ``torch.func.vmap`` cannot map is refused."""
+        if client.statistic_shapes:
+            raise ValueError(
+                "it pads batches, which changes the statistics of BatchNorm; norm=group, or "
+                "engine=cpu or engine=reference, which train it"
+            )
         probe(client, image)
 
     def setup(self, client: ClientModule, data: Split) -> None:
@@ -114,7 +119,7 @@ class CudaEngine(Engine):
 
     def _train(self, start: Tensor, chunk: Chunk, updates: Tensor, losses: Tensor) -> None:
         device, on_gpu = start.device, start.device.type == "cuda"
-        step = self._reserve(len(chunk.lanes), max(chunk.widths))
+        step = self._reserve(len(chunk.lanes), max(chunk.widths), chunk.views is not None)
         indices, labels, sizes, keys = (
             part.to(device, non_blocking=True)
             for part in (chunk.indices, chunk.labels, chunk.sizes, chunk.keys)
@@ -126,6 +131,9 @@ class CudaEngine(Engine):
         # and 0 · inf is NaN.
         indices = torch.where(own, indices, indices[:, :, :1])
         labels = torch.where(own, labels, labels[:, :, :1])
+        if chunk.views is not None:
+            views = chunk.views.to(device, non_blocking=True)
+            views = torch.where(own[..., None], views, views[:, :, :1])
         step.theta.copy_(start)
         step.losses.zero_()
         step.active.zero_()
@@ -134,6 +142,9 @@ class CudaEngine(Engine):
             step.labels[:count, :width].copy_(labels[t, :count, :width])
             step.shares[:count, :width].copy_(shares[t, :count, :width])
             step.keys[:count].copy_(keys[t, :count])
+            if step.views is not None:
+                seen = 0 if chunk.views is None else views[t, :count, :width]
+                step.views[:count, :width] = seen
             torch.gt(sizes[t], 0, out=step.active[: len(chunk.lanes)])
             if on_gpu:
                 # Every other size is another graph to capture.
@@ -157,19 +168,22 @@ class CudaEngine(Engine):
             if lane.epoch_ends[t] and type(rule).after_epoch is not LocalRule.after_epoch:
                 local.copy_(rule.after_epoch(local.clone(), start))
 
-    def _reserve(self, lanes: int, width: int) -> VectorizedStep:
+    def _reserve(self, lanes: int, width: int, viewed: bool) -> VectorizedStep:
         """The buffers, larger ones where these do not hold the chunk."""
         lanes, width = rounded(lanes), rounded(width)
-        if self.step and self.step.lanes >= lanes and self.step.width >= width:
-            return self.step
-        if self.step:
-            lanes, width = max(lanes, self.step.lanes), max(width, self.step.width)
-        self.step = None
-        self.step = self._make_step(self.form or FORMS[0], lanes, width)
+        step = self.step
+        sees = step is not None and (step.views is not None or not viewed)
+        if step and sees and step.lanes >= lanes and step.width >= width:
+            return step
+        if step:
+            lanes, width = max(lanes, step.lanes), max(width, step.width)
+            viewed = viewed or step.views is not None
+        self.step = step = None
+        self.step = self._make_step(self.form or FORMS[0], lanes, width, viewed)
         return self.step
 
-    def _make_step(self, form: str, lanes: int, width: int) -> VectorizedStep:
-        return VectorizedStep(self.client, self.data, form, self.precision, lanes, width)
+    def _make_step(self, form: str, lanes: int, width: int, viewed: bool = False) -> VectorizedStep:
+        return VectorizedStep(self.client, self.data, form, self.precision, lanes, width, viewed)
 
     def _decide(self, lanes: int, width: int) -> None:
         """Choose what the configuration leaves open, by measuring on a cohort's shape."""

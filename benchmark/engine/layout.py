@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from benchmark.engine.client import ClientModule
 from benchmark.models.dropout import KeyedDropout
+from benchmark.models.normalize import Normalize
 
 _CONVOLUTION, _DENSE, _POOLING, _DROPOUT, _RECTIFIER = range(5)
 _FIRST_CACHE = 24 * 1024  # of 32 KiB, which weights and lists share
@@ -33,7 +34,8 @@ class NativeLayer(ctypes.Structure):
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, KeyedDropout) or super().is_leaf_module(m, module_qualified_name)
+        own = isinstance(m, KeyedDropout | Normalize)
+        return own or super().is_leaf_module(m, module_qualified_name)
 
 
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
@@ -195,8 +197,10 @@ def supported(client: ClientModule) -> bool:
     used = [f"{name}.{key}" for name, layer in layers for key, _ in layer.named_parameters()]
     if sorted(used) != sorted(name for name, _ in client.shapes):
         return False
+    if isinstance(layers[0][1], Normalize):
+        layers = layers[1:]
     # The image has no channel padding, which every convolution but the first reads.
-    if not isinstance(layers[0][1], nn.Conv2d | nn.Flatten):
+    if not layers or not isinstance(layers[0][1], nn.Conv2d | nn.Flatten):
         return False
     flat = False
     for _, layer in layers:

@@ -126,19 +126,43 @@ static void backward(const Layer *layers, int depth, REAL *packed, REAL *work, i
 /* Bytes in a vector. */
 int NAME(width)(void) { return WIDTH; }
 
-/* Run `steps` local steps on packed parameters; returns the sum of their losses. */
-double NAME(train)(const Layer *layers, int depth, REAL *packed, REAL *work,
-                   const uint8_t *images, int64_t pixels, const int64_t *indices,
-                   const int64_t *labels, const I32 *sizes, const uint32_t *keys, int dropouts,
+/* An image, channel after channel, to numbers with channels innermost: shifted and mirrored as its
+ * view says, black beyond its border; then less the mean, over the deviation, of its channel. */
+static void show(const Layer *l, const uint8_t *image, const int8_t *view, const REAL *moments,
+                 REAL *x) {
+    for (int c = 0; c < l->c; c++)
+        for (int row = 0; row < l->h; row++)
+            for (int column = 0; column < l->w; column++) {
+                const int y = row + (view ? view[0] : 0);
+                const int at = (view && view[2] ? l->w - 1 - column : column) + (view ? view[1] : 0);
+                const int inside = y >= 0 && y < l->h && at >= 0 && at < l->w;
+                const REAL v = inside ? image[(c * l->h + y) * l->w + at] / (REAL)255 : 0;
+                x[(row * l->w + column) * l->c + c] =
+                    moments ? (v - moments[2 * c]) / moments[2 * c + 1] : v;
+            }
+}
+
+/* Run `steps` local steps on packed parameters; returns the sum of their losses.
+ * moments: mean and deviation of each channel, or NULL; views: of each example, or NULL. */
+double NAME(train)(const Layer *layers, int depth, REAL *packed, REAL *work, const REAL *moments,
+                   const uint8_t *images, const int64_t *indices, const int64_t *labels,
+                   const I32 *sizes, const uint32_t *keys, const int8_t *views, int dropouts,
                    int steps, int width, double rate) {
     const Layer *last = layers + depth - 1;
+    const int64_t pixels = (int64_t)layers->h * layers->w * layers->c;
+    const int plain = layers->c == 1 && !moments && !views;
     double loss = 0;
     for (int step = 0; step < steps; step++, indices += width, labels += width, keys += dropouts) {
         const int n = sizes[step];
         REAL *x = work + layers->in;
-        for (int s = 0; s < n; s++)
-            for (int64_t j = 0; j < pixels; j++)
-                x[s * pixels + j] = images[indices[s] * pixels + j] / (REAL)255;
+        for (int s = 0; s < n; s++) {
+            const uint8_t *image = images + indices[s] * pixels;
+            if (plain)
+                for (int64_t j = 0; j < pixels; j++) x[s * pixels + j] = image[j] / (REAL)255;
+            else
+                show(layers, image, views ? views + 3 * s : NULL, moments, x + s * pixels);
+        }
+        if (views) views += 3 * width;
         forward(layers, depth, packed, work, n, keys);
         loss += cross_entropy(last, work + last->out, labels, work + last->gradient, n);
         backward(layers, depth, packed, work, n, (REAL)rate);
@@ -146,13 +170,20 @@ double NAME(train)(const Layer *layers, int depth, REAL *packed, REAL *work,
     return loss;
 }
 
-/* Logits (count, classes) of images (count, pixels), `batch` at a time. */
+/* Logits (count, classes) of images (count, channels, rows, columns), `batch` at a time. */
 void NAME(predict)(const Layer *layers, int depth, const REAL *packed, REAL *work,
-                   const REAL *images, int64_t pixels, REAL *logits, int64_t count, int batch) {
+                   const REAL *moments, const REAL *images, REAL *logits, int64_t count,
+                   int batch) {
     const Layer *last = layers + depth - 1;
-    for (int n; count; count -= n, images += n * pixels) {
+    const int plane = layers->h * layers->w, channels = layers->c;
+    for (int n; count; count -= n) {
         n = count < batch ? count : batch;
-        memcpy(work + layers->in, images, sizeof(REAL) * n * pixels);
+        REAL *x = work + layers->in;
+        for (int s = 0; s < n; s++, x += plane * channels)
+            for (int c = 0; c < channels; c++, images += plane)
+                for (int p = 0; p < plane; p++)
+                    x[p * channels + c] =
+                        moments ? (images[p] - moments[2 * c]) / moments[2 * c + 1] : images[p];
         forward(layers, depth, packed, work, n, NULL);
         for (int s = 0; s < n; s++, logits += last->oc)
             memcpy(logits, work + last->out + s * last->os, sizeof(REAL) * last->oc);

@@ -24,6 +24,7 @@ from benchmark.engine.client import ClientModule
 from benchmark.engine.layout import Layout, NativeLayer, Shape, layers_of
 from benchmark.engine.plan import Lane, LocalRule
 from benchmark.models.dropout import layer_key
+from benchmark.models.normalize import Normalize
 from benchmark.utils.files import cache_folder, digest
 
 log = logging.getLogger("benchmark")
@@ -40,7 +41,13 @@ class NativeModel:
     def __init__(self, client: ClientModule, data: Split):
         self.client, self.data = client, data
         self.chain = layers_of(client.model) or []
-        self.theta = client.flat()
+        self.theta, self.statistics = client.flat(), client.statistics()
+        self.moments: Tensor | None = None
+        if self.chain and isinstance(first := self.chain[0][1], Normalize):
+            self.chain = self.chain[1:]
+            channels = data.input_shape[0]
+            moments = [part.flatten().expand(channels) for part in (first.mean, first.std)]
+            self.moments = torch.stack(moments, dim=1).to(self.theta.dtype)
         self.start: Tensor | None = None
         self.batch = 0
 
@@ -59,6 +66,7 @@ class NativeModel:
             lane.labels.contiguous().numpy(),
             np.array(lane.sizes, dtype=np.int32),
             np.array(keys, dtype=np.uint32).reshape(lane.num_steps, -1),
+            *([] if lane.views is None else [lane.views.contiguous().numpy()]),
         )
         each = type(lane.rule).after_step is not LocalRule.after_step
         total, done = 0.0, 0
@@ -78,7 +86,7 @@ class NativeModel:
         return torch.tensor(total / lane.num_steps, dtype=start.dtype)
 
     def predict(self, theta: Tensor, images: Tensor) -> Tensor:
-        """Logits ``(b, classes)`` of images ``(b, 1, h, w)`` in the dtype of ``theta``."""
+        """Logits ``(b, classes)`` of images ``(b, C, H, W)`` in the dtype of ``theta``."""
         self._fit(_PREDICTED)
         self._pack(theta)
         images = images.contiguous()
@@ -87,8 +95,8 @@ class NativeModel:
             "predict",
             self.packed_start.data_ptr(),
             self.work.data_ptr(),
+            self._scaling(),
             images.data_ptr(),
-            self.pixels,
             logits.data_ptr(),
             len(images),
             _PREDICTED,
@@ -104,18 +112,16 @@ class NativeModel:
             if values.min() < 0 or values.max() >= count:
                 raise IndexError(f"a lane's {what} is outside 0 .. {count - 1}")
 
-    @property
-    def pixels(self) -> int:
-        """Values of an image."""
-        return self.data.images[0].numel()
+    def _scaling(self) -> int | None:
+        return None if self.moments is None else self.moments.data_ptr()
 
     def _fit(self, batch: int) -> None:
         if batch <= self.batch:
             return
-        _, h, w = self.data.input_shape
+        channels, h, w = self.data.input_shape
         dtype = self.theta.dtype
         width = getattr(_library(), f"width_{_TYPES[dtype]}")()
-        built = Layout(self.chain, Shape(h, w, 1, 1), batch, width, dtype.itemsize)
+        built = Layout(self.chain, Shape(h, w, channels, channels), batch, width, dtype.itemsize)
         self.batch, self.dropouts, self.classes = batch, built.dropouts, built.shape.c
         self.layers = (NativeLayer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
@@ -129,18 +135,21 @@ class NativeModel:
             self.start, self.packed_start[self.slots] = start, start
 
     def _run(
-        self, indices: np.ndarray, labels: np.ndarray, sizes: np.ndarray, keys: np.ndarray
+        self,
+        indices: np.ndarray,
+        labels: np.ndarray,
+        sizes: np.ndarray,
+        keys: np.ndarray,
+        views: np.ndarray | None = None,
     ) -> float:
         return self._call(
             "train",
             self.packed.data_ptr(),
             self.work.data_ptr(),
+            self._scaling(),
             self.data.images.data_ptr(),
-            self.pixels,
-            indices.ctypes.data,
-            labels.ctypes.data,
-            sizes.ctypes.data,
-            keys.ctypes.data,
+            *(values.ctypes.data for values in (indices, labels, sizes, keys)),
+            None if views is None else views.ctypes.data,
             keys.shape[1],
             len(sizes),
             indices.shape[1],
@@ -170,8 +179,8 @@ def _library() -> ctypes.CDLL:
     for name in _TYPES.values():
         train, predict = getattr(library, f"train_{name}"), getattr(library, f"predict_{name}")
         train.restype, predict.restype = ctypes.c_double, None
-        common: list[type] = [pointer, integer, *[pointer] * 3, long]
-        train.argtypes = [*common, *[pointer] * 4, *[integer] * 3, ctypes.c_double]
+        common: list[type] = [pointer, integer, *[pointer] * 4]
+        train.argtypes = [*common, *[pointer] * 5, *[integer] * 3, ctypes.c_double]
         predict.argtypes = [*common, pointer, long, integer]
     return library
 

@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from benchmark.data.augmentation import Augmentation
 from benchmark.utils.randomness import derive, generator
 
 
@@ -57,6 +58,8 @@ class Lane:
         epoch_ends: for each step, whether the rule's ``after_epoch`` follows it.
         dropout_seed: seed of this lane's dropout masks.
         rule: what happens beside the gradient steps.
+        views: ``(S, B, 3)`` int8, how each example is shifted down, right and mirrored, see
+            :meth:`Split.pixels`; None where images are seen as they are.
     """
 
     indices: Tensor
@@ -65,11 +68,16 @@ class Lane:
     epoch_ends: tuple[bool, ...]
     dropout_seed: int = 0
     rule: LocalRule = field(default_factory=LocalRule)
+    views: Tensor | None = None
 
     @property
     def num_steps(self) -> int:
         """S."""
         return len(self.sizes)
+
+    def views_of(self, step: int) -> Tensor | None:
+        """How the examples of a step are seen, ``(b, 3)``."""
+        return None if self.views is None else self.views[step, : self.sizes[step]]
 
     def then(self, other: "Lane") -> "Lane":
         """This lane's steps followed by another's; seed and rule are this lane's."""
@@ -80,7 +88,17 @@ class Lane:
             labels=torch.cat([_widen(self.labels, width), _widen(other.labels, width)]),
             sizes=self.sizes + other.sizes,
             epoch_ends=self.epoch_ends + other.epoch_ends,
+            views=self._views_with(other, width),
         )
+
+    def _views_with(self, other: "Lane", width: int) -> Tensor | None:
+        if self.views is None and other.views is None:
+            return None
+        parts = [torch.zeros(lane.num_steps, width, 3, dtype=torch.int8) for lane in (self, other)]
+        for part, lane in zip(parts, (self, other), strict=True):
+            if lane.views is not None:
+                part[:, : lane.views.shape[1]] = lane.views
+        return torch.cat(parts)
 
     def ending_epoch(self) -> "Lane":
         """The same steps with ``after_epoch`` following the last one only."""
@@ -127,6 +145,7 @@ class LocalClient:
         local: its data, correctly labelled.
         epochs, batch_size: local training.
         seed, round, slot: what its randomness derives from; ``slot`` is its place in the cohort.
+        augmentation: how training sees images, an attack's own among them.
     """
 
     local: Examples
@@ -135,13 +154,16 @@ class LocalClient:
     seed: int
     round: int
     slot: int
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def batches(self, examples: Examples, epochs: int, batch_size: int, purpose: str) -> Lane:
         """A lane over shuffled batches; ``purpose`` keeps the draws of one client apart."""
         source = generator(self.seed, self.round, f"batches/{purpose}/{self.slot}")
         lane = batches(examples, epochs, batch_size, source)
         seed = derive(self.seed, self.round, f"dropout/{purpose}/{self.slot}")
-        return replace(lane, dropout_seed=seed)
+        source = generator(self.seed, self.round, f"augmentation/{purpose}/{self.slot}")
+        views = self.augmentation.draw(lane.num_steps, lane.indices.shape[1], source)
+        return replace(lane, dropout_seed=seed, views=views)
 
     def honest_lane(self) -> Lane:
         """Local training as the protocol wants it."""

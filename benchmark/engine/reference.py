@@ -17,22 +17,25 @@ class ReferenceEngine(Engine):
         self.client.train()
         trained = [self._train_lane(theta, lane) for lane in plan.lanes]
         return Trained(
-            updates=torch.stack([local - theta for local, _ in trained]),
-            losses=torch.stack([loss for _, loss in trained]),
+            updates=torch.stack([local - theta for local, _, _ in trained]),
+            losses=torch.stack([loss for _, loss, _ in trained]),
+            statistics=torch.stack([own for _, _, own in trained]),
         )
 
-    def _train_lane(self, start: Tensor, lane: Lane) -> tuple[Tensor, Tensor]:
+    def _train_lane(self, start: Tensor, lane: Lane) -> tuple[Tensor, Tensor, Tensor]:
         theta, losses = start.detach().clone(), []
+        statistics = self.client.statistics()
         for step, size in enumerate(lane.sizes):
-            images = self.data.pixels(lane.indices[step, :size], theta.dtype)
+            images = self.data.pixels(lane.indices[step, :size], theta.dtype, lane.views_of(step))
             labels = lane.labels[step, :size].to(theta.device)
             set_keys(self.client.dropouts, lane.dropout_seed, step)
             theta.requires_grad_()
-            logits = functional_call(self.client.model, self.client.split(theta), (images,))
+            state = self.client.split(theta) | self.client.split_statistics(statistics)
+            logits = functional_call(self.client.model, state, (images,))
             loss = self.client.loss(logits, labels)
             (gradient,) = torch.autograd.grad(loss, theta)
             theta = lane.rule.after_step(theta.detach() - self.client.lr * gradient, start)
             if lane.epoch_ends[step]:
                 theta = lane.rule.after_epoch(theta, start)
             losses.append(loss.detach())
-        return theta, torch.stack(losses).mean()
+        return theta, torch.stack(losses).mean(), statistics

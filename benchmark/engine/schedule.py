@@ -35,6 +35,7 @@ class Chunk:
         indices, labels: ``(S, C, B)`` int64.
         sizes: ``(S, C)`` int64, examples of each lane; 0 when it is done.
         keys: ``(S, C, D)`` int64, of the dropout layers.
+        views: ``(S, C, B, 3)`` int8, how the examples are seen; None where all are as they are.
     """
 
     positions: list[int]
@@ -45,6 +46,7 @@ class Chunk:
     labels: Tensor
     sizes: Tensor
     keys: Tensor
+    views: Tensor | None
 
 
 def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropouts: int) -> Chunk:
@@ -68,11 +70,15 @@ def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropou
     indices, labels = torch.zeros(2, S, C, B, dtype=torch.int64)
     sizes = torch.zeros(S, C, dtype=torch.int64)
     seeds = torch.tensor([lane.dropout_seed for lane in chosen])
+    seen = [lane.views for lane in chosen]
+    views = torch.zeros(S, C, B, 3, dtype=torch.int8) if any(v is not None for v in seen) else None
     for c, lane in enumerate(chosen):
         steps, width = lane.num_steps, min(B, lane.indices.shape[1])
         indices[:steps, c, :width] = lane.indices[:, :width]
         labels[:steps, c, :width] = lane.labels[:, :width]
         sizes[:steps, c] = torch.tensor(lane.sizes)
+        if views is not None and lane.views is not None:
+            views[:steps, c, :width] = lane.views[:, :width]
     return Chunk(
         positions,
         chosen,
@@ -82,6 +88,7 @@ def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropou
         labels=labels,
         sizes=sizes,
         keys=layer_keys(seeds, S, dropouts),
+        views=views,
     )
 
 

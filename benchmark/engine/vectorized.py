@@ -37,6 +37,7 @@ class VectorizedStep:
         precision: ``strict``; ``tf32``, of CUDA's matrix products and convolutions; ``bf16``,
             forward and backward in bfloat16 on weights in full precision.
         lanes, width: the most lanes and examples in a step.
+        viewed: whether ``views`` are looked at.
 
     Attributes:
         theta: ``(C, P)`` weights.
@@ -45,6 +46,7 @@ class VectorizedStep:
         shares: ``(C, B)``, 1/b_c for the first b_c examples, else 0.
         active: ``(C,)`` bool.
         keys: ``(C, D)`` int64, of the D dropout layers.
+        views: ``(C, B, 3)`` int8, how examples are seen, or None.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class VectorizedStep:
         precision: str,
         lanes: int,
         width: int,
+        viewed: bool = False,
     ):
         self.client, self.data, self.precision = client, data, precision
         self.lanes, self.width = lanes, width
@@ -67,6 +70,7 @@ class VectorizedStep:
         self.losses = theta.new_zeros(lanes)
         self.indices = torch.zeros(lanes, width, dtype=torch.int64, device=device)
         self.labels = torch.zeros_like(self.indices)
+        self.views = self.indices.new_zeros(lanes, width, 3, dtype=torch.int8) if viewed else None
         self.shares = theta.new_zeros(lanes, width)
         self.active = torch.zeros(lanes, dtype=torch.bool, device=device)
         self.keys = torch.zeros(lanes, len(dropouts), dtype=torch.int64, device=device)
@@ -97,7 +101,8 @@ class VectorizedStep:
 
     def _step(self, lanes: int, width: int) -> None:
         indices, labels = self.indices[:lanes, :width], self.labels[:lanes, :width]
-        images = self.data.pixels(indices.flatten(), self.theta.dtype)
+        views = None if self.views is None else self.views[:lanes, :width].flatten(0, 1)
+        images = self.data.pixels(indices.flatten(), self.theta.dtype, views)
         images = images.unflatten(0, (lanes, width))
         theta, active = self.theta[:lanes], self.active[:lanes]
         gradients, losses = self.gradients(

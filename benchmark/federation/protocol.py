@@ -1,8 +1,11 @@
 """How a federation runs, whatever the attack and the defense."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmark.data.augmentation import Augmentation
+from benchmark.models.normalize import Normalize
 from benchmark.utils.checks import at_least, at_most, one_of, positive
 
 Weighting = Literal["uniform", "examples"]
@@ -35,9 +38,14 @@ class Protocol:
             20 to 1,000 for a defense that needs them, else 0.
         root_from: whose they were: ``all`` users', or ``not_targets``, who own no image of the
             adversary's. Of semantic backdoors this may decide.
+        pixel_mean, pixel_std: of each channel, of pixels in [0, 1]: what the model's first layer
+            makes 0 and 1 of; None gives it pixels as they are.
+        crop_padding: training sees every image shifted by up to so many pixels each way, black
+            beyond its border; 4 for images of 32 × 32, else 0.
+        flip: whether training sees images mirrored, left to right, every other time.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or a mean without a deviation.
     """
 
     rounds: int
@@ -54,6 +62,10 @@ class Protocol:
     part_size: int = 0
     root_images: int = 0
     root_from: RootFrom = "all"
+    pixel_mean: Sequence[float] | None = None
+    pixel_std: Sequence[float] | None = None
+    crop_padding: int = 0
+    flip: bool = False
 
     def __post_init__(self) -> None:
         for name in (
@@ -72,3 +84,13 @@ class Protocol:
         for name in ("part_size", "root_images"):
             at_most(name, MOST, at_least(name, 0, getattr(self, name)))
         one_of("root_from", RootFrom, self.root_from)
+        if (self.pixel_mean is None) != (self.pixel_std is None):
+            raise ValueError("pixel_mean and pixel_std belong together: both, or neither")
+        if self.pixel_mean is not None and self.pixel_std is not None:
+            Normalize(self.pixel_mean, self.pixel_std)
+        assert self.augmentation
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training sees images."""
+        return Augmentation(self.crop_padding, self.flip)

@@ -24,20 +24,41 @@ class Reception:
         aggregation: what the defense made of them.
         losses: ``(K,)``, of the clients' own lanes.
         lengths: ``(K,)`` float64, norms as the server received them; not finite where they are not.
+        statistics: ``(Q,)``, running statistics of the next global model; None leaves them.
     """
 
     aggregation: Aggregation
     losses: Tensor
     lengths: Tensor
+    statistics: Tensor | None = None
+
+
+def averaged(statistics: Tensor | None, weights: Tensor, trust: Tensor | None) -> Tensor | None:
+    """Running statistics ``(K, Q)`` of those that a defense kept, by weight and trust ``(K,)``.
+
+    None where there are none to average.
+    """
+    if statistics is None or statistics.shape[1] == 0:
+        return None
+    shares = weights.cpu() * (1 if trust is None else trust.cpu())
+    kept = shares > 0
+    if not kept.any():
+        return None
+    share = (shares[kept] / shares[kept].sum()).double()
+    mean = share @ statistics.cpu()[kept].double()
+    return mean.to(statistics)
 
 
 def at_once(
-    defense: Defense, cohort: Cohort, updates: Tensor, losses: Tensor, context: DefenseContext
+    defense: Defense, cohort: Cohort, updates: Tensor, trained: Trained, context: DefenseContext
 ) -> Reception:
     """All updates ``(K, P)`` in memory."""
+    K = len(updates)
     found = defense.aggregate(updates, cohort.weights.to(updates.device), context)
     checked_aggregation(defense, found, updates)
-    return Reception(found, losses[: len(updates)].cpu(), norms(updates).cpu())
+    statistics = None if trained.statistics is None else trained.statistics[:K]
+    kept = averaged(statistics, cohort.weights, found.trust)
+    return Reception(found, trained.losses[:K].cpu(), norms(updates).cpu(), kept)
 
 
 def in_parts(
@@ -56,6 +77,7 @@ def in_parts(
     K = len(cohort.clients)
     order, parts = list(_parts(cohort.compromised, size)), list[Part]()
     losses, lengths = torch.zeros(K), torch.zeros(K, dtype=torch.float64)
+    statistics: list[Tensor] = []
     if plan.server is not None:
         root_update = train(context.theta, Plan(plan.round, [plan.server])).updates[0]
         context = replace(context, root_update=root_update)
@@ -74,13 +96,19 @@ def in_parts(
         weights = own.weights.to(updates.device)
         parts.append(defense.part(updates, weights, replace(context, clients=own.clients)))
         losses[slots] = trained.losses[: len(slots)].cpu().float()
+        if trained.statistics is not None:
+            statistics.append(trained.statistics[: len(slots)])
         lengths[slots] = norms(updates).cpu()
     found = defense.joined(parts, context)
     if found.trust is not None:
         trust = torch.empty_like(found.trust)
         trust[torch.cat(order).to(trust.device)] = found.trust
         found = replace(found, trust=trust)
-    return Reception(found, losses, lengths)
+    placed = None
+    if statistics:
+        placed = torch.empty_like(torch.cat(statistics))
+        placed[torch.cat(order).to(placed.device)] = torch.cat(statistics)
+    return Reception(found, losses, lengths, averaged(placed, cohort.weights, found.trust))
 
 
 def _parts(compromised: Tensor, size: int) -> Iterator[Tensor]:

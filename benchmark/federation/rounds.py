@@ -16,10 +16,7 @@ from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
 from benchmark.engine.workbench import Workbench
 from benchmark.federation.cohort import Cohort, draw
-from benchmark.federation.contract import (
-    check_finite,
-    checked_submission,
-)
+from benchmark.federation.contract import check_finite, checked_submission
 from benchmark.federation.evaluation import Evaluator
 from benchmark.federation.observation import observed
 from benchmark.federation.participation import Participation
@@ -33,10 +30,9 @@ from benchmark.utils.randomness import generator
 class Federation(pl.LightningModule):
     """Federated training under attack and defense, McMahan et al. 2017 and Sun et al. 2019.
 
-    The global model is ``theta``, a flat parameter ``(P,)``. The server optimizer takes one
-    step a round on the pseudo-gradient −Δ, so Lightning's ``global_step`` and
-    ``current_epoch`` count rounds, and checkpoints, resuming, loggers and devices are
-    Lightning's. Draws derive from ``(seed, round, purpose)``: a resumed run has the same bits.
+    The global model is ``theta``, flat, ``(P,)``. The server optimizer takes one step a round on
+    the pseudo-gradient −Δ, so Lightning's ``global_step`` and ``current_epoch`` count rounds, and
+    it saves, resumes and logs. Draws derive from ``(seed, round, purpose)``: the bits are the same.
 
     Args:
         client: the model and how a client trains it.
@@ -119,6 +115,9 @@ class Federation(pl.LightningModule):
         check_finite(update, "the aggregated update", round, cohort, lengths)
         self.server_step(update, context)
         check_finite(self.theta, "the global model after the step", round, cohort, lengths)
+        if (statistics := received.statistics) is not None:
+            check_finite(statistics, "a running statistic", round, cohort, lengths)
+            self.client.load_statistics(statistics)
         metrics = observed(cohort, received) | self.evaluate(context)
         # Where EarlyStopping looks; log_dict takes a tenth of a small round.
         self.trainer.callback_metrics.update({k: torch.tensor(v) for k, v in metrics.items()})
@@ -165,6 +164,7 @@ class Federation(pl.LightningModule):
             seed=self.seed,
             round=round,
             slot=slot,
+            augmentation=self.protocol.augmentation,
         )
 
     @torch.no_grad()
@@ -198,7 +198,7 @@ class Federation(pl.LightningModule):
         updates = self.craft(plan.round, context.theta, cohort, of_clients)
         self.plan_ahead(plan.round + 1)
         served = replace(context, root_update=of_server)
-        return at_once(self.defense, cohort, updates, trained.losses, served)
+        return at_once(self.defense, cohort, updates, trained, served)
 
     def plan_ahead(self, round: int) -> None:
         """The next round, while nothing has waited for this one."""

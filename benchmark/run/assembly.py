@@ -1,15 +1,19 @@
 """From a resolved configuration to the objects that it names."""
 
+import copy
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmark.config.instantiate import make, refusals
 from benchmark.config.types import parameters, target_class
 from benchmark.data.dataset import FederatedDataset
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
+from benchmark.federation.protocol import Protocol
 from benchmark.federation.rounds import Federation
+from benchmark.models.normalize import Normalize
 from benchmark.utils.errors import UserError
 from benchmark.utils.randomness import derive
 
@@ -26,7 +30,7 @@ def build(resolved: dict[str, Any], dataset: FederatedDataset) -> Federation:
         torch.manual_seed(derive(seed, 0, "model"))
         model = make("model", resolved["model"], **_needs(resolved["model"], dataset))
     with refusals("model"):
-        client = ClientModule(model, protocol.client_lr)
+        client = ClientModule(_normalized(model, protocol, dataset), protocol.client_lr)
         _check_model(client, dataset)
     parts = {
         name: make(name, resolved[name])
@@ -45,11 +49,21 @@ def _needs(section: dict[str, Any], dataset: FederatedDataset) -> dict[str, Any]
     return {name: value for name, value in known.items() if name in asked}
 
 
+def _normalized(model: nn.Module, protocol: Protocol, dataset: FederatedDataset) -> nn.Module:
+    if protocol.pixel_mean is None or protocol.pixel_std is None:
+        return model
+    channels, given = dataset.train.input_shape[0], len(protocol.pixel_mean)
+    if given != channels:
+        raise ValueError(f"pixel_mean is of {given} channels, the images have {channels}")
+    return nn.Sequential(Normalize(protocol.pixel_mean, protocol.pixel_std), model)
+
+
 def _check_model(client: ClientModule, dataset: FederatedDataset) -> None:
     inputs = dataset.test.pixels(torch.arange(1))
+    model = copy.deepcopy(client.model)  # one with running statistics is moved by what it is shown
     try:
         with torch.no_grad():
-            logits, again = client.model(inputs), client.model(inputs)
+            logits, again = model(inputs), model(inputs)
     except RuntimeError as error:
         image = " x ".join(map(str, dataset.test.input_shape))
         raise ValueError(f"does not take these images of {image}: {error}") from error

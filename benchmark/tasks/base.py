@@ -53,7 +53,9 @@ class Task(ABC):
         """The training split that engines use, and D_mal as indices into it.
 
         Transformed images are appended behind the users' own, where no user owns them: a
-        trigger costs the engines nothing.
+        trigger costs the engines nothing. So it is stamped before augmentation, as in a poisoned
+        data set (Gu et al. 2017, Wu et al. 2022), and is cropped and mirrored with its image; the
+        code of Xie et al. 2020 stamps what was augmented. Evaluation sees it where it was put.
         """
         train, examples = dataset.train, self.examples(dataset, "train")
         if type(self).transform is Task.transform:

@@ -36,10 +36,14 @@ def test_the_flat_vector_is_a_copy():
 @pytest.mark.parametrize(
     "layer", [nn.BatchNorm2d(1), nn.InstanceNorm2d(1, track_running_stats=True)]
 )
-def test_running_statistics_are_refused(layer: nn.Module):
-    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(784, 10))
-    with pytest.raises(ValueError, match=r"layer '0' .* keeps running statistics.*GroupNorm"):
-        ClientModule(model, lr=0.1)
+def test_running_statistics_are_no_parameters(layer: nn.Module):
+    client = ClientModule(nn.Sequential(layer, nn.Flatten(), nn.Linear(784, 10)), lr=0.1)
+    affine = sum(p.numel() for p in layer.parameters())
+    assert client.num_parameters == affine + 7850
+    assert client.statistics().tolist() == [0, 1]
+    client.load_statistics(torch.tensor([2.0, 3.0]))
+    assert client.statistics().tolist() == [2, 3]
+    assert [buffer.tolist() for buffer in (layer.running_mean, layer.running_var)] == [[2], [3]]
 
 
 def test_normalization_without_running_statistics_is_welcome():
