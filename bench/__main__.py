@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-SCRIPTS = ("engines", "choosing", "overhead", "scaling", "memory", "neighbor", "publish")
+SCRIPTS = ("engines", "color", "choosing", "overhead", "scaling", "memory", "neighbor", "publish")
 
 
 def main() -> None:

@@ -132,14 +132,14 @@ class Peak:
         return max(self.moments)
 
 
-def training_flops(model: nn.Module, batch: int = 1) -> int:
+def training_flops(model: nn.Module, batch: int = 1, image: Sequence[int] = (1, 28, 28)) -> int:
     """Floating-point operations of one local step, forward and backward, as if all were dense.
 
     A multiply-add counts as two; what multiplies by the zeros of ReLU and max-pooling counts too,
     so code that leaves those out may exceed the machine's peak.
     """
     model = copy.deepcopy(model).cpu().train()
-    images = torch.zeros(batch, 1, 28, 28, dtype=next(model.parameters()).dtype)
+    images = torch.zeros(batch, *image, dtype=next(model.parameters()).dtype)
     with FlopCounterMode(display=False) as counter:
         cross_entropy(model(images), torch.zeros(batch, dtype=torch.int64)).backward()
     return counter.get_total_flops()

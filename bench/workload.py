@@ -11,7 +11,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -26,6 +26,8 @@ from benchmark.utils.randomness import generator
 
 LR = 0.1
 SEED = 0
+COLORED = ("resnet8",)
+"""Models that get color images."""
 
 
 def paper_shaped(users: int, images: int = 100, test_images: int = 1000) -> FederatedDataset:
@@ -61,6 +63,12 @@ def _split(real: Split, chosen: Tensor, offsets: Tensor) -> Split:
     return Split(real.images[chosen], real.labels[chosen], offsets)
 
 
+def colored(data: Split) -> Split:
+    """The same digits as color images of 32 × 32, the shape of CIFAR-10's."""
+    framed = pad(data.images, (2, 2, 2, 2), value=255)
+    return replace(data, images=framed.expand(-1, 3, -1, -1).contiguous())
+
+
 @dataclass(frozen=True)
 class Workload:
     """The local training of one round: K clients, S = images · epochs / batch steps each.
@@ -90,6 +98,7 @@ class Workload:
         """A model, by its name in ``conf/model`` or any other, and a cohort to train it."""
         built = named(model) if isinstance(model, str) else model
         data = paper_shaped(clients, images, test_images=1).train
+        data = colored(data) if model in COLORED else data
         return Workload(built.to(device), data, epochs, batch, device)
 
     @cached_property

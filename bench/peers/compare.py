@@ -26,7 +26,7 @@ from bench.measure import Spread, facts, say
 from bench.peers.simulator import Simulator
 from bench.peers.work import MODELS, Work, flat, untrained
 from bench.report import Result, Table, arguments
-from bench.workload import SEED, paper_shaped
+from bench.workload import SEED, colored, paper_shaped
 
 ENVIRONMENT = Path(__file__).parent / ".venv" / "bin" / "python"
 OURS, THEIRS = (sys.executable, "-m"), (str(ENVIRONMENT), "-m")
@@ -96,8 +96,9 @@ class Outcome:
 
 
 def make(model: str, clients: int, dropout: bool, dtype: torch.dtype) -> Work:
-    """The paper's cohort on digits5k."""
+    """The paper's cohort on digits5k, as color images of 32 x 32 for a residual network."""
     data = paper_shaped(clients, test_images=1).train
+    data = colored(data) if model.startswith("resnet") else data
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         theta = flat(untrained(model, dropout).to(dtype).parameters())

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from benchmark.models.cnn import PaperCNN, SmallCNN
+from benchmark.models.resnet import ResNet
 
 EPOCHS, BATCH, LR = 5, 20, 0.1
-MODELS = ("paper", "small")
+MODELS = ("paper", "small", "resnet8")
 FILE = "work.npz"
 
 
@@ -28,8 +29,8 @@ class Work:
 
     Attributes:
         model: one of ``MODELS``.
-        dropout: whether the model's dropout is active; ``small`` has none.
-        images: ``(K, n, 1, 28, 28)`` uint8.
+        dropout: whether the model's dropout is active; only ``paper`` has any.
+        images: ``(K, n, C, H, W)`` uint8.
         labels: ``(K, n)`` int64.
         theta: ``(P,)``, the initial global model in the order of its parameters; everybody trains
             in its precision.
@@ -66,7 +67,7 @@ class Work:
         return torch.from_numpy(self.theta).dtype
 
     def client(self, index: int) -> tuple[Tensor, Tensor]:
-        """A client's images ``(n, 1, 28, 28)`` in [0, 1], and their labels ``(n,)``."""
+        """A client's images ``(n, C, H, W)`` in [0, 1], and their labels ``(n,)``."""
         images = torch.from_numpy(self.images[index]).to(self.dtype)
         return images / 255, torch.from_numpy(self.labels[index])
 
@@ -80,6 +81,8 @@ class Work:
 
 def untrained(model: str, dropout: bool) -> nn.Module:
     """One of ``MODELS``, with weights drawn anew."""
+    if model == "resnet8":
+        return ResNet(blocks=(1, 1, 1), channels=(16, 32, 64))
     return PaperCNN(dropout=dropout) if model == "paper" else SmallCNN()
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from bench import (
     aggregators,
     choosing,
+    color,
     engines,
     figure,
     gpu,
@@ -67,6 +68,13 @@ def test_engines_are_timed_beside_the_naive_loop(capsys: pytest.CaptureFixture[s
         assert best == pytest.approx(row["peak_fraction"] * middle)
     assert len(data["gemm_gflops"]) == 3
     assert NAIVE in capsys.readouterr().out
+
+
+def test_ways_to_train_a_residual_network_are_timed_beside_each_other():
+    data = toy(color)
+    assert set(data["steps"]) == {"as it comes", "channels innermost"}
+    assert set(data["round"]) == {"round", "reading"}
+    assert min(min(values) for values in [*data["steps"].values(), *data["round"].values()]) > 0
 
 
 def test_the_choice_of_auto_is_timed_with_nothing_remembered(
