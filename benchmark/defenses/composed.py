@@ -125,4 +125,6 @@ class Composed(Defense):
     def _finished(self, update: Tensor, received: Received, context: DefenseContext) -> Aggregation:
         for step in self.after:
             update = step(update, received, context)
+        if not received.weights.any():
+            received = received.saw("all_rejected", torch.ones(()))
         return Aggregation(update, received.trust, received.info)

@@ -111,6 +111,7 @@ def test_clipping_leaves_out_what_is_not_finite(defense: Defense, poison: float)
     assert result.trust.tolist() == [1, 1, 0, 1]
     nobody = defense.aggregate(updates[[2, 2]], torch.full((2,), 0.5), defense_context(2, 2))
     assert (nobody.update.tolist(), nobody.trust.tolist()) == ([0, 0], [0, 0])
+    assert (nobody.info["all_rejected"], "all_rejected" in result.info) == (1, False)
 
 
 @pytest.mark.parametrize("defense", [NormClip(1.0), NormReject(3e38), Mean()])
