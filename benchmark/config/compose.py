@@ -127,6 +127,8 @@ def named(group: str, name: str, /, **parameters: Any) -> Any:
         UserError: there is no such choice or parameter.
         ValueError: the constructor refuses a value; a reviewer's test asks for the error itself.
     """
+    if name not in plugins.available(group):
+        raise plugins.no_choice(group, name)
     return construct(resolve(group, name, {**read_yaml(group, name), **parameters}))
 
 

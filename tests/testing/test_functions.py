@@ -8,6 +8,7 @@ import torch
 
 from benchmark.testing import aggregate
 from benchmark.testing.toys import seeded
+from benchmark.utils.errors import UserError
 
 ROWS = torch.randn(5, 3, generator=seeded(), dtype=torch.float64)
 
@@ -79,6 +80,11 @@ def test_the_defense_is_told_of_all_rounds() -> None:
 def test_what_does_not_fit_together_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         aggregate("geometric_median", **{"updates": ROWS, **given})
+
+
+def test_a_name_that_no_defense_has_is_told_in_a_line() -> None:
+    with pytest.raises(UserError, match="no defense 'kurm'; did you mean 'krum'"):
+        aggregate("kurm", ROWS)
 
 
 def test_a_root_update_is_as_long_as_the_others() -> None:
