@@ -307,6 +307,13 @@ def test_the_indicator_rejects_from_nineteen_of_twenty_on() -> None:
     assert clipped.update[0] == 1
 
 
+@pytest.mark.parametrize("defense", [Masa(), Flare()])
+def test_of_two_neither_is_the_outlier_and_they_are_refused_at_the_start(defense: Defense) -> None:
+    with pytest.raises(ValueError, match="needs 3 clients a round or more, clients_per_round is 2"):
+        make_federation(defense=defense, clients_per_round=2, root_images=20)
+    make_federation(defense=defense, clients_per_round=3, root_images=20)
+
+
 def test_a_single_root_image_is_refused_at_the_start_by_flare() -> None:
     with pytest.raises(ValueError, match="Flare needs 2 root images or more, got 1"):
         make_federation(defense=Flare(), root_images=1)
