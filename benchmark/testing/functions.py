@@ -55,7 +55,8 @@ def aggregate(
             are.
         clients: ``(K,)`` identities; by default 0 to K − 1.
         root: for a defense that needs root data: the update ``(P,)`` of the server's own training,
-            or a tuple of images ``(n, C, H, W)`` uint8 and labels ``(n,)`` that ``model`` reads.
+            or a tuple of images ``(n, C, H, W)`` or gray ``(n, H, W)`` uint8 and labels ``(n,)``
+            that ``model`` reads.
         history: earlier rounds, each its updates, or a mapping of ``updates`` with ``theta``,
             ``weights``, ``clients`` or ``root`` of its own.
         seed: of what the defense draws.
@@ -139,6 +140,8 @@ def _held(
         return None
     images, labels = root if isinstance(root, tuple) else (torch.zeros(0, *image), torch.zeros(0))
     images, labels = torch.as_tensor(images), torch.as_tensor(labels).long()
+    if images.dim() == 3:
+        images = images.unsqueeze(1)
     if images.dim() != 4:
         raise ValueError(f"root images must be (n, C, H, W), got {tuple(images.shape)}")
     client = ClientModule(copy.deepcopy(model), lr=0.1)
