@@ -51,7 +51,8 @@ DEFENSE = {
     "base": "Defense",
     "formula": "c Σ_k w_k Δ_k.",
     "imports": """\
-from benchmark.defenses.base import Aggregation, Defense, DefenseContext, mean
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext
+from benchmark.defenses.blocks import mean
 from benchmark.utils.checks import positive""",
     "method": '''\
     def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, Part
 from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
 from benchmark.utils.checks import positive
@@ -49,7 +49,7 @@ class AdaptiveClip(Streamed):
 
     def look(self, received: Submissions) -> Part:
         """Clip at this round's bound, count who is within."""
-        update = mean(received.rows, received.weights * received.shrinkage(self.bound))
+        update = received.mean(received.weights * received.shrinkage(self.bound))
         return tally(received, update, within=(received.norms <= self.bound).double().sum())
 
     def conclude(self, found: Part, context: DefenseContext) -> Aggregation:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.adaptive_clip import share
-from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, Part
 from benchmark.defenses.blocks import spread
 from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
@@ -47,7 +47,7 @@ class AdaptiveZeroing(Streamed):
         largest = torch.stack(spread(_largest, rows, received.workers)).double()
         kept = largest <= 2 * level + 1
         within = (largest <= level).double().sum()
-        return tally(received, mean(rows, received.weights * kept), kept.to(rows), within=within)
+        return tally(received, received.mean(received.weights * kept), kept.to(rows), within=within)
 
     def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
         """Move the level."""

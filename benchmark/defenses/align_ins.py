@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation
-from benchmark.defenses.blocks import by_columns, largest, products, row_norms, spread
+from benchmark.defenses.blocks import BLOCK, by_columns, largest, products, row_norms, spread
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, deviations, median, nobody
 from benchmark.utils.checks import positive
@@ -75,10 +75,14 @@ def sign_agreement(rows: Tensor, count: int, workers: int = 1) -> Tensor:
     principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign(), workers)
 
     def share(row: Tensor) -> Tensor:
-        sizes = row.abs()
-        least = largest(sizes, count)
-        tied = (sizes == least).nonzero().flatten()[: count - int((sizes > least).sum())]
-        agree = (row * principal > least).sum() + (row[tied].sign() == principal[tied]).sum()
-        return agree.double() / count
+        least, above, agree, tied = largest(row.abs(), count), 0, 0, []
+        # Part by part, as whole rows would leave the cache after every comparison.
+        for part, signs in zip(row.split(BLOCK), principal.split(BLOCK), strict=True):
+            sizes = part.abs()
+            above += int(torch.count_nonzero(sizes > least))
+            agree += int(torch.count_nonzero(part * signs > least))
+            tied.append((part * signs)[sizes == least])
+        agree += int(torch.count_nonzero(torch.cat(tied)[: count - above] > 0))
+        return row.new_tensor(agree, dtype=torch.float64) / count
 
     return torch.stack(spread(share, rows, workers))

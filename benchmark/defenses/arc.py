@@ -33,9 +33,13 @@ class Arc(Mixing):
         """2f + 1."""
         return 2 * assumed_compromised + 1
 
-    def mixed(self, received: Submissions) -> tuple[Tensor, Tensor]:
+    def mixture(self, received: Submissions) -> tuple[Tensor, Tensor]:
         """Shorten the long ones."""
         n, f = len(received), received.f
         clipped = 2 * f * (n - f) // n
         bound = received.norms.sort().values[n - clipped - 1]
-        return received.clipped(bound), torch.arange(n, device=received.rows.device)
+        return received.shrinkage(bound).diag(), torch.arange(n, device=received.rows.device)
+
+    def mixed(self, received: Submissions, mixture: Tensor) -> Tensor:
+        """Each row by its factor."""
+        return received.scaled(mixture.diagonal())

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from benchmark.defenses.blocks import SMALL
 from benchmark.engine.base import Predict
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane, LocalClient
@@ -133,6 +134,15 @@ class Defense(nn.Module, ABC):
     assumed_compromised: int = 0
     setting: DefenseSetting | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        # A run keeps torch to one thread while it trains; the engines spread their work alike.
+        self.workers = torch.get_num_threads()
+
+    def threads(self, updates: Tensor) -> int:
+        """On how many threads passes over updates ``(K, P)`` are spread."""
+        return 1 if updates.is_cuda or updates.numel() <= SMALL else self.workers
+
     @classmethod
     def min_clients(cls, assumed_compromised: int) -> int:
         """The smallest cohort that the defense is defined for."""
@@ -225,26 +235,3 @@ def root_of(context: DefenseContext, defense: Defense) -> Examples:
             f"{type(defense).__name__} needs images: aggregate(..., root=(images, labels))"
         )
     return context.root
-
-
-def mean(updates: Tensor, weights: Tensor) -> Tensor:
-    """Σ_k w_k Δ_k over the rows of ``(K, P)``, in a fixed order.
-
-    Rows of weight 0 are left out rather than multiplied: what a rejected client sent may be
-    infinite, and 0 · inf is not 0.
-
-    >>> mean(torch.tensor([[1.0, 3.0], [torch.inf, 0.0]]), torch.tensor([1.0, 0.0]))
-    tensor([1., 3.])
-    """
-    update = torch.zeros_like(updates[0])
-    for row, weight in zip(updates, weights.to(updates).tolist(), strict=True):
-        if weight != 0:
-            update.add_(row, alpha=weight)
-    return update
-
-
-def norms(updates: Tensor) -> Tensor:
-    """ℓ2 norm of every row of ``(K, P)``, accumulated in float64: ``(K,)`` float64."""
-    # Row by row: all at once would hold the whole matrix in float64.
-    rows = [torch.linalg.vector_norm(row, dtype=torch.float64) for row in updates]
-    return torch.stack(rows)

@@ -4,6 +4,7 @@ How blocks are cut, and in which order they are summed, does not depend on the n
 each works on one thread: so neither do the bits.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -25,6 +26,9 @@ PANEL = 256
 SPANS = 16
 """Parts of the columns that are worked on at the same time, at the most."""
 
+MEAN_BLOCK = 2**16
+"""Columns of a sum that stay in a core's cache while row after row is added."""
+
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -42,6 +46,10 @@ def spread(work: Callable[[Item], Found], items: Iterable[Item], workers: int) -
 def _pool(workers: int) -> ThreadPoolExecutor:
     """Threads that stay: new ones get their memory page by page, which takes as long again."""
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+
+
+# A child has none of its parent's threads.
+os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def spans(rows: Tensor) -> list[list[slice]]:
@@ -92,9 +100,9 @@ def gram(rows: Tensor, center: Tensor | None = None, workers: int = 1) -> Tensor
     n = len(rows)
 
     def form(place: slice, total: Tensor) -> None:
-        block = rows[:, place].double()
+        block = rows[:, place].to(torch.float64, copy=center is not None)
         if center is not None:
-            block = block - center[place].double()
+            block -= center[place].double()
         # Of pairs, each once: above the diagonal, by rows of blocks.
         for start in range(0, n, PANEL):
             end = min(start + PANEL, n)
@@ -112,6 +120,32 @@ def row_norms(rows: Tensor, workers: int = 1, center: Tensor | None = None) -> T
         return torch.linalg.vector_norm(offset, dtype=torch.float64)
 
     return torch.stack(spread(length, rows, workers))
+
+
+def mean(updates: Tensor, weights: Tensor, scale: Tensor | None = None, workers: int = 1) -> Tensor:
+    """Σ_k w_k Δ_k over the rows of ``(K, P)``, in a fixed order; with ``scale``, Σ_k w_k (s_k Δ_k).
+
+    Rows of weight 0 are left out rather than multiplied: what a rejected client sent may be
+    infinite, and 0 · inf is not 0.
+
+    >>> mean(torch.tensor([[1.0, 3.0], [torch.inf, 0.0]]), torch.tensor([1.0, 0.0]))
+    tensor([1., 3.])
+    """
+    update = torch.zeros_like(updates[0])
+    scales = torch.ones_like(weights) if scale is None else scale
+    terms = zip(updates, *(x.to(updates).tolist() for x in (weights, scales)), strict=True)
+    kept = [term for term in terms if term[1] != 0]
+    width = len(update) if updates.is_cuda else MEAN_BLOCK
+
+    def add(start: int) -> None:
+        place = slice(start, start + width)
+        total = update[place]
+        for row, weight, factor in kept:
+            part = row[place]
+            total.add_(part if scale is None else part * factor, alpha=weight)
+
+    spread(add, range(0, len(update), max(width, 1)), workers)
+    return update
 
 
 def products(rows: Tensor, vector: Tensor, workers: int = 1) -> Tensor:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Defense, mean
-from benchmark.defenses.blocks import spread
+from benchmark.defenses.base import Defense
+from benchmark.defenses.blocks import mean, spread
 from benchmark.defenses.foolsgold import FoolsGold
 from benchmark.defenses.mixing import Mixing
 from benchmark.defenses.rule import Weights
@@ -54,7 +54,7 @@ class Bucketing(Mixing):
         """⌈n/s⌉."""
         return -(-num_clients // self.size)
 
-    def mixed(self, received: Submissions) -> tuple[Tensor, Tensor]:
+    def mixture(self, received: Submissions) -> tuple[Tensor, Tensor]:
         """Draw the order from (seed, round), then average."""
         context, n = received.context, len(received)
         source = generator(context.seed, context.round, "defense buckets")
@@ -63,12 +63,17 @@ class Bucketing(Mixing):
         own = torch.empty_like(order)
         for number, members in enumerate(buckets):
             own[members] = number
-        rows = received.rows.new_empty(len(buckets), received.rows.shape[1])
+        sizes = own.bincount(minlength=len(buckets)).double()
+        mixture = (own == torch.arange(len(buckets), device=own.device)[:, None]) / sizes[:, None]
+        return mixture, own
+
+    def mixed(self, received: Submissions, mixture: Tensor) -> Tensor:
+        """The mean of each bucket."""
+        rows = received.rows.new_empty(len(mixture), received.rows.shape[1])
 
         def average(number: int) -> None:
-            members = received.rows[buckets[number]]
-            # Divided before they are added: a sum of what is finite may not be.
-            rows[number] = mean(members, members.new_full((len(members),), 1 / len(members)))
+            members = mixture[number] > 0
+            rows[number] = mean(received.rows[members], mixture[number, members])
 
-        spread(average, range(len(buckets)), received.workers)
-        return rows, own
+        spread(average, range(len(mixture)), received.workers)
+        return rows

@@ -23,6 +23,7 @@ def mean_nearest(ordered: Tensor, center: Tensor, count: int) -> Tensor:
     Args:
         ordered: ``(n, b)``, sorted columns.
     """
+    ordered = ordered.contiguous()
     # The nearest are neighbors. A window of them holds one of each ``count``-th value, and passes
     # on from one to the next while that lies nearer.
     nearest = ordered[:count].clone()

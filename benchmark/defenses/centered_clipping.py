@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseSetting, mean
+from benchmark.defenses.base import Aggregation, DefenseSetting
 from benchmark.defenses.blocks import row_norms
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions, seen
@@ -48,6 +48,6 @@ class CenteredClipping(Rule):
         for _ in range(self.steps):
             lengths = row_norms(received.rows, received.workers, center)
             shares = (self.radius / lengths).clamp(max=1) / len(received)
-            center = mean(received.rows, shares) + center * (1 - shares.sum())
+            center = received.mean(shares) + center * (1 - shares.sum())
         self.center = center.to(self.center)
         return seen(center, clipped_fraction=(lengths > self.radius).double().mean())

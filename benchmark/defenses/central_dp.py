@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmark.defenses.accounting import Answer, calibrated, epsilon
 from benchmark.defenses.adaptive_clip import share
-from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, Part, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, Part
 from benchmark.defenses.noise import standard_normal
 from benchmark.defenses.rule import Weights
 from benchmark.defenses.streamed import Streamed, tally
@@ -118,7 +118,7 @@ class CentralDP(Streamed):
     def look(self, received: Submissions) -> Part:
         """Clip at this round's bound, sum."""
         each = torch.full_like(received.weights, 1 / self.clients)
-        clipped = mean(received.clipped(self.bound), each)
+        clipped = received.mean(each, received.shrinkage(self.bound))
         within = (received.norms <= self.bound).double().sum()
         return tally(received, clipped=clipped, within=within)
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part, mean
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part
+from benchmark.defenses.blocks import mean
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,27 @@ class Received:
         updates: ``(K, P)``.
         weights: ``(K,)``, sum 1, or all 0 where everybody is rejected.
         trust, info: as in :class:`Aggregation`.
+        scale: ``(K,)``, what the updates are still to be multiplied by, where a step leaves that to
+            the mean, which needs no second ``(K, P)`` for it.
+        workers: on how many threads passes over the updates are spread.
     """
 
     updates: Tensor
     weights: Tensor
     trust: Tensor | None = None
     info: dict[str, Tensor] = field(default_factory=dict)
+    scale: Tensor | None = None
+    workers: int = 1
+
+    def scaled(self) -> "Received":
+        """With updates that are multiplied."""
+        if self.scale is None:
+            return self
+        return replace(self, updates=self.updates * self.scale.unsqueeze(1), scale=None)
+
+    def mean(self) -> Tensor:
+        """Σ_k w_k Δ_k, ``(P,)``."""
+        return mean(self.updates, self.weights, self.scale, self.workers)
 
     def keeping(self, kept: Tensor) -> "Received":
         """Without the clients where ``kept`` ``(K,)`` bool is False; the rest weighs 1 again."""
@@ -83,7 +99,7 @@ class Composed(Defense):
     def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
         """Run the steps."""
         received = self._received(updates, weights, context)
-        return self._finished(mean(received.updates, received.weights), received, context)
+        return self._finished(received.mean(), received, context)
 
     @property
     def streams(self) -> bool:
@@ -93,7 +109,7 @@ class Composed(Defense):
     def part(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Part:
         """The mean of a part after its steps."""
         received = self._received(updates, weights / weights.sum(), context)
-        found = mean(received.updates, received.weights)
+        found = received.mean()
         kept = weights[received.weights > 0].sum()
         return Part(Aggregation(found, received.trust, received.info), kept, len(updates))
 
@@ -117,9 +133,9 @@ class Composed(Defense):
         return self._finished(update, received, context)
 
     def _received(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Received:
-        received = Received(updates, weights)
+        received = Received(updates, weights, workers=self.threads(updates))
         for step in self.before:
-            received = step(received, context)
+            received = step(received.scaled(), context)
         return received
 
     def _finished(self, update: Tensor, received: Received, context: DefenseContext) -> Aggregation:

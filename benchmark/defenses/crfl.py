@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, Part, mean, norms
+from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, Part
+from benchmark.defenses.blocks import row_norms
 from benchmark.defenses.noise import standard_normal
 from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
@@ -69,7 +70,7 @@ class Crfl(Streamed):
 
     def look(self, received: Submissions) -> Part:
         """The weighted mean."""
-        return tally(received, mean(received.rows, received.weights))
+        return tally(received, received.mean())
 
     def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
         """Nothing more."""
@@ -111,7 +112,7 @@ class Crfl(Streamed):
 
 def clip(theta: Tensor, bound: float) -> Tensor:
     """θ · min(1, ρ/‖θ‖) of ``(P,)``; 0 stays."""
-    length = float(norms(theta[None]))
+    length = float(row_norms(theta[None]))
     return theta * min(1.0, bound / length) if length > 0 else theta.clone()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting
 from benchmark.defenses.masks import Masked
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, seen
@@ -66,7 +66,7 @@ class FinePruning(Rule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """The weighted mean."""
-        return seen(mean(received.rows, received.weights))
+        return seen(received.mean())
 
     def deployed(self, theta: Tensor, context: DefenseContext) -> Tensor:
         """θ, and after the last round what pruning and tuning make of it."""

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseSetting, mean, root_of, workbench_of
+from benchmark.defenses.base import Aggregation, DefenseSetting, root_of, workbench_of
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions, median, seen
 from benchmark.utils.checks import one_of
@@ -82,7 +82,7 @@ class Flare(Rule):
         distances = discrepancies(features, self.bandwidth == "median")
         tally = votes(distances, len(rows) // 2).to(rows)
         share = tally.softmax(dim=0) if self.trust == "softmax" else tally / tally.sum()
-        return seen(mean(rows, share), share / share.max(), votes_max=tally.max())
+        return seen(received.mean(share), share / share.max(), votes_max=tally.max())
 
 
 def discrepancies(features: list[Tensor], heuristic: bool = False) -> Tensor:

@@ -5,8 +5,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean, norms
-from benchmark.defenses.blocks import products
+from benchmark.defenses.base import Aggregation, DefenseContext, Part
+from benchmark.defenses.blocks import mean, products, row_norms
 from benchmark.defenses.rule import Weights
 from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
@@ -79,7 +79,7 @@ class FlTrust(Streamed):
         """g₀ and its norm."""
         assert context.root_update is not None
         own = context.root_update.to(like)
-        length = norms(own[None])[0]
+        length = row_norms(own[None])[0]
         if length == 0:
             raise ValueError("FlTrust has nothing to compare with: the server's own update is 0")
         return own, length

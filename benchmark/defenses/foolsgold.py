@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseSetting, mean
+from benchmark.defenses.base import Aggregation, DefenseSetting
 from benchmark.defenses.blocks import gram
 from benchmark.defenses.rule import Rule, Weights
 from benchmark.defenses.submissions import Submissions, cosines, nobody, seen
@@ -85,7 +85,7 @@ class FoolsGold(Rule):
         rows = received.rows
         told = rows
         if self.clip_history is not None:
-            told = received.clipped(torch.tensor(self.clip_history))
+            told = received.scaled(received.shrinkage(torch.tensor(self.clip_history)))
         if self.features == "output_layer":
             told = torch.cat([told[:, place] for place in self.output], dim=1)
         self.histories = self.histories.to(told)
@@ -99,7 +99,7 @@ class FoolsGold(Rule):
         if total == 0:
             return nobody(rows)
         divisors: dict[str, float] = {"weights": float(total), "clients": len(rows), "sum": 1}
-        return seen(mean(rows, alpha / divisors[self.divide]), alpha)
+        return seen(received.mean(alpha / divisors[self.divide]), alpha)
 
 
 def foolsgold_weights(similarity: Tensor, confidence: float) -> Tensor:

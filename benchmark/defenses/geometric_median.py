@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, mean
+from benchmark.defenses.base import Aggregation
 from benchmark.defenses.blocks import gram
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, seen
@@ -62,7 +62,7 @@ class GeometricMedian(Rule):
             settled = (before - objective).abs() <= 1e-10 * objective and moved <= 1e-8 * scale
             if settled and not self.steps:
                 break
-        return seen(mean(received.rows, mixture), weiszfeld_steps=taken)
+        return seen(received.mean(mixture), weiszfeld_steps=taken)
 
 
 def _distances(inner: Tensor, mixture: Tensor) -> Tensor:

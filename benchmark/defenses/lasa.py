@@ -5,9 +5,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
-from benchmark.defenses.base import Aggregation, mean
-from benchmark.defenses.blocks import largest, spread
+from benchmark.defenses.base import Aggregation
+from benchmark.defenses.blocks import BLOCK, largest, mean, spread
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, deviations, median, seen
 from benchmark.utils.checks import one_of, positive
@@ -94,21 +95,29 @@ class Lasa(Rule):
                 fall_backs, shares = fall_backs + 1, received.weights
                 kept = torch.ones_like(kept)
             block = rows[:, layer.place]
-            update[layer.place] = mean(block, shares / shares.sum() * scale)
+            update[layer.place] = mean(
+                block, shares / shares.sum() * scale, workers=received.workers
+            )
             trust += kept * block.shape[1]
         trust = (trust / len(update)).clamp(max=1).to(rows)
         return seen(update, trust, bound=bound, fall_backs=fall_backs)
 
     def _marks(self, values: Tensor, cut: Tensor | int) -> Tensor:
         """Norm and purity of signs of what exceeds the cut, ``(2,)`` float64."""
-        up, down = (values > cut).sum(), (values < -cut).sum()
-        share = (up - down).double() / (up + down).clamp(min=1)
-        length = torch.linalg.vector_norm(_above(values, cut), dtype=torch.float64)
-        return torch.stack([length, (1 + share * (1 - self.sparsity)) / 2])
+        marks = values.new_zeros(3, dtype=torch.float64)
+        # Part by part, as whole tensors would leave the cache after every comparison.
+        for part in values.split(BLOCK):
+            kept = _above(part, cut)
+            length = torch.linalg.vector_norm(kept, dtype=torch.float64)
+            signs = torch.stack([torch.count_nonzero(kept > 0), torch.count_nonzero(kept < 0)])
+            marks += torch.cat([length.square()[None], signs])
+        square, up, down = marks
+        share = (up - down) / (up + down).clamp(min=1)
+        return torch.stack([square.sqrt(), (1 + share * (1 - self.sparsity)) / 2])
 
 
 def _above(values: Tensor, cut: Tensor | int) -> Tensor:
-    return torch.where(values.abs() > cut, values, 0)
+    return hardshrink(values, float(cut))
 
 
 def _cut(parts: list[Tensor], sparsity: float) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.adaptive_clip import share
-from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, DefenseSetting
+from benchmark.defenses.blocks import over_columns
 from benchmark.defenses.masks import Masked
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, seen
@@ -109,7 +110,13 @@ class Lockdown(Rule):
         self._draw(received.context)
         masks = self.masks[received.clients]
         self.submitted = dict(zip(received.clients.tolist(), received.rows, strict=True))
-        return seen(mean(received.rows * masks, received.weights))
+        update, shares = torch.empty_like(received.rows[0]), received.weights.to(received.rows)
+
+        def average(place: slice) -> None:
+            update[place] = shares @ (received.rows[:, place] * masks[:, place])
+
+        over_columns(received.rows, average, received.workers)
+        return seen(update)
 
     def after_round(self, theta: Tensor, context: DefenseContext) -> Tensor:
         """Who holds what now; then clients that were there move their masks."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseContext, mean, root_of, workbench_of
+from benchmark.defenses.base import Aggregation, DefenseContext, root_of, workbench_of
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, median
 from benchmark.utils.checks import at_least, positive
@@ -77,7 +77,7 @@ class Masa(Rule):
     def combine(self, received: Submissions) -> Aggregation:
         """Fuse, unlearn, keep, average."""
         rows, theta = received.rows, received.context.theta.to(received.rows)
-        middle = theta + (1 - self.fusion) * mean(rows, received.weights)
+        middle = theta + (1 - self.fusion) * received.mean()
         losses = torch.stack(
             [self.unlearned(middle + self.fusion * row, received.context) for row in rows]
         )

@@ -3,9 +3,11 @@
 from abc import abstractmethod
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
+from benchmark.defenses.blocks import over_columns
 from benchmark.defenses.central_dp import CentralDP
 from benchmark.defenses.mean import Mean
 from benchmark.defenses.rule import Rule, Weights
@@ -50,8 +52,19 @@ class Mixing(Rule):
             self.inner.assumed_compromised = assumed_compromised
 
     @abstractmethod
-    def mixed(self, received: Submissions) -> tuple[Tensor, Tensor]:
-        """The rows that the inner rule sees, ``(m, P)``, and which of them is each client's."""
+    def mixture(self, received: Submissions) -> tuple[Tensor, Tensor]:
+        """A ``(m, n)`` float64, for A · Δ is what the inner rule sees, and whose each row is."""
+
+    def mixed(self, received: Submissions, mixture: Tensor) -> Tensor:
+        """A · Δ, ``(m, P)``."""
+        coefficients = mixture.to(received.rows)
+        rows = received.rows.new_empty(len(mixture), received.rows.shape[1])
+
+        def mix(place: slice) -> None:
+            torch.mm(coefficients, received.rows[:, place], out=rows[:, place])
+
+        over_columns(received.rows, mix, received.workers)
+        return rows
 
     def rows_for(self, num_clients: int) -> int:
         """How many rows the inner rule sees of so many clients."""
@@ -70,8 +83,12 @@ class Mixing(Rule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """Mix, then hand on; each client has the trust of its row."""
-        rows, own = self.mixed(received)
-        self._check(len(rows), received.f)
+        mixture, own = self.mixture(received)
+        self._check(len(mixture), received.f)
+        if type(self.inner) is Mean:
+            # A mean of mixtures is one, and the rows are never made.
+            return Aggregation(received.mean(mixture.mean(dim=0)))
+        rows = self.mixed(received, mixture)
         uniform = received.weights.new_full((len(rows),), 1 / len(rows))
         clients = received.clients if len(rows) == len(received) else own.unique()
         context = replace(received.context, clients=clients)

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from benchmark.defenses.base import DefenseContext, norms
+from benchmark.defenses.base import DefenseContext
+from benchmark.defenses.blocks import row_norms
 from benchmark.defenses.composed import Before, Composed, Received
 from benchmark.utils.checks import positive
 
@@ -12,7 +13,7 @@ class Clip(Before):
 
     >>> from torch import tensor
     >>> updates, weights = tensor([[3.0, 4.0], [0.3, 0.4]]), tensor([0.5, 0.5])
-    >>> Clip(norm_bound=1.0)(Received(updates, weights), context=None).updates
+    >>> Clip(norm_bound=1.0)(Received(updates, weights), context=None).scaled().updates
     tensor([[0.6000, 0.8000],
             [0.3000, 0.4000]])
     """
@@ -25,11 +26,11 @@ class Clip(Before):
 
     def forward(self, received: Received, context: DefenseContext) -> Received:
         """Shorten the long updates; the share of them is ``clipped_fraction``."""
-        length = norms(received.updates)
+        length = row_norms(received.updates, received.workers)
         if not length.isfinite().all():
             received = received.keeping(length.isfinite())
         scale = (self.norm_bound / length).clamp(max=1).to(received.updates.dtype)
-        clipped = replace(received, updates=received.updates * scale.unsqueeze(1))
+        clipped = replace(received, scale=scale)
         return clipped.saw("clipped_fraction", (length > self.norm_bound).double().mean())
 
 

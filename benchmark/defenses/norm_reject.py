@@ -1,6 +1,7 @@
 """Norm thresholding by leaving long updates out."""
 
-from benchmark.defenses.base import DefenseContext, norms
+from benchmark.defenses.base import DefenseContext
+from benchmark.defenses.blocks import row_norms
 from benchmark.defenses.composed import Before, Composed, Received
 from benchmark.utils.checks import positive
 
@@ -16,7 +17,7 @@ class Reject(Before):
 
     def forward(self, received: Received, context: DefenseContext) -> Received:
         """Drop the long updates; the share of them is ``rejected_fraction``."""
-        kept = norms(received.updates) <= self.norm_bound
+        kept = row_norms(received.updates, received.workers) <= self.norm_bound
         return received.keeping(kept).saw("rejected_fraction", (~kept).double().mean())
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, Part
 from benchmark.defenses.streamed import Streamed, tally
 from benchmark.defenses.submissions import Submissions, seen
 
@@ -38,7 +38,7 @@ class Rlr(Streamed):
     def look(self, received: Submissions) -> Part:
         """Average, count signs."""
         votes = received.by_columns(lambda block: block.sign().sum(dim=0))
-        return tally(received, mean(received.rows, received.weights), votes=votes)
+        return tally(received, received.mean(), votes=votes)
 
     def conclude(self, found: Part, context: DefenseContext) -> Aggregation:
         """Flip."""

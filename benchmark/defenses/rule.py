@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense, DefenseContext, DefenseSetting
-from benchmark.defenses.blocks import SMALL, spread
+from benchmark.defenses.blocks import spread
 from benchmark.defenses.submissions import Submissions, nobody
 from benchmark.utils.checks import one_of
 
@@ -45,8 +45,6 @@ class Rule(Defense):
             raise ValueError(f"assumed_compromised must be 0 or more, got {assumed_compromised}")
         self.assumed_compromised = assumed_compromised
         self.weights = one_of("weights", Weights, weights)
-        # A run keeps torch to one thread while it trains; the engines spread their work alike.
-        self.workers = torch.get_num_threads()
 
     @abstractmethod
     def combine(self, received: Submissions) -> Aggregation:
@@ -96,7 +94,7 @@ class Rule(Defense):
             ValueError: the rule cannot honor the weights.
         """
         self._check_weights(weights)
-        workers = 1 if updates.is_cuda or updates.numel() <= SMALL else self.workers
+        workers = self.threads(updates)
         finite = torch.stack(spread(_is_finite, updates, workers))
         n = int(finite.sum())
         f = max(self.assumed_compromised - (len(updates) - n), 0)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseContext, Part, mean
+from benchmark.defenses.base import Aggregation, DefenseContext, Part
+from benchmark.defenses.blocks import mean
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions
 

@@ -7,8 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, DefenseContext, mean
-from benchmark.defenses.blocks import by_columns, gram, ordered, products, row_norms, spread
+from benchmark.defenses.base import Aggregation, DefenseContext
+from benchmark.defenses.blocks import by_columns, gram, mean, ordered, products, row_norms, spread
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,19 @@ class Submissions:
         """min(1, S/e_k), ``(n,)`` float64; 1 for a row of 0."""
         return torch.where(self.norms > bound, bound / self.norms, 1)
 
-    def clipped(self, bound: Tensor) -> Tensor:
-        """Δ_k · min(1, S/e_k), ``(n, P)``."""
-        rows, scale = torch.empty_like(self.rows), self.shrinkage(bound).to(self.rows)
+    def scaled(self, factors: Tensor) -> Tensor:
+        """s_k Δ_k, ``(n, P)``."""
+        rows, scale = torch.empty_like(self.rows), factors.to(self.rows)
 
         def shrink(k: int) -> None:
             torch.mul(self.rows[k], scale[k], out=rows[k])
 
         spread(shrink, range(len(self)), self.workers)
         return rows
+
+    def mean(self, weights: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+        """Σ_k w_k s_k Δ_k, ``(P,)``, with their own weights where none are given."""
+        return mean(self.rows, self.weights if weights is None else weights, scale, self.workers)
 
     def by_columns(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:
         """``reduce`` of blocks of columns ``(n, b)`` → ``(b,)``, put together: ``(P,)``."""
@@ -108,7 +112,7 @@ class Submissions:
         if total == 0:
             return nobody(self.rows, **info)
         shares = weights / total
-        update = mean(self.rows, shares if scale is None else shares * scale)
+        update = self.mean(shares if scale is None else shares * scale)
         return seen(update, kept.to(self.rows.dtype), **info)
 
     def unweighted(self) -> "Submissions":

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part, norms
+from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part
+from benchmark.defenses.blocks import row_norms
 from benchmark.engine.base import Trained
 from benchmark.engine.plan import Plan
 from benchmark.federation.cohort import Cohort
@@ -58,7 +59,9 @@ def at_once(
     checked_aggregation(defense, found, updates)
     statistics = None if trained.statistics is None else trained.statistics[:K]
     kept = averaged(statistics, cohort.weights, found.trust)
-    return Reception(found, trained.losses[:K].cpu(), norms(updates).cpu(), kept)
+    return Reception(
+        found, trained.losses[:K].cpu(), row_norms(updates, defense.threads(updates)).cpu(), kept
+    )
 
 
 def in_parts(
@@ -98,7 +101,7 @@ def in_parts(
         losses[slots] = trained.losses[: len(slots)].cpu().float()
         if trained.statistics is not None:
             statistics.append(trained.statistics[: len(slots)])
-        lengths[slots] = norms(updates).cpu()
+        lengths[slots] = row_norms(updates, defense.threads(updates)).cpu()
     found = defense.joined(parts, context)
     if found.trust is not None:
         trust = torch.empty_like(found.trust)

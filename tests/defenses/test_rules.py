@@ -250,6 +250,7 @@ def test_updates_that_do_not_fit_one_block_are_the_same_to_a_rule(
     rows = torch.randn(11, 30, generator=seeded(), dtype=torch.float64)
     whole = aggregate(name, rows)
     monkeypatch.setattr("benchmark.defenses.blocks.BLOCK", 77)
+    monkeypatch.setattr("benchmark.defenses.blocks.MEAN_BLOCK", 77)
     parts = aggregate(name, rows)
     assert torch.allclose(parts.update, whole.update, atol=1e-12)
 
@@ -258,7 +259,8 @@ def test_updates_that_do_not_fit_one_block_are_the_same_to_a_rule(
 def test_the_number_of_threads_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.randn(11, 500, generator=seeded())
     monkeypatch.setattr("benchmark.defenses.blocks.BLOCK", 77)
-    monkeypatch.setattr("benchmark.defenses.rule.SMALL", 0)
+    monkeypatch.setattr("benchmark.defenses.blocks.MEAN_BLOCK", 77)
+    monkeypatch.setattr("benchmark.defenses.base.SMALL", 0)
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
