@@ -63,7 +63,8 @@ def test_clipped_updates_keep_direction_and_are_no_longer_than_the_bound(
     bound: float, scale: float, seed: int
 ):
     updates = scale * torch.randn(3, 50, generator=seeded(seed))
-    clipped = Clip(bound)(Received(updates, torch.ones(3) / 3), defense_context(50, 3)).updates
+    received = Clip(bound)(Received(updates, torch.ones(3) / 3), defense_context(50, 3))
+    clipped = received.scaled().updates
     assert (clipped.double().norm(dim=1) <= bound * (1 + 1e-6)).all()
     cosine = torch.nn.functional.cosine_similarity(clipped.double(), updates.double())
     assert cosine == pytest.approx(torch.ones(3), rel=1e-6)
