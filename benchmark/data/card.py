@@ -46,7 +46,7 @@ def draw(dataset: FederatedDataset, names: tuple[str, ...]) -> bytes:
         title = f"{facts['name']}: {facts['users']:,} {facts['user_kind']}"
         images = f"{facts['train_images']:,} training and {facts['test_images']:,} test images"
         text(left, 32, title, 17, color=INK, weight="bold")
-        text(left, 64, f"{images}  ·  {facts['license']}", 10.5, color=MUTED)
+        text(left, 64, f"{images}  ·  license: {facts['license']}", 10.5, color=MUTED)
         sheet_box = (left, 1 - (TOP + high) / height, wide / width, high / height)
         axes = figure.add_axes(sheet_box)
         axes.imshow(sheet, interpolation="antialiased", aspect="auto")

@@ -13,11 +13,13 @@ class Samples:
 
     Attributes:
         images: ``(n, C, H, W)`` uint8; of handwriting 255 is paper, 0 is ink.
-        labels: ``(n,)`` uint8, below ``num_classes``.
+        labels: ``(n,)`` uint8, or uint16 for more than 256 classes; below ``num_classes``.
         num_classes: number of classes.
         writers: ``(n,)`` int64 index into ``writer_names``, or None.
         writer_names: the source's own ids.
         is_test: ``(n,)`` bool, the source's own split, or None where it has none.
+        user_kind: what those are whom ``writers`` tells apart.
+        class_names: names of the classes, if there are any.
     """
 
     images: np.ndarray
@@ -26,6 +28,8 @@ class Samples:
     writers: np.ndarray | None = None
     writer_names: tuple[str, ...] = ()
     is_test: np.ndarray | None = None
+    user_kind: str = "writers"
+    class_names: tuple[str, ...] = ()
 
 
 class Source(ABC):
@@ -76,6 +80,10 @@ class Partition(ABC):
     def least(self, samples: Samples) -> int:
         """Images that every user needs: ``min_images``, and one for each split to be made."""
         return max(self.min_images, 2 if samples.is_test is None else 1)
+
+    def kind(self, samples: Samples) -> str:
+        """What its users are: ``user_kind``, where the source says nothing else."""
+        return self.user_kind
 
     @abstractmethod
     def names(self, samples: Samples) -> tuple[str, ...]:

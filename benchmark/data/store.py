@@ -41,7 +41,7 @@ def build(
     samples = source.load()
     division = divide(samples, partition)
     arrays = _arrays(samples, division)
-    manifest = _manifest(source, partition, samples.num_classes, division, arrays)
+    manifest = _manifest(source, partition, samples, division, arrays)
     with atomic_folder(out) as folder:
         for name, array in arrays.items():
             np.save(folder / name, array, allow_pickle=False)
@@ -80,10 +80,11 @@ def _arrays(samples: Samples, division: Division) -> dict[str, np.ndarray]:
 def _manifest(
     source: Source,
     partition: Partition,
-    num_classes: int,
+    samples: Samples,
     division: Division,
     arrays: dict[str, np.ndarray],
 ) -> dict[str, Any]:
+    num_classes, names = samples.num_classes, samples.class_names
     described = {
         name: {"sha256": _digest(array), "dtype": str(array.dtype), "shape": list(array.shape)}
         for name, array in arrays.items()
@@ -104,7 +105,7 @@ def _manifest(
         },
         "partition": {
             "name": partition.name,
-            "user_kind": partition.user_kind,
+            "user_kind": partition.kind(samples),
             "parameters": _parameters(partition),
         },
         "num_classes": num_classes,
@@ -112,7 +113,8 @@ def _manifest(
         "test_images": len(arrays["test_labels.npy"]),
         "arrays": described,
         "classes": [
-            {"class": label, "train": train, "test": test}
+            {"class": label, **({"name": names[label]} if names else {})}
+            | {"train": train, "test": test}
             for label, (train, test) in enumerate(zip(*classes, strict=True))
         ],
         "users": [

@@ -80,7 +80,7 @@ def _stamp(resolved: dict[str, Any]) -> dict[str, Any]:
     path = resolved["data"].get("path")
     return {
         "code": fingerprint(["benchmark.data.store.build", *targets]),
-        "files": _files(Path(path)) if path else [],
+        "files": _files(Path(path).expanduser()) if path else [],
     }
 
 

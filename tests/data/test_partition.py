@@ -12,13 +12,15 @@ from benchmark.data.division import Division, divide
 from benchmark.data.partitions.dirichlet import Dirichlet
 from benchmark.data.partitions.iid import Iid
 from benchmark.data.partitions.made_users import MadeUsers
+from benchmark.data.partitions.quantity import Quantity
+from benchmark.data.partitions.shards import Shards
 from benchmark.data.partitions.style import Style, style
 from benchmark.data.partitions.writer import Writer
 from benchmark.data.samples import Partition, Samples
 from benchmark.utils.errors import UserError
 from tests.support import data_files
 
-SCHEMES: list[type[MadeUsers]] = [Style, Dirichlet, Iid]
+SCHEMES: list[type[MadeUsers]] = [Style, Dirichlet, Iid, Shards, Quantity]
 labels = st.lists(st.integers(0, 4), min_size=20, max_size=120)
 
 
@@ -71,7 +73,7 @@ def test_every_image_goes_to_one_user_and_one_split(
     assert np.array_equal(division.is_test, again.is_test)
 
 
-@pytest.mark.parametrize("scheme", [Dirichlet, Iid])
+@pytest.mark.parametrize("scheme", [Dirichlet, Iid, Shards, Quantity])
 def test_the_seed_decides(scheme: type[MadeUsers]) -> None:
     samples = data_files.samples([0, 1, 2, 3, 4] * 40)
     one, same, other = (divide(samples, scheme(users=5, seed=seed)).user for seed in (1, 1, 2))
@@ -103,9 +105,11 @@ def test_user_without_training_image_is_named() -> None:
         (lambda: Writer(test_fraction=0), "test_fraction must be between 0 and 1"),
         (lambda: Iid(test_fraction=1.0), "test_fraction must be between 0 and 1"),
         (lambda: Iid(test_fraction=math.nan), "test_fraction must be between 0 and 1"),
-        (lambda: Dirichlet(alpha=0), "alpha must be above 0 and finite, got 0"),
-        (lambda: Dirichlet(alpha=math.inf), "alpha must be above 0 and finite, got inf"),
-        (lambda: Dirichlet(alpha=math.nan), "alpha must be above 0 and finite, got nan"),
+        (lambda: Dirichlet(alpha=0), "alpha must be positive and finite, got 0"),
+        (lambda: Dirichlet(alpha=math.inf), "alpha must be positive and finite, got inf"),
+        (lambda: Quantity(beta=0), "beta must be positive and finite, got 0"),
+        (lambda: Shards(shards=0), "shards must be at least 1, got 0"),
+        (lambda: Dirichlet(alpha=math.nan), "alpha must be positive and finite, got nan"),
     ],
 )
 def test_arguments_out_of_range(make, message: str) -> None:
@@ -123,6 +127,8 @@ def test_arguments_out_of_range(make, message: str) -> None:
         (Style(users=11, min_images=10), ["users=1 to 10"]),
         (Style(users=26), ["26 style users", "fewer than 2", "users=1 to 20"]),
         (Style(users=3, min_images=99), ["fewer than 99", "users=1 to 1"]),
+        (Shards(users=40, shards=3), ["40 users of 3 shards of 100", "shards=2 or"]),
+        (Quantity(users=9, beta=0.01), ["beta=0.01 leaves", "larger beta"]),
         (Writer(), ["does not know its writers", "partition=style"]),
     ],
 )  # fmt: skip
@@ -162,6 +168,11 @@ def test_writers_with_too_few_images_are_counted() -> None:
     assert "2 of 3 writers have fewer than 7 images (writer w2 has 5)" in message
     assert "min_images=1 to 5" in message
     assert len(divide(samples, Writer(min_images=5)).names) == 3
+
+
+def test_one_user_is_no_federation() -> None:
+    message = refusal(data_files.samples([0, 1] * 5, writers=[0] * 10), Writer())
+    assert "all images are of one user, w0; choose partition=dirichlet" in message
 
 
 def test_writer_with_one_image_needs_a_split_of_the_source() -> None:
@@ -265,3 +276,32 @@ def test_iid_shares_are_equal_and_mixed() -> None:
     assert set(np.bincount(division.user)) == {142, 143}
     shares = np.stack([share(samples, division, u) for u in range(7)])
     assert shares.min() > 0
+
+
+# Shards and sizes
+
+
+def test_every_user_has_the_shards_of_few_classes() -> None:
+    samples = data_files.samples([i % 10 for i in range(2000)])
+    division = divide(samples, Shards(users=50, shards=2))
+    shares = np.stack([share(samples, division, u) for u in range(50)])
+    # 100 shards of 20 images, ten of each class: every shard is of one class.
+    assert set(shares.ravel()) <= {0, 20, 40}
+    assert (shares.sum(1) == 40).all()
+    assert ((shares > 0).sum(1) <= 2).all()
+    assert len({tuple(row) for row in shares > 0}) > 20
+    one = divide(data_files.samples([i % 7 for i in range(1000)], 7), Shards(users=9, shards=3))
+    assert np.ptp(np.bincount(one.user)) <= 3
+
+
+def test_beta_sets_the_skew_of_sizes_and_classes_stay_mixed() -> None:
+    samples = data_files.samples([i % 10 for i in range(4000)])
+
+    def sizes(beta: float) -> np.ndarray:
+        return np.bincount(divide(samples, Quantity(users=20, beta=beta)).user, minlength=20)
+
+    assert sizes(0.5).std() > 2 * sizes(5).std() > 8 * sizes(1000).std()
+    assert sizes(0.5).min() >= 10
+    largest = int(sizes(0.5).argmax())
+    shares = share(samples, divide(samples, Quantity(users=20)), largest)
+    assert shares.min() > 0.6 * shares.mean()

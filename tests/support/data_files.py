@@ -5,7 +5,7 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,10 +14,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from benchmark.data.samples import Samples, Source
-from benchmark.data.sources import fedemnist, qmnist
+from benchmark.data.sources import cifar10, fedemnist, qmnist
 from benchmark.utils.errors import UserError
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -129,10 +132,10 @@ def write_fedemnist(folder: Path) -> Path:
     return folder
 
 
-def pack(folder: Path, archive: Path) -> Path:
-    with tarfile.open(archive, "w:bz2") as members:
+def pack(folder: Path, archive: Path, inside: str = "") -> Path:
+    with tarfile.open(archive, f"w:{archive.suffix[1:]}") as members:  # type: ignore[call-overload]
         for path in sorted(folder.iterdir()):
-            info = tarfile.TarInfo(path.name)
+            info = tarfile.TarInfo(inside + path.name)
             info.size = path.stat().st_size
             members.addfile(info, io.BytesIO(path.read_bytes()))
     return archive
@@ -182,3 +185,53 @@ def file_server() -> Iterator[FileServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def colors(n: int, side: int = 8, seed: int = 0) -> np.ndarray:
+    """``(n, side, side, 3)``, of which no two are equal."""
+    return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3)).astype(np.uint8)
+
+
+def encoded(pixels: np.ndarray, form: str = "PNG", **options: Any) -> bytes:
+    """An image file of ``(H, W)`` or ``(H, W, 3)``."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form, **options)
+    return file.getvalue()
+
+
+def write_images(folder: Path, places: Sequence[str], pixels: np.ndarray | None = None) -> Path:
+    """An image in each of these places."""
+    for place, image in zip(places, colors(len(places)) if pixels is None else pixels, strict=True):
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(image))
+    return folder
+
+
+def write_table(
+    path: Path, columns: dict[str, Any], names: Sequence[str] = (), label: str = "label"
+) -> Path:
+    """A parquet file; with names of classes, as the ``datasets`` library writes them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(columns)
+    if names:
+        features = {label: {"names": list(names), "_type": "ClassLabel"}}
+        said = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": said})
+    pq.write_table(table, path)
+    return path
+
+
+def hub_images(pixels: np.ndarray) -> list[dict[str, Any]]:
+    """A column of images as the ``datasets`` library writes it."""
+    return [{"bytes": encoded(image), "path": None} for image in pixels]
+
+
+def write_cifar10(folder: Path, records: int) -> Path:
+    """Six files of so many records: pixels ``colors(6 · records, 32)``, label i % 10."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = colors(6 * records, 32).transpose(0, 3, 1, 2).reshape(-1, 3072)
+    labels = np.arange(6 * records, dtype=np.uint8)[:, None] % 10
+    for name, rows in zip(cifar10.FILES, np.split(np.hstack([labels, images]), 6), strict=True):
+        (folder / name).write_bytes(rows.tobytes())
+    return folder

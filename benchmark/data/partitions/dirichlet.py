@@ -7,10 +7,7 @@ import numpy as np
 
 from benchmark.data.partitions.made_users import MadeUsers
 from benchmark.data.samples import Samples
-from benchmark.utils.errors import UserError
-
-MOVED_AT_MOST = 0.1
-"""Largest share of the images that may be moved to give every user the minimum."""
+from benchmark.utils.checks import positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +39,7 @@ class Dirichlet(MadeUsers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha < float("inf"):
-            raise ValueError(f"alpha must be above 0 and finite, got {self.alpha}")
+        positive("alpha", self.alpha)
 
     def assign(self, samples: Samples, rng: np.random.Generator) -> np.ndarray:
         """Draw the proportions, divide, and give to users that fall short.
@@ -59,21 +55,4 @@ class Dirichlet(MadeUsers):
             cuts = np.rint(np.cumsum(share)[:-1] * len(members)).astype(np.int64)
             for number, images in enumerate(np.split(members, cuts)):
                 user[images] = number
-        self._fill(user, self.least(samples), rng)
-        return user
-
-    def _fill(self, user: np.ndarray, least: int, rng: np.random.Generator) -> None:
-        counts = np.bincount(user, minlength=self.users)
-        missing = np.maximum(least - counts, 0)
-        if missing.sum() > MOVED_AT_MOST * len(user):
-            raise UserError(
-                f"partition: alpha={self.alpha:g} leaves {(missing > 0).sum()} of {self.users} "
-                f"users with fewer than {least} images, and {missing.sum()} of {len(user)} images "
-                f"would have to be moved (at most {MOVED_AT_MOST:.0%} may); "
-                "choose a larger alpha, fewer users, or smaller min_images"
-            )
-        for poor in np.repeat(np.arange(self.users), missing):
-            rich = counts.argmax()
-            user[rng.choice(np.flatnonzero(user == rich))] = poor
-            counts[rich] -= 1
-            counts[poor] += 1
+        return self.filled(user, self.least(samples), rng, "alpha")

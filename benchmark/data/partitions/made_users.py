@@ -7,6 +7,9 @@ import numpy as np
 from benchmark.data.samples import Partition, Samples
 from benchmark.utils.errors import UserError
 
+MOVED_AT_MOST = 0.1
+"""Largest share of the images that may be moved to give every user the minimum."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MadeUsers(Partition):
@@ -53,4 +56,35 @@ class MadeUsers(Partition):
         """
         user = np.empty(len(order), np.int64)
         user[order] = np.arange(len(order)) * self.users // max(len(order), 1)
+        return user
+
+    def filled(
+        self, user: np.ndarray, least: int, rng: np.random.Generator, drawn_by: str
+    ) -> np.ndarray:
+        """``user`` itself, in which those that a draw left short got random images of the largest.
+
+        Args:
+            user: ``(n,)``, whose each image is; changed in place.
+            least: images that every user gets.
+            rng: draws which images.
+            drawn_by: the parameter that skews the draw less where it is larger.
+
+        Raises:
+            UserError: more than ``MOVED_AT_MOST`` of the images would have to be moved.
+        """
+        counts = np.bincount(user, minlength=self.users)
+        missing = np.maximum(least - counts, 0)
+        if missing.sum() > MOVED_AT_MOST * len(user):
+            raise UserError(
+                f"partition: {drawn_by}={getattr(self, drawn_by):g} leaves "
+                f"{(missing > 0).sum()} of {self.users} users with fewer than {least} images, and "
+                f"{missing.sum()} of {len(user)} images would have to be moved (at most "
+                f"{MOVED_AT_MOST:.0%} may); choose a larger {drawn_by}, fewer users, or smaller "
+                "min_images"
+            )
+        for poor in np.repeat(np.arange(self.users), missing):
+            rich = counts.argmax()
+            user[rng.choice(np.flatnonzero(user == rich))] = poor
+            counts[rich] -= 1
+            counts[poor] += 1
         return user
