@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation
-from benchmark.defenses.blocks import BLOCK, by_columns, largest, products, row_norms, spread
+from benchmark.defenses.blocks import BLOCK, by_columns, count, largest, products, row_norms, spread
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, deviations, median, nobody
 from benchmark.utils.checks import positive
@@ -58,8 +58,8 @@ class AlignIns(Rule):
         lengths = received.norms * row_norms(theta[None])
         along = products(rows, theta, received.workers)
         direction = torch.where(lengths > 0, along / lengths, 0)
-        count = max(int(self.sparsity * rows.shape[1] + 1e-9), 1)
-        signs = sign_agreement(rows, count, received.workers)
+        num = max(int(self.sparsity * rows.shape[1] + 1e-9), 1)
+        signs = sign_agreement(rows, num, received.workers)
         kept = (deviations(direction) < self.lambda_c) & (deviations(signs) < self.lambda_s)
         if not kept.any():
             return nobody(rows)
@@ -67,22 +67,23 @@ class AlignIns(Rule):
         return received.keeping(kept, received.shrinkage(bound), bound=bound)
 
 
-def sign_agreement(rows: Tensor, count: int, workers: int = 1) -> Tensor:
-    """Share of each row's ``count`` largest values that have the principal sign, ``(n,)``.
+def sign_agreement(rows: Tensor, num: int, workers: int = 1) -> Tensor:
+    """Share of each row's ``num`` largest values that have the principal sign, ``(n,)``.
 
     Of values that are as large, the first.
     """
     principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign(), workers)
 
-    def share(row: Tensor) -> Tensor:
-        least, above, agree, tied = largest(row.abs(), count), 0, 0, []
+    def share(row: Tensor) -> float:
+        least, above, agree, tied = largest(row.abs(), num), 0, 0, []
         # Part by part, as whole rows would leave the cache after every comparison.
         for part, signs in zip(row.split(BLOCK), principal.split(BLOCK), strict=True):
-            sizes = part.abs()
-            above += int(torch.count_nonzero(sizes > least))
-            agree += int(torch.count_nonzero(part * signs > least))
-            tied.append((part * signs)[sizes == least])
-        agree += int(torch.count_nonzero(torch.cat(tied)[: count - above] > 0))
-        return row.new_tensor(agree, dtype=torch.float64) / count
+            sizes, signed = part.abs(), part * signs
+            above += count(sizes > least)
+            agree += count(signed > least)
+            at = sizes == least
+            tied.append(part[at].sign() == signs[at])
+        agree += count(torch.cat(tied)[: num - above])
+        return agree / num
 
-    return torch.stack(spread(share, rows, workers))
+    return torch.tensor(spread(share, rows, workers), dtype=torch.float64, device=rows.device)

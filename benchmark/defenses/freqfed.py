@@ -74,8 +74,8 @@ class FreqFed(Rule):
         # The transform is linear: the model's frequencies are added where nothing is lost by it.
         told = torch.stack(spread(lambda row: low_frequencies(row, layers), rows, received.workers))
         theta = low_frequencies(received.context.theta, layers)
-        lengths = row_norms(told)
-        gains = 2 * products(told, theta) + lengths.square()
+        lengths = row_norms(told, received.workers)
+        gains = 2 * products(told, theta, received.workers) + lengths.square()
         distances = cosine_distances(
             squared_distances(told, lengths, received.workers), gains, theta @ theta
         )
@@ -95,14 +95,13 @@ def low_frequencies(flat: Tensor, layers: tuple[Layer, ...]) -> Tensor:
     for layer in layers:
         matrix = values[layer.place].reshape(layer.shape[0] if layer.shape else 1, -1)
         high, wide = (max(side // 2, 1) for side in matrix.shape)
-        sums = np.arange(high)[:, None] + np.arange(wide)[None, :]
         # Only the rows that count go on to the second direction.
         if len(matrix) <= QUICK:
             columns = (_cosines(len(matrix))[:high] @ torch.from_numpy(matrix)).numpy()
         else:
             columns = dct(matrix, axis=0, norm="ortho")[:high]
         both = dct(columns, axis=1, norm="ortho")[:, :wide]
-        found.append(both[sums <= (high + wide) / 2])
+        found += [row[: max((high + wide) // 2 - i + 1, 0)] for i, row in enumerate(both)]
     return torch.from_numpy(np.concatenate(found))
 
 

@@ -59,7 +59,7 @@ class Rflbat(Rule):
         ]
         # Of those that tie, the one with the client of the lowest index.
         clusters.sort(key=lambda members: int(members[0]))
-        chosen = min(clusters, key=lambda members: likeness(received.cosines, members))
+        chosen = min(clusters, key=lambda members: likeness(1 - received.cosine_distances, members))
         kept = torch.zeros(len(received), dtype=torch.bool, device=left.device)
         kept[chosen[near(points[chosen], self.second)]] = True
         return received.keeping(kept, clusters=len(clusters))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses import clusters
+from benchmark.defenses.align_ins import sign_agreement
 from benchmark.defenses.clusters import kmeans, largest, num_clusters, random_state
 from benchmark.defenses.fl_detector import FlDetector
 from benchmark.defenses.masa import rises
@@ -360,3 +361,8 @@ def test_no_more_clusters_are_made_than_there_are_points_that_differ() -> None:
     labels, centers = kmeans(points, 3, 0)
     assert len(centers) == 2
     assert labels[0] == labels[1] != labels[2]
+
+
+def test_a_zero_where_the_cohort_has_no_sign_agrees_with_it() -> None:
+    rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    assert sign_agreement(rows, 2).tolist() == [1.0, 1.0, 0.5]
