@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from bench.measure import facts, say
-from bench.peers.our_rules import num_parameters
+from bench.peers.our_rules import READ, num_parameters
 from bench.report import Result, Table, Value, arguments
 from benchmark.config.plugins import available
 
@@ -44,12 +44,14 @@ ALONE_MB = 4_000
 """A cohort beyond this is held once."""
 PEERS_MAY_MB = 10_000
 PATIENCE_S = 90
+KINDS = ("seconds", "cpu_seconds", "extra_mb")
 NOTES = (
-    "Seconds: medians of rounds that took turns. Times ours: theirs over ours. byzfl computes in "
-    "float32 and distances by a product of matrices, ours in float64 around one of the updates; "
-    "its geometric median takes 3 steps from 0, ours goes on until it has converged. ARC and "
-    "clipping write into the updates that they are given, and get a copy, which is timed. "
-    "nnm, arc and bucketing are in front of the mean. Extra: MiB at the peak beside the updates.",
+    "Seconds: medians of rounds that took turns. CPU s: of all threads together, the least, which "
+    "other programs change less. Times ours: theirs over ours. byzfl computes in float32 and "
+    "distances by a product of matrices, ours in float64 around one of the updates; its geometric "
+    "median takes 3 steps from 0, ours goes on until it has converged. ARC and clipping write into "
+    "the updates, and get a copy, which is timed. nnm, arc and bucketing are in front of the mean. "
+    "(read) sums each row. Extra: MiB at the peak beside the updates.",
 )
 SAME = {"geometric_median": "geometric_median, converged"}
 SAME |= {rule: f"{rule}, f + 1" for rule in ("krum", "multi_krum")}
@@ -136,27 +138,21 @@ def measure(
         found[rule] = {}
         for repeat in range(repeats + 1):
             for name, side in sides.items():
-                own = found[rule].setdefault(name, {"seconds": [], "extra_mb": []})
+                own = found[rule].setdefault(name, {kind: [] for kind in KINDS})
                 if "error" in own or (repeat and own["warm_up"] > PATIENCE_S / 4):
                     continue
                 answer = side.aggregate(rule, 1200 if name == "ours" else PATIENCE_S)
-                if "error" in answer:
-                    own["error"] = answer["error"]
-                elif repeat:
-                    own["seconds"].append(answer["seconds"])
-                else:
-                    own["warm_up"] = answer["seconds"]
-                if "error" not in answer:
-                    own["extra_mb"].append(answer["extra_mb"])
+                if not repeat and "error" not in answer:
+                    own["warm_up"] = answer.pop("seconds")
+                for kind, value in answer.items():
+                    own[kind] = [*own[kind], value] if kind in KINDS else value
         say(f"  {clients} x {parameters:,} {rule}: {_spoken(found[rule])}")
     return found
 
 
 def _spoken(found: dict[str, Any]) -> str:
-    parts = []
-    for name, own in found.items():
-        took = _seconds(own)
-        parts.append(f"{name} {own['error'] if took is None else f'{took:.3g} s'}")
+    times = {name: (_seconds(own), own) for name, own in found.items()}
+    parts = [f"{k} {x['error'] if s is None else f'{s:.3g} s'}" for k, (s, x) in times.items()]
     return ", ".join(part for part in parts if "KeyError" not in part)
 
 
@@ -172,25 +168,28 @@ def table(title: str, found: dict[str, dict[str, Any]], sides: Sequence[str]) ->
     for rule, by_side in found.items():
         ours = by_side["ours"]
         took = _seconds(ours)
-        row: list[Value] = [rule, took, max(ours["extra_mb"], default=None)]
+        row: list[Value] = [rule, took, _busy(ours), max(ours["extra_mb"], default=None)]
         for peer in sides[1:]:
             own = by_side.get(peer, {})
             theirs = _seconds(own)
             row.append(_reason(own) if theirs is None else theirs)
-            row.append(theirs / took if theirs and took else None)
+            row += [theirs / took if theirs and took else None, _busy(own)]
             row.append(max(own.get("extra_mb", []), default=None))
         rows.append(row)
-    columns = ["rule", "ours s", "extra MiB"]
+    columns = ["rule", "ours s", "CPU s", "extra MiB"]
     for peer in sides[1:]:
-        columns += [f"{peer} s", "times ours", "extra MiB"]
+        columns += [f"{peer} s", "times ours", "CPU s", "extra MiB"]
     return Table(title, columns, rows)
+
+
+def _busy(own: dict[str, Any]) -> float | None:
+    return min(own.get("cpu_seconds", []), default=None)
 
 
 def _reason(own: dict[str, Any]) -> str | None:
     error = own.get("error", "KeyError")
-    if "KeyError" in error:
-        return None
-    return "no memory" if "memory" in error.lower() else error
+    known = "no memory" if "memory" in error.lower() else error
+    return None if "KeyError" in error else known
 
 
 def differences(sides: dict[str, Side], rules: Sequence[str]) -> dict[str, float]:
@@ -219,7 +218,7 @@ def main(given: Sequence[str] | None = None) -> Path:
     parser.description, parser.formatter_class = __doc__, RawDescriptionHelpFormatter
     parser.add_argument("--rules", nargs="+", choices=available("defense"), metavar="RULE")
     parser.add_argument("--cohorts", nargs="+", choices=COHORTS, default=list(COHORTS))
-    parser.add_argument("--repeats", type=int, default=5, help="timed rounds after the first")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds after the first")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="for all sides")
     asked = parser.parse_args(given)
     if asked.device == "cuda" and not torch.cuda.is_available():
@@ -234,7 +233,7 @@ def main(given: Sequence[str] | None = None) -> Path:
         apart = differences(sides, rules) if "byzfl" in sides else {}
         for cohort, (K, width) in cohorts.items():
             P = num_parameters(width)
-            found = measure(sides, rules, (K, P), asked.repeats, asked.device)
+            found = measure(sides, [READ, *rules], (K, P), asked.repeats, asked.device)
             title = f"{K:,} clients, {P:,} parameters, {K * P * 4 / 2**20:,.0f} MiB"
             measured[cohort] = found
             tables.append(table(title, found, list(SIDES)))

@@ -74,10 +74,11 @@ def _timed(aggregate: Aggregate, updates: Tensor) -> dict[str, Any]:
     reset_peak_memory(device)
     before = torch.cuda.memory_allocated() / 2**20 if device == "cuda" else _resident_mb()
     _wait(device)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     update = aggregate(updates)
     _wait(device)
     answer: dict[str, Any] = {"seconds": time.perf_counter() - start}
+    answer["cpu_seconds"] = time.process_time() - busy
     answer["extra_mb"] = max(peak_memory_mb(device) - before, 0)
     if updates.shape[1] <= SHOWN:
         values = update.cpu() if isinstance(update, Tensor) else update

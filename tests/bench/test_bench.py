@@ -214,11 +214,12 @@ def paper_parameters() -> int:
 def test_rules_are_timed_without_the_peers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(aggregators, "PEERS_PYTHON", Path("nowhere"))
     data = toy(aggregators, "--rules", "krum", "median", "--repeats", "2")
-    assert set(data["cohorts"]["toy"]) == {"krum", "median"}
+    assert set(data["cohorts"]["toy"]) == {"(read)", "krum", "median"}
     for by_side in data["cohorts"]["toy"].values():
         assert set(by_side) == {"ours"}
         assert len(by_side["ours"]["seconds"]) == 2
         assert min(by_side["ours"]["seconds"]) > 0
+        assert len(by_side["ours"]["cpu_seconds"]) == 3
 
 
 @pytest.mark.slow
