@@ -1,6 +1,7 @@
 """A picture of a partition: some users' images, and how many images users have."""
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from benchmark.data.dataset import FederatedDataset
 
 ROWS, COLUMNS = 12, 20
 CELL = 60  # of the picture, for an image and the gap around it
+LONGEST = 16  # signs of a user's name
 LARGEST = 2 * CELL  # side of an image that is drawn from all its pixels
 DPI = 100
 LEFT, RIGHT, TOP, GAP, HISTOGRAM, BOTTOM = 130, 30, 100, 75, 190, 60
@@ -33,14 +35,17 @@ def draw(dataset: FederatedDataset, names: tuple[str, ...]) -> bytes:
     wide, high = COLUMNS * CELL, len(shown) * CELL
     width, height = LEFT + wide + RIGHT, TOP + high + GAP + HISTOGRAM + BOTTOM
 
-    # The user's own matplotlib settings must not change the bytes.
-    with matplotlib.rc_context():
+    # What the user's matplotlib is set to changes no bytes; a sign that its font lacks is a box.
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         matplotlib.rcdefaults()
         figure = Figure((width / DPI, height / DPI), dpi=DPI, facecolor="white")
         left, right = LEFT / width, (LEFT + wide) / width
 
         def text(x: float, down: float, words: str, size: float, **style: Any) -> None:
-            figure.text(x, 1 - down / height, words, fontsize=size, va="center", **style)
+            shown = "".join(c if c.isprintable() else "?" for c in words)
+            style |= {"fontsize": size, "va": "center", "parse_math": False}
+            figure.text(x, 1 - down / height, shown, **style)
 
         facts = dataset.facts
         title = f"{facts['name']}: {facts['users']:,} {facts['user_kind']}"
@@ -54,7 +59,7 @@ def draw(dataset: FederatedDataset, names: tuple[str, ...]) -> bytes:
         text(left - 12 / width, TOP - 14, "user", 10.5, color=MUTED, ha="right")
         for row, user in enumerate(shown):
             down = TOP + (row + 0.5) * CELL
-            text(left - 12 / width, down, names[user], 10.5, color=INK, ha="right")
+            text(left - 12 / width, down, names[user][:LONGEST], 10.5, color=INK, ha="right")
 
         text(left, TOP + high + GAP - 22, "Images per user", 12, color=INK, weight="bold")
         counts = (dataset.train.offsets.diff() + dataset.test.offsets.diff()).numpy()

@@ -16,6 +16,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # Pillow's readers of other formats are not reached
 MOST_PIXELS = 2**20
 """Of an image: its header is believed up to here, and every image stays in memory."""
+MOST_BYTES = 2**24
+"""Of an encoded image; so many pixels never need as much."""
 _GRAY, _COLOR = ("1", "L"), ("RGB", "RGBA", "P", "CMYK", "YCbCr")
 
 
@@ -41,6 +43,8 @@ def decoded(content: bytes, where: str) -> np.ndarray:
             ``where``.
     """
     image = library("PIL.Image", "pillow")
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{where}: an image file of more than {MOST_BYTES:,} bytes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is refused below, or of metadata

@@ -55,7 +55,7 @@ def labelled(labels: np.ndarray, classes: Sequence[str] | None, where: str) -> t
         if not all(isinstance(label, str) for label in labels.tolist()):
             raise UserError(f"{where}: labels must be whole numbers from 0, or names of classes")
         names = sorted(set(labels.tolist()))
-        shown = ",".join(names[:12]) + (",..." if len(names) > 12 else "")
+        shown = ",".join(name[:40] for name in names[:12]) + (",..." if len(names) > 12 else "")
         if not classes:
             raise UserError(
                 f"{where}: labels are text; say what the classes are, in their order: "
@@ -63,7 +63,8 @@ def labelled(labels: np.ndarray, classes: Sequence[str] | None, where: str) -> t
             )
         if unknown := [name for name in names if name not in classes]:
             raise UserError(
-                f"{where}: '{unknown[0]}' is no class; valid: {', '.join(classes)} (data.classes)"
+                f"{where}: '{unknown[0][:40]}' is no class of data.classes; valid: "
+                + ", ".join(classes)
             )
         order = {name: number for number, name in enumerate(classes)}
         labels = np.array([order[name] for name in labels.tolist()], np.int64)
@@ -121,6 +122,10 @@ def collected(
             raise UserError(f"{where}: users must be whole numbers or text")
         found, writers = np.unique(users, return_inverse=True)
         names, writers = tuple(map(str, found.tolist())), writers.astype(np.int64)
+    try:
+        "".join([*names, *classes]).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: names of users or classes are not UTF-8") from None
     return Samples(
         images=images,
         labels=labels.astype(np.min_scalar_type(num_classes - 1)),

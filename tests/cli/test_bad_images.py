@@ -1,6 +1,7 @@
 """Images of one's own with whatever is wrong: one line, exit status 2, nothing half-written."""
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -137,7 +138,10 @@ BAD: dict[str, Case] = {
     "folder: image bomb": folder(put("ann/cat/2.png", bomb()), "2.png: more than the 1,048,576"),
     "folder: large image": folder(put("ann/cat/2.png", bomb(2000, 2000)), "more than the"),
     "folder: 16 bits": folder(put("ann/cat/2.png", SIXTEEN), "2.png: pixels of mode I;16"),
-    "folder: notes": folder(put("ann/cat/notes.txt"), "notes.txt: no .png", "remove it"),
+    "folder: notes": folder(put("ann/cat/notes.txt"), "notes.txt: no file of .png", "remove it"),
+    "folder: a pipe": folder(lambda path: os.mkfifo(path / "ann" / "cat" / "2.png"), "no file of"),
+    "folder: a large file": folder(put("ann/cat/2.png", PNG + bytes(2**24)), "16,777,216 bytes"),
+    "folder: no UTF-8": folder(put("eve\udcff/cat/1.png"), "users or classes are not UTF-8"),
     "folder: nested deep": folder(put("eve/cat/old/2.png"), "eve/cat/old/2.png", "USER/CLASS/"),
     "folder: too shallow": folder(put("3.png"), "USER/CLASS/", "3.png"),
     "folder: class without images": folder(lambda path: (path / "bob" / "emu").mkdir(),
@@ -146,7 +150,7 @@ BAD: dict[str, Case] = {
     "folder: one user": folder(drop("bob/cat/1.png", "bob/dog/1.png"), "one user, ann",
                                "partition=dirichlet"),
     "parquet: no file": (lambda path: path.mkdir(), ["data=parquet"], ["no *.parquet to train on"]),
-    "parquet: absent": (lambda path: None, ["data=parquet"], ["no such file or folder"]),
+    "parquet: absent": (lambda path: None, ["data=parquet"], ["given: no such file or folder"]),
     "parquet: only test": (lambda path: write_table(path / "test.parquet", {"image": [b""]}),
                            ["data=parquet"], ["no *.parquet to train on"]),
     "parquet: missing column": table({"image": None}, ["no column 'image'", "data.image", "who"]),
@@ -158,7 +162,7 @@ BAD: dict[str, Case] = {
     "parquet: labels as text": table({"label": ["cat", "dog"] * 2},
                                      ["column label", "text", "data.classes=[cat,dog]"]),
     "parquet: unknown class": table({"label": ["cat", "dog", "cat", "dgo"]},
-                                    ["'dgo' is no class; valid: cat, dog"],
+                                    ["'dgo' is no class of data.classes; valid: cat, dog"],
                                     "data.classes=[cat,dog]"),
     "parquet: label outside": table({"label": [0, 1, 0, 2]}, ["label 2 is outside", "0 to 1"],
                                     "data.classes=[cat,dog]"),
@@ -168,7 +172,8 @@ BAD: dict[str, Case] = {
     "parquet: label missing": table({"label": [0, None, 0, 1]}, ["label: a value is missing"]),
     "parquet: user missing": table({"who": ["a", None, "b", "b"]}, ["who: a value is missing"]),
     "parquet: one user": table({"who": ["a"] * 4}, ["one user, a", "partition=dirichlet"]),
-    "parquet: no image": table({"image": [{"bytes": None, "path": "x.png"}] * 4}, ["row 0 has no"]),
+    "parquet: no image": table({"image": [*hub_images(colors(3)), {"bytes": None}]},
+                               ["row 3 has no image"]),
     "parquet: mixed sizes": table({"image": [PNG, PNG, PNG, encoded(colors(1, 9)[0])]},
                                   ["row 3: 9 x 9 pixels"]),
     "parquet: ragged lists": table({"image": [[[1, 2], [3, 4]]] * 3 + [[[1, 2], [3]]]},

@@ -99,7 +99,7 @@ Words = list[str]
         ([*RUN, "partition.users=0"], ["partition: users must be at least 1, got 0"]),
         ([*RUN, "partition.test_fraction=1"], ["test_fraction must be between 0 and 1"]),
         ([*RUN, "partition.min_images=0"], ["min_images must be at least 1"]),
-        ([*RUN, "partition=dirichlet", "partition.alpha=0"], ["alpha must be above 0"]),
+        ([*RUN, "partition=dirichlet", "partition.alpha=0"], ["alpha must be positive"]),
         # what does not fit the data
         ([*RUN, "task.num_tasks=101"], ["num_tasks must be 1 to 100", "got 101"]),
         ([*RUN, "task.source_class=10"], ["source_class must be 0 to 9, got 10"]),

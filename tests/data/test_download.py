@@ -110,3 +110,13 @@ def test_no_network_says_to_give_a_path(server: FileServer) -> None:
     message = fault(FedEmnist(url="http://127.0.0.1:9/"))
     assert ARCHIVE in message
     assert "give data.path=" in message
+
+
+def test_progress_is_shown_where_somebody_looks(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Qmnist(url=server.url).load()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    Cifar10(url=server.url).load()
+    assert "100%" in capsys.readouterr().err

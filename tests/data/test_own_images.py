@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,15 @@ def test_cifar10_from_folder_from_archive_and_from_folder_with_archive(
 
 
 # What the record says
+
+
+def test_names_are_shown_as_they_are_whatever_is_in_them(tmp_path: Path) -> None:
+    names = ["$a_{b", "$x$", "\u8607\u5b50", "new\nline", "x" * 300, "\t"]
+    users = np.arange(24) % 6
+    samples = data_files.samples([0, 1, 0, 1, 1, 0] * 4, 2, writers=users.tolist())
+    build(data_files.Fixed(replace(samples, writer_names=tuple(names))), Writer(), tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [user["id"] for user in manifest["users"]] == names
 
 
 def test_the_manifest_names_source_license_classes_and_users(tmp_path: Path) -> None:

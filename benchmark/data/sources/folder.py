@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmark.data.images import SUFFIXES, decoded, stacked
+from benchmark.data.images import MOST_BYTES, SUFFIXES, decoded, stacked
 from benchmark.data.own_images import OwnImages, collected
 from benchmark.data.samples import Samples
 from benchmark.utils.errors import UserError, one_line
@@ -46,8 +46,8 @@ class Folder(OwnImages):
         has_split = {path.parts[0] for path in found} == {"train", "test"}
         depth = len(files[0].parts) - has_split
         for path in files:
-            if path.suffix.lower() not in SUFFIXES:
-                raise UserError(f"{folder / path}: no {', '.join(SUFFIXES)}; remove it")
+            if path.suffix.lower() not in SUFFIXES or not (folder / path).is_file():
+                raise UserError(f"{folder / path}: no file of {', '.join(SUFFIXES)}; remove it")
             if len(path.parts) - has_split != depth or depth not in (2, 3):
                 raise UserError(
                     f"{folder / path}: all images must lie in CLASS/, or all in USER/CLASS/, of "
@@ -73,11 +73,12 @@ class Folder(OwnImages):
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path}: not readable ({one_line(error)})") from None
 
 
 def _ordered(names: set[str]) -> Sequence[str]:
     numbers = all(name.isascii() and name.isdigit() for name in names)
-    return sorted(names, key=int if numbers else None)
+    return sorted(sorted(names), key=int if numbers else None)

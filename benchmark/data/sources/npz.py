@@ -15,6 +15,8 @@ from benchmark.data.own_images import OwnImages, collected, labelled
 from benchmark.data.samples import Samples
 from benchmark.utils.errors import UserError, one_line
 
+_ZIP = (zipfile.BadZipFile, zlib.error)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Npz(OwnImages):
@@ -49,10 +51,13 @@ class Npz(OwnImages):
                     for name in ("images", "labels", "users", "test")
                     if name in ("images", "labels") or f"{name}.npy" in file.namelist()
                 }
+            return self._collected(path, arrays)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; see data.path") from None
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, ValueError, RuntimeError, *_ZIP) as error:
             raise UserError(f"{path}: truncated, corrupt or no npz ({one_line(error)})") from None
+
+    def _collected(self, path: Path, arrays: dict[str, np.ndarray]) -> Samples:
         images = arranged(arrays["images"], f"{path}: images")
         labels, count = labelled(arrays["labels"], self.classes, f"{path}: labels")
         for name, array in arrays.items():
@@ -69,7 +74,7 @@ class Npz(OwnImages):
 
 
 def _read(file: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
-    held = [member.removesuffix(".npy") for member in file.namelist()]
+    held = [m.removesuffix(".npy") for m in file.namelist() if m.endswith(".npy")]
     if name not in held:
         raise UserError(f"{path}: no array '{name}'; it holds {', '.join(held) or 'none'}")
     with file.open(f"{name}.npy") as member:

@@ -78,7 +78,7 @@ class Parquet(OwnImages):
         try:
             with library("pyarrow.parquet", "pyarrow").ParquetFile(path) as file:
                 return self._read(file, path)
-        except (OSError, arrow.ArrowException) as error:
+        except (OSError, ValueError, arrow.ArrowException) as error:
             raise UserError(
                 f"{path}: truncated, corrupt or no parquet file ({one_line(error)})"
             ) from None
@@ -90,7 +90,7 @@ class Parquet(OwnImages):
         for key, column in wanted.items():
             if held.count(column) != 1:
                 raise UserError(
-                    f"{path}: no column '{column}'; choose data.{key} among {', '.join(held)}"
+                    f"{path}: no column '{column}'; choose data.{key} among {', '.join(held[:20])}"
                 )
         if not metadata.num_rows:
             raise UserError(f"{path}: no rows")
@@ -123,16 +123,20 @@ class _Table:
 
 
 def _from_hub(repository: str) -> Path:
-    if not _HUB.fullmatch(repository):
-        raise UserError(f"{repository}: no such file or folder; see data.path")
-    hub = library("huggingface_hub", "fedbackdoor[hub]")
+    missing = f"{repository}: no such file or folder here"
+    if not _HUB.fullmatch(repository) or repository.endswith(".parquet"):
+        raise UserError(f"{missing}; see data.path")
+    try:
+        hub = library("huggingface_hub", "fedbackdoor[hub]")
+    except UserError as error:
+        raise UserError(f"{missing}; for a data set of the Hugging Face hub: {error}") from None
     try:
         return Path(
             hub.snapshot_download(repository, repo_type="dataset", allow_patterns="*.parquet")
         )
     except Exception as error:  # its HTTP library's, its own and OSError: no base but this
         raise UserError(
-            f"{repository}: no such file or folder here, nor can the Hugging Face hub give it: "
+            f"{missing}, nor can the Hugging Face hub give it: "
             f"{type(error).__name__}: {one_line(error)}"
         ) from None
 
@@ -155,8 +159,9 @@ def _files(place: Path) -> dict[Path, bool]:
 def _images(columns: Iterator[Any], rows: int, where: str) -> np.ndarray:
     types, first = library("pyarrow.types", "pyarrow"), next(columns)
     columns, kind = chain([first], columns), first.type
-    has_bytes = types.is_struct(kind) and any(field.name == "bytes" for field in kind)
-    if not (has_bytes or types.is_binary(kind) or types.is_large_binary(kind)):
+    if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (types.is_binary(kind) or types.is_large_binary(kind)):
         parts = [_nested(column, where) for column in columns]
         return _joined(parts, [where] * len(parts))
 
