@@ -132,7 +132,7 @@ class Workload:
 
         As many as ``auto`` chooses by, which one step might mislead.
         """
-        return Plan(0, [_first_steps(lane, 4) for lane in self.plan.lanes])
+        return Plan(0, [lane.first(4) for lane in self.plan.lanes])
 
     def _lane(self, user: int) -> Lane:
         indices = self.data.user(user)
@@ -145,16 +145,6 @@ class Workload:
         tensors = TensorDataset(self.data.pixels(indices), self.data.labels[indices])
         source = generator(SEED, user, "bench/loader")
         return DataLoader(tensors, batch_size=self.batch, shuffle=True, generator=source)
-
-
-def _first_steps(lane: Lane, count: int) -> Lane:
-    return replace(
-        lane,
-        indices=lane.indices[:count],
-        labels=lane.labels[:count],
-        sizes=lane.sizes[:count],
-        epoch_ends=lane.epoch_ends[:count],
-    )
 
 
 def named(model: str) -> nn.Module:

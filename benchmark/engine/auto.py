@@ -15,7 +15,7 @@ from benchmark.engine.choices import Candidate, described, fastest, remembered
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
-from benchmark.engine.plan import Lane, LocalRule, Plan
+from benchmark.engine.plan import LocalRule, Plan
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.utils.checks import worker_count
 from benchmark.utils.errors import UserError
@@ -126,7 +126,10 @@ class AutoEngine(Engine):
         ]
 
         def measure() -> str:
-            trial = Plan(plan.round, [_cut(lane) for lane in lanes[:_LANES]])
+            trial = Plan(
+                plan.round,
+                [replace(lane.first(_STEPS), rule=LocalRule()) for lane in lanes[:_LANES]],
+            )
             name, seconds = fastest(
                 {
                     name: Candidate(partial(engine.train, theta, trial), engine.workers)
@@ -143,14 +146,3 @@ class AutoEngine(Engine):
         name = remembered(question, names, measure)
         log.info("engine auto: chose %s", name)
         return name
-
-
-def _cut(lane: Lane) -> Lane:
-    return replace(
-        lane,
-        indices=lane.indices[:_STEPS],
-        labels=lane.labels[:_STEPS],
-        sizes=lane.sizes[:_STEPS],
-        epoch_ends=lane.epoch_ends[:_STEPS],
-        rule=LocalRule(),
-    )

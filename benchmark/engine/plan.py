@@ -100,6 +100,17 @@ class Lane:
                 part[:, : lane.views.shape[1]] = lane.views
         return torch.cat(parts)
 
+    def first(self, steps: int) -> "Lane":
+        """Its first steps alone."""
+        return replace(
+            self,
+            indices=self.indices[:steps],
+            labels=self.labels[:steps],
+            sizes=self.sizes[:steps],
+            epoch_ends=self.epoch_ends[:steps],
+            views=None if self.views is None else self.views[:steps],
+        )
+
     def ending_epoch(self) -> "Lane":
         """The same steps with ``after_epoch`` following the last one only."""
         return replace(self, epoch_ends=(False,) * (self.num_steps - 1) + (True,))

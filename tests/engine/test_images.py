@@ -16,6 +16,7 @@ from benchmark.config.instantiate import make
 from benchmark.config.plugins import available
 from benchmark.data.augmentation import Augmentation, viewed
 from benchmark.data.dataset import Split
+from benchmark.engine.auto import AutoEngine
 from benchmark.engine.base import Engine, Trained
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
@@ -214,6 +215,16 @@ def test_every_model_is_trained_alike_by_every_engine(engine: Engine, model: str
         each.setup(client, data)
         found.append(each.train(client.flat(), cohort))
     assert_close(*found)
+
+
+def test_auto_measures_on_augmented_lanes_too(fresh_choices: None) -> None:
+    client, cohort = client_of("group"), [lane(9, slot, CROPS, batch=1) for slot in range(2)]
+    found = trained(AutoEngine(1), client, cohort)
+    assert_close(found, trained(ReferenceEngine(), client, cohort))
+    short = cohort[0].first(3)
+    assert short.num_steps == len(short.epoch_ends) == len(short.indices) == len(short.labels) == 3
+    assert short.views is not None
+    assert torch.equal(short.views, cohort[0].views[:3])  # type: ignore[index]
 
 
 def test_running_statistics_that_are_no_moving_average_are_refused() -> None:
