@@ -1,5 +1,6 @@
 """Settings by name, on the command line and in suites."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,11 @@ import pytest
 from benchmark.config.compose import compose
 from benchmark.config.named_setting import NamedSetting, expanded
 from benchmark.config.plugins import available
+from benchmark.data.dataset import Split
+from benchmark.models.normalize import Normalize
+from benchmark.run.assembly import build
 from benchmark.run.suite import Suite
+from benchmark.testing.toys import make_dataset
 from benchmark.utils.errors import UserError
 
 
@@ -21,6 +26,22 @@ def test_every_setting_composes_as_it_says(name: str) -> None:
             assert found[group]["name"] == value
     assert found == compose(setting.overrides)
     assert (found["attack"]["name"], found["defense"]["name"]) == ("none", "mean")
+
+
+@pytest.mark.parametrize("name", available("setting"))
+def test_every_setting_builds_on_images_of_its_kind(name: str) -> None:
+    dataset = make_dataset([9] * 40)
+    if name.startswith("cifar10"):
+        dataset = replace(dataset, train=colored(dataset.train), test=colored(dataset.test))
+    small = ["participation.frequency=1", "task.num_tasks=2", "seed=1"]
+    federation = build(compose([f"setting={name}", *small]), dataset)
+    normalized = isinstance(next(iter(federation.client.model.children())), Normalize)
+    assert normalized == name.startswith("cifar10")
+    assert federation.protocol.flip == normalized
+
+
+def colored(split: Split) -> Split:
+    return replace(split, images=split.images[:, :, :14, :14].repeat(1, 3, 2, 2))
 
 
 def test_todays_defaults_have_a_name() -> None:
