@@ -136,7 +136,7 @@ def first_updates(work: Work, outcomes: dict[str, Outcome]) -> dict[str, np.ndar
 
 
 @cache
-def differences(model: str) -> dict[str, float]:
+def differences(model: str, names: tuple[str, ...]) -> dict[str, float]:
     """How far from ours every simulator's first update is that takes the same batches.
 
     Raises:
@@ -144,7 +144,7 @@ def differences(model: str) -> dict[str, float]:
     """
     say(f"{model}: one round each of {COMPARED_CLIENTS} clients in float64, to see that they agree")
     work = make(model, COMPARED_CLIENTS, dropout=False, dtype=torch.float64)
-    comparable = {name: command for name, command in COMMANDS.items() if name != LOOP}
+    comparable = {name: COMMANDS[name] for name in names if name != LOOP}
     updates = first_updates(work, interleave(work, 1, comparable))
     found = {name: float(np.linalg.norm(u - updates[ENGINE])) for name, u in updates.items()}
     for name, difference in found.items():
@@ -162,12 +162,12 @@ def loss(work: Work, theta: np.ndarray) -> float:
     return float(torch.stack(losses).mean())
 
 
-def measure(model: str, clients: int, repeats: int) -> list[Row]:
-    """All simulators on one workload: first that they agree, then how long they take."""
-    different = differences(model)
+def measure(model: str, clients: int, repeats: int, names: tuple[str, ...]) -> list[Row]:
+    """Simulators on one workload: first that they agree, then how long they take."""
+    different = differences(model, names)
     say(f"{model}, {clients} clients: one round to warm up, then the timed ones")
     work = make(model, clients, dropout=True, dtype=torch.float32)
-    outcomes = interleave(work, 1 + repeats, COMMANDS)
+    outcomes = interleave(work, 1 + repeats, {name: COMMANDS[name] for name in names})
     updates = first_updates(work, outcomes)
     ours = Spread.of(outcomes[ENGINE].seconds[1:]).median
     return [
@@ -205,6 +205,9 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--clients", type=int, nargs="+", default=[10, 30])
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds of each simulator")
+    parser.add_argument(
+        "--beside", nargs="+", default=list(COMMANDS), choices=COMMANDS, help="whom; all there are"
+    )
     asked = parser.parse_args()
     if asked.toy:
         asked.model, asked.clients, asked.repeats = ["small"], [2], 1
@@ -214,7 +217,8 @@ def main() -> None:
         parser.error("the peers are not installed; run make bench-peers")
     known = facts("bench.peers.compare", sys.argv[1:])
     workloads = [(model, clients) for model in asked.model for clients in asked.clients]
-    measured = {w: measure(*w, asked.repeats) for w in workloads}
+    names = tuple(dict.fromkeys([ENGINE, *asked.beside]))
+    measured = {w: measure(*w, asked.repeats, names) for w in workloads}
     Result(
         name="peers",
         facts=known,
