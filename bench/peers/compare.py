@@ -49,11 +49,12 @@ COMMANDS: dict[str, Sequence[str]] = {
 SAME = 1e-3
 COMPARED_CLIENTS = 4
 NOTES = (
-    "Seconds of whole rounds: local training, aggregation, server step. Difference: distance from "
-    f"our global model after one round of {COMPARED_CLIENTS} clients, without dropout and in "
-    "float64, over the length of our update; the naive loop shuffles and is left out. Length: of "
-    "the first update in the timed run over ours. Loss: of the global model on all training images "
-    "after the last round. In these two, dropout masks and rounding differ.",
+    "Seconds of whole rounds: local training, aggregation, server step; where others use the "
+    "machine too, CPU seconds compare those that have as many threads as cores. Difference: "
+    f"distance from our global model after one round of {COMPARED_CLIENTS} clients, without "
+    "dropout and in float64, over the length of our update; the naive loop shuffles and is left "
+    "out. Length: of the first update in the timed run over ours. Loss: of the global model on all "
+    "training images after the last round. In these two, dropout masks and rounding differ.",
 )
 
 
@@ -64,6 +65,7 @@ class Row:
     Attributes:
         model, clients, simulator: what was timed.
         seconds: of every round but the first.
+        cpu_seconds: the same in CPU time of all its processes; at rest they need some too.
         warm_up: seconds of the first round.
         ratio: median over the median of our engine.
         difference: from our global model after one round that can be compared, see ``NOTES``.
@@ -77,6 +79,7 @@ class Row:
     clients: int
     simulator: str
     seconds: list[float]
+    cpu_seconds: list[float]
     warm_up: float
     ratio: float
     difference: float | None
@@ -92,6 +95,7 @@ class Outcome:
 
     about: dict
     seconds: list[float]
+    cpu: list[float]
     thetas: list[np.ndarray]
 
 
@@ -119,13 +123,15 @@ def running(work: Work, commands: dict[str, Sequence[str]]) -> Iterator[list[Sim
 def interleave(work: Work, rounds: int, commands: dict[str, Sequence[str]]) -> dict[str, Outcome]:
     """A round of each simulator, then the next of each."""
     with running(work, commands) as simulators:
-        outcomes = {s.name: Outcome(s.ready(), [], []) for s in simulators}
+        outcomes = {s.name: Outcome(s.ready(), [], [], []) for s in simulators}
         for _ in range(rounds):
             for simulator in simulators:
                 outcome = outcomes[simulator.name]
-                outcome.seconds.append(simulator.round())
+                took, cpu = simulator.round()
+                outcome.seconds.append(took)
+                outcome.cpu.append(cpu)
                 outcome.thetas.append(simulator.theta)
-                say(f"  {simulator.name}: {outcome.seconds[-1]:.3g} s")
+                say(f"  {simulator.name}: {took:.3g} s, {cpu:.3g} s of CPU time")
     return outcomes
 
 
@@ -176,6 +182,7 @@ def measure(model: str, clients: int, repeats: int, names: tuple[str, ...]) -> l
             clients=clients,
             simulator=name,
             seconds=outcome.seconds[1:],
+            cpu_seconds=outcome.cpu[1:],
             warm_up=outcome.seconds[0],
             ratio=Spread.of(outcome.seconds[1:]).median / ours,
             difference=different.get(name),
@@ -189,14 +196,15 @@ def measure(model: str, clients: int, repeats: int, names: tuple[str, ...]) -> l
 
 def table(model: str, clients: int, rows: Sequence[Row]) -> Table:
     """What people read."""
-    columns = ["simulator", "median s", "quartiles", "times ours", "difference", "length", "loss"]
+    columns = ["simulator", "median s", "quartiles", "times ours", "CPU s"]
+    columns += ["difference", "length", "loss"]
     cells = []
     for row in rows:
         s = Spread.of(row.seconds)
         between = f"{s.low:.3g} to {s.high:.3g}"
-        cells.append(
-            [row.simulator, s.median, between, row.ratio, row.difference, row.length, row.loss[-1]]
-        )
+        cpu = Spread.of(row.cpu_seconds).median
+        shown = [row.simulator, s.median, between, row.ratio, cpu]
+        cells.append([*shown, row.difference, row.length, row.loss[-1]])
     return Table(f"{model}, {clients} clients", columns, cells)
 
 

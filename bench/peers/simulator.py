@@ -25,6 +25,17 @@ QUIET = {
 LOG_LINES = 30
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and of all below it; 0 where the system does not show it."""
+    try:
+        times = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+        below = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return 0.0
+    own = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) for children in below for child in children)
+
+
 class Simulator:
     """A context: the process lives inside, and nothing that it started outlives it.
 
@@ -84,13 +95,14 @@ class Simulator:
         """Wait until it is set up; its versions and threads."""
         return self._answer()
 
-    def round(self) -> float:
-        """Let it do a round; the seconds that it took."""
+    def round(self) -> tuple[float, float]:
+        """Let it do a round; the seconds that it took, and those of CPU time."""
         assert self.process.stdin
+        before = cpu_seconds(self.process.pid)
         with suppress(BrokenPipeError):
             self.process.stdin.write("round\n")
             self.process.stdin.flush()
-        return self._answer()["seconds"]
+        return self._answer()["seconds"], cpu_seconds(self.process.pid) - before
 
     @property
     def theta(self) -> np.ndarray:
