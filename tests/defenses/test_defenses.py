@@ -72,6 +72,14 @@ def test_clipped_updates_keep_direction_and_are_no_longer_than_the_bound(
     assert torch.equal(clipped[short], updates[short])
 
 
+def test_a_step_sees_updates_that_are_clipped_already():
+    both = Composed(before=[Clip(2.0), Reject(2.5)])
+    result = both.aggregate(UPDATES, UNIFORM, defense_context(2, 4))
+    assert result.trust is not None
+    assert result.trust.tolist() == [1, 1, 1, 1]
+    assert torch.equal(result.update, aggregated(NormClip(2.0), UPDATES, UNIFORM))
+
+
 def test_rejection_leaves_long_updates_out_and_scales_the_other_weights():
     result = NormReject(2.0).aggregate(UPDATES, UNIFORM, defense_context(2, 4))
     assert result.update.tolist() == pytest.approx([0.3, -0.4])
