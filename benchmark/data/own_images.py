@@ -70,7 +70,7 @@ def labelled(labels: np.ndarray, classes: Sequence[str] | None, where: str) -> t
         labels = np.array([order[name] for name in labels.tolist()], np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise UserError(f"{where}: labels must be whole numbers from 0, or names of classes")
-    count = len(classes) if classes else int(labels.max(initial=-1)) + 1
+    count = len(classes) if classes else int(labels.max()) + 1 if len(labels) else 0
     outside = labels[(labels < 0) | (labels >= min(max(count, 1), MOST_CLASSES))]
     if len(outside):
         raise UserError(

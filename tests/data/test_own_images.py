@@ -164,10 +164,11 @@ def test_a_table_longer_than_what_is_read_at_a_time(tmp_path: Path) -> None:
 # Arrays
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.uint64])
 @pytest.mark.parametrize("users", [None, [7, 7, 10, 10, 9, 9], list("aabbcc")])
-def test_arrays_of_numpys(tmp_path: Path, users: Sequence[Any] | None) -> None:
+def test_arrays_of_numpys(tmp_path: Path, users: Sequence[Any] | None, kind: type) -> None:
     path, test = tmp_path / "a.npz", np.arange(6) > 3
-    given = {"images": PIXELS, "labels": LABELS, "test": test}
+    given = {"images": PIXELS, "labels": np.array(LABELS, kind), "test": test}
     np.savez_compressed(path, **given, **({} if users is None else {"users": users}))
     samples = Npz(path=str(path)).load()
     found, labels, is_test = of(samples)
