@@ -98,14 +98,26 @@ def arrays(changes: dict[str, Any], words: list[str], *overrides: str) -> Case:
     return make, ["data=npz", *overrides], words
 
 
-def promising(path: Path) -> None:
-    """A file of numpy's whose header promises a terabyte."""
-    member = io.BytesIO()
-    header = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 1000, 1000)}
-    np.lib.format.write_array_header_1_0(member, header)
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("images.npy", member.getvalue())
-        file.writestr("labels.npy", b"")
+def promising(descr: str, *shape: int, content: bytes = b"") -> Callable[[Path], None]:
+    """Images of numpy's whose header says so, and what follows it."""
+
+    def make(path: Path) -> None:
+        member = io.BytesIO()
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("images.npy", member.getvalue() + content)
+            file.writestr("labels.npy", b"")
+
+    return make
+
+
+def damaged(path: Path) -> None:
+    """A member whose compressor raises what neither zipfile nor numpy does."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("images.npy", np.random.default_rng(0).bytes(1000))
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + b"\xff" * 8 + content[68:])
 
 
 def cifar10(change: Callable[[Path], object], *words: str) -> Case:
@@ -187,7 +199,11 @@ BAD: dict[str, Case] = {
     "npz: not a zip": (lambda path: path.write_bytes(b"hello"), ["data=npz"], ["no npz"]),
     "npz: no labels": arrays({"labels": None}, ["no array 'labels'; it holds images, users"]),
     "npz: pickled": arrays({"labels": np.array([{}, 1, 2, 3], object)}, ["labels holds objects"]),
-    "npz: promises": (promising, ["data=npz"], ["images holds objects, or other than"]),
+    "npz: promises": (promising("|u1", 10**6, 1000, 1000), ["data=npz"], ["or other than 10000"]),
+    "npz: a terabyte of nothing": (promising("<U0", 10**12), ["data=npz"], ["nothing, or other"]),
+    "npz: a shape of truths": (promising("|u1", True, True, content=b"a"), ["data=npz"],
+                               ["no npz (an integer is required)"]),
+    "npz: damaged": (damaged, ["data=npz"], ["no npz (Corrupt input data)"]),
     "npz: fewer labels": arrays({"labels": [0, 1]}, ["labels must be (4,)", "got (2,)"]),
     "npz: labels as text": arrays({"labels": ["cat", "dog"] * 2}, ["data.classes=[cat,dog]"]),
     "npz: one axis": arrays({"images": np.zeros(4)}, ["(n, H, W)", "got (4)"]),

@@ -1,7 +1,6 @@
 """Images in one file of numpy's."""
 
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,6 @@ from benchmark.data.images import arranged, check_room
 from benchmark.data.own_images import OwnImages, collected, labelled
 from benchmark.data.samples import Samples
 from benchmark.utils.errors import UserError, one_line
-
-_ZIP = (zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,9 @@ class Npz(OwnImages):
             return self._collected(path, arrays)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; see data.path") from None
-        except (OSError, EOFError, ValueError, RuntimeError, *_ZIP) as error:
+        except UserError:
+            raise
+        except Exception as error:  # numpy's, zipfile's and its compressors': no base but this
             raise UserError(f"{path}: truncated, corrupt or no npz ({one_line(error)})") from None
 
     def _collected(self, path: Path, arrays: dict[str, np.ndarray]) -> Samples:
@@ -81,8 +80,12 @@ def _read(file: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
         shape, dtype = _header(member)
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
         # What the header promises is allocated before it is read.
-        if dtype.hasobject or size + member.tell() != file.getinfo(f"{name}.npy").file_size:
-            raise ValueError(f"{name} holds objects, or other than {size} bytes")
+        if (
+            dtype.hasobject
+            or not dtype.itemsize
+            or size + member.tell() != file.getinfo(f"{name}.npy").file_size
+        ):
+            raise ValueError(f"{name} holds objects, nothing, or other than {size} bytes")
     with file.open(f"{name}.npy") as member:
         return np.asarray(npy.read_array(member, allow_pickle=False))
 
