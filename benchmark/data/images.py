@@ -18,7 +18,7 @@ MOST_PIXELS = 2**20
 """Of an image: its header is believed up to here, and every image stays in memory."""
 MOST_BYTES = 2**24
 """Of an encoded image; so many pixels never need as much."""
-_GRAY, _COLOR = ("1", "L"), ("RGB", "RGBA", "P", "CMYK", "YCbCr")
+_GRAY, _COLOR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "CMYK", "YCbCr")
 
 
 def library(module: str, package: str) -> Any:

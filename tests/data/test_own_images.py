@@ -72,8 +72,9 @@ def test_gray_and_paletted_images_and_other_formats_are_read_as_they_look(tmp_pa
     for form in ("WEBP", "BMP"):
         content = encoded(PIXELS[0], form, **({"lossless": True} if form == "WEBP" else {}))
         (folder / "b" / f"2.{form.lower()}").write_bytes(content)
+    (folder / "b" / "1.png").write_bytes(encoded(np.stack([gray, gray.T], axis=2)))  # transparent
     samples = Folder(path=str(folder)).load()
-    assert np.array_equal(samples.images[0], gray[None].repeat(3, 0))
+    assert np.array_equal(samples.images[:2], gray[None].repeat(3, 0)[None].repeat(2, 0))
     assert np.array_equal(samples.images[2:], FIRST[[0, 0]])
 
 
