@@ -1,5 +1,6 @@
 """Images to mean 0 and deviation 1, as the first layer of a model."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +17,7 @@ class Normalize(nn.Module):
         mean, std: of each channel, of pixels in [0, 1].
 
     Raises:
-        ValueError: they are not of the same number, or a deviation is not positive.
+        ValueError: they are not of the same number, not finite, or a deviation is not positive.
 
     Shape:
         images ``(b, C, H, W)`` → the same.
@@ -27,9 +28,10 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        if len(mean) != len(std) or not mean or min(std) <= 0:
+        finite = all(map(math.isfinite, [*mean, *std]))
+        if len(mean) != len(std) or not mean or not finite or min(std) <= 0:
             raise ValueError(
-                "pixel_mean and pixel_std must name as many channels, deviations above 0; "
+                "pixel_mean and pixel_std must name as many channels, finite, deviations above 0; "
                 f"got {list(mean)} and {list(std)}"
             )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64)[:, None, None])

@@ -50,6 +50,7 @@ def test_normalization_is_of_each_channel() -> None:
     assert torch.allclose(found[:, 0], (images[:, 0] - 0.5) / 0.2)
     assert torch.allclose(found[:, 1], (images[:, 1] - 0.25) / 2)
     assert not list(Normalize([0.5], [1.0]).parameters())
-    for wrong in (([0.5], [0.0]), ([0.5], [1.0, 1.0]), ([], [])):
-        with pytest.raises(ValueError, match="as many channels, deviations above 0"):
+    nan = float("nan")
+    for wrong in (([0.5], [0.0]), ([0.5], [1, 1]), ([], []), ([nan], [1]), ([0.5], [nan])):
+        with pytest.raises(ValueError, match="as many channels, finite, deviations above 0"):
             Normalize(*wrong)
