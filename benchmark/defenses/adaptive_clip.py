@@ -20,7 +20,7 @@ class AdaptiveClip(Streamed):
     """The weighted mean of Δ_k · min(1, C/e_k); C follows the γ-quantile of the lengths e_k.
 
     After the round C ← C · exp(−η_C (b̄ − γ)), b̄ the share with e_k ≤ C. A compromised minority
-    moves b̄ by f/K a round at most. State: C. Cost: KP, one more (K, P).
+    moves b̄ by f/K a round at most. State: C. Cost: KP.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[3.0, 4.0], [0.0, 5.0], [0.0, 0.0], [6.0, 8.0]]

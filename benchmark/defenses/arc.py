@@ -10,7 +10,8 @@ from benchmark.defenses.submissions import Submissions
 class Arc(Mixing):
     """The k = ⌊2f(n − f)/n⌋ longest updates are clipped to the length of the longest other one.
 
-    Any rule follows, with the same f. Needs n ≥ 2f + 1. Cost: KP, one more (K, P).
+    Any rule follows, with the same f. Needs n ≥ 2f + 1. Cost: KP, one more (K, P) where that is no
+    mean.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[1.0], [2.0], [3.0], [10.0]]

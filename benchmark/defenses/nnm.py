@@ -11,7 +11,7 @@ class Nnm(Mixing):
     """Each update becomes the mean of its n − f nearest, itself included. Needs n ≥ 2f + 1.
 
     Any rule follows, with the same f. Cost: K²P for the distances and again for the mixing, one
-    more (K, P).
+    more (K, P); in front of a mean K²P once and none.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[0.0], [1.0], [3.0], [10.0]]
