@@ -31,6 +31,7 @@ class DefenseSetting:
         replacement: whether a cohort is drawn with replacement.
         has_root_data: whether the server has clean data of its own.
         root_images: how many images; 0 where it has none to look at.
+        num_statistics: Q, running statistics, which the server averages beside the updates.
     """
 
     num_users: int
@@ -43,6 +44,7 @@ class DefenseSetting:
     replacement: bool = False
     has_root_data: bool = False
     root_images: int = 0
+    num_statistics: int = 0
 
 
 @dataclass(frozen=True)

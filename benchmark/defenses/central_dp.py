@@ -26,15 +26,16 @@ class CentralDP(Streamed):
     A client that sent no finite update counts as 0. With ``adaptive``, C ← C · exp(−η_C (b̃ − γ))
     after the round as in :class:`AdaptiveClip`, but the count is noisy too,
     b̃ = (Σ(1[e_k ≤ C] − ½) + N(0, σ_b²))/K + ½, and the update gets the rest of the budget,
-    z_Δ = (z⁻² − (2σ_b)⁻²)^(−½) in place of z. State: C. Cost: KP, one more (K, P).
+    z_Δ = (z⁻² − (2σ_b)⁻²)^(−½) in place of z. State: C. Cost: KP.
 
     What is private is one client's data: the neighbor of a federation has another
     client in its place, which moves the clipped sum by 2C, so z counts as a multiplier of z/2.
     ε (``epsilon`` in the metrics) is of all T rounds, for clients that are drawn at random without
-    replacement, and *unknown* otherwise. It holds for honest clients whatever the compromised do,
-    those on a fixed schedule (who take a place of a cohort that was drawn at random) included, but
-    not for these: who takes part on a schedule gains nothing from sampling. It is that of the
-    mechanism: noise here comes from the run's seed, and who knows that can take it away.
+    replacement and keep no running statistics, and *unknown* otherwise. It holds for honest clients
+    whatever the compromised do, those on a fixed schedule (who take a place of a cohort that was
+    drawn at random) included, but not for these: who takes part on a schedule gains nothing from
+    sampling. It is that of the mechanism: noise here comes from the run's seed, and who knows that
+    can take it away.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[3.0, 4.0], [0.0, 1.0]]
@@ -113,6 +114,8 @@ class CentralDP(Streamed):
         assert self.setting
         if self.setting.replacement:
             return None, "no accountant knows clients that are drawn with replacement"
+        if self.setting.num_statistics:
+            return None, "running statistics are averaged as they are, without noise"
         return ask(self.setting.num_users, self.clients, of, self.setting.rounds, self.delta)
 
     def look(self, received: Submissions) -> Part:

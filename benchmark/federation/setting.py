@@ -29,6 +29,7 @@ def set_up(
         replacement=protocol.replacement,
         has_root_data=protocol.root_images > 0,
         root_images=protocol.root_images,
+        num_statistics=len(client.statistics()),
     )
     check_fit(defense, setting)
     check_parts(defense, attack, protocol.part_size)

@@ -179,10 +179,14 @@ def test_an_epsilon_beyond_all_accountants_is_refused() -> None:
 
 
 def test_epsilon_is_unknown_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = CentralDP()
-    drawn.setup(setting(replacement=True))
-    assert drawn.epsilon is None
-    assert "with replacement" in drawn.privacy()[1]
+    for change, why in (
+        ({"replacement": True}, "with replacement"),
+        ({"num_statistics": 8}, "running statistics are averaged as they are"),
+    ):
+        told = CentralDP()
+        told.setup(setting(**change))
+        assert told.epsilon is None
+        assert why in told.privacy()[1]
     assert epsilon(1, 1, 1.0, 1) == (None, "there is nobody else")
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     found, reason = epsilon(77, 7, 1.0, 7)

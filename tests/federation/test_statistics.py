@@ -65,6 +65,8 @@ def test_the_global_statistics_are_those_of_the_clients_that_were_kept(part_size
     assert not torch.equal(after, before)
     if isinstance(defense, KeepsSecond):
         assert defense.shape == (3, federation.client.num_parameters)
+        assert defense.setting is not None
+        assert defense.setting.num_statistics == len(before)
 
 
 def test_evaluation_and_the_workbench_use_them() -> None:
