@@ -51,3 +51,17 @@ def fetch(base_url: str, file: str, checksum: str) -> Path:
         # What pooch raises where the checksum differs; its text names both values.
         raise UserError(f"{shown(url)}: wrong checksum: {one_line(error)}") from None
     return Path(found)
+
+
+def archive(path: str | None, url: str, name: str, checksum: str) -> Path:
+    """Where a published archive is: downloaded if there is no path, or in the folder of that path.
+
+    A folder without the archive stands for itself: what was in it may lie there already.
+
+    Raises:
+        UserError: as :func:`fetch`.
+    """
+    if path is None:
+        return fetch(url, name, checksum)
+    place = Path(path).expanduser()
+    return place / name if (place / name).is_file() else place

@@ -8,7 +8,7 @@ from typing import IO, ClassVar
 
 import numpy as np
 
-from benchmark.data.download import fetch
+from benchmark.data.download import archive
 from benchmark.data.reading import check_labels
 from benchmark.data.samples import Samples, Source
 from benchmark.utils.errors import UserError, one_line
@@ -52,12 +52,7 @@ class Cifar10(Source):
         Raises:
             UserError: a file is missing, damaged or not what it claims; names the file.
         """
-        if self.path is None:
-            place = fetch(self.url, ARCHIVE, self.checksum)
-        else:
-            place = Path(self.path).expanduser()
-            if (place / ARCHIVE).is_file():
-                place = place / ARCHIVE
+        place = archive(self.path, self.url, ARCHIVE, self.checksum)
         found = self._folder(place) if place.is_dir() else self._archive(place)
         table = np.frombuffer(b"".join(found[name] for name in FILES), np.uint8)
         table = table.reshape(-1, _RECORD)

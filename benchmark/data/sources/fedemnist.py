@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmark.data.download import fetch
+from benchmark.data.download import archive
 from benchmark.data.reading import SIDE, WriterImages, check_labels, join, quantize
 from benchmark.data.samples import Samples, Source
 from benchmark.utils.errors import UserError, one_line
@@ -55,12 +55,7 @@ class FedEmnist(Source):
         Raises:
             UserError: a file is missing, corrupt or not what it claims; names the file.
         """
-        if self.path is None:
-            place = fetch(self.url, ARCHIVE, self.checksum)
-        else:
-            place = Path(self.path).expanduser()
-            if (place / ARCHIVE).is_file():
-                place = place / ARCHIVE
+        place = archive(self.path, self.url, ARCHIVE, self.checksum)
         parts = []
         for name, is_test in FILES.items():
             with _opened(place, name) as (file, label):
