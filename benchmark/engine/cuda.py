@@ -152,6 +152,8 @@ class CudaEngine(Engine):
                 step.shares[:count, width : rounded(usual)].zero_()
                 step.indices[:count, width : rounded(usual)] = step.indices[:count, :1]
                 step.labels[:count, width : rounded(usual)] = step.labels[:count, :1]
+                if step.views is not None:
+                    step.views[:count, width : rounded(usual)] = step.views[:count, :1]
                 count, width = rounded(count), rounded(usual)
             step.run(count, width)
             self._follow_rules(step.theta, start, chunk, t)
