@@ -5,8 +5,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, AttackContext, BackdoorBatch, backdoor_pass, boosted
-from benchmark.engine.plan import Examples, Lane, LocalClient
+from benchmark.attacks.base import Attack, AttackContext, CompromisedClient
+from benchmark.attacks.poisoning import BackdoorBatch, backdoor_pass, boosted
+from benchmark.engine.plan import Examples, Lane
 from benchmark.utils.checks import at_least, one_of
 
 Form = Literal["paper", "code"]
@@ -49,7 +50,7 @@ class Boosted(Attack):
         self.backdoor_batch = one_of("backdoor_batch", BackdoorBatch, backdoor_batch)
         self.copies = at_least("copies", 1, copies)
 
-    def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
+    def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One lane on the union, or an honest one and one on D_mal."""
         if self.form == "paper":
             union = reduce(Examples.__add__, [backdoor] * self.copies, client.local)

@@ -6,8 +6,10 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, AttackContext, BackdoorBatch, backdoor_pass, boosted
-from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule
+from benchmark.attacks.base import Attack, AttackContext, CompromisedClient
+from benchmark.attacks.poisoning import BackdoorBatch, backdoor_pass, boosted
+from benchmark.engine.plan import Examples, Lane
+from benchmark.engine.rules import LaneState, LocalRule
 from benchmark.utils.checks import at_least, one_of, positive
 
 # Submissions stop this far inside the ball, so that rounding cannot lead out of it, not even past
@@ -21,7 +23,7 @@ class Projection(LocalRule):
 
     radius: float
 
-    def after_epoch(self, theta: Tensor, start: Tensor) -> Tensor:
+    def after_epoch(self, theta: Tensor, start: Tensor, state: LaneState) -> Tensor:
         """Project all layers together."""
         delta = theta - start
         norm = torch.linalg.vector_norm(delta, dtype=torch.float64)
@@ -69,7 +71,7 @@ class NormBounded(Attack):
             at_least("local_epochs", 0, local_epochs)
         self.backdoor_epochs = at_least("backdoor_epochs", 1, backdoor_epochs)
 
-    def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
+    def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One lane: R times local stream, D_mal, projection."""
         epochs = client.epochs if self.local_epochs is None else self.local_epochs
         passes = []

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from benchmark.engine.plan import LocalRule
+from benchmark.engine.rules import LaneState, LocalRule, Place
 
 
 class Masked(LocalRule):
@@ -14,13 +14,19 @@ class Masked(LocalRule):
         mask: gives ``(P,)`` bool, True where a weight may be; asked when a lane is trained.
     """
 
+    in_any_order = True
+
     def __init__(self, mask: Callable[[], Tensor]):
         self.mask = mask
 
-    def after_step(self, theta: Tensor, start: Tensor) -> Tensor:
-        """θ in the mask."""
-        return theta * self.mask().to(theta)
+    def begin(self, start: Tensor, place: Place) -> LaneState:
+        """The mask, as factors."""
+        return {"mask": place(self.mask().to(start))}
 
-    def after_epoch(self, theta: Tensor, start: Tensor) -> Tensor:
+    def after_step(self, theta: Tensor, before: Tensor, start: Tensor, state: LaneState) -> Tensor:
+        """θ in the mask."""
+        return theta.mul_(state["mask"])
+
+    def after_epoch(self, theta: Tensor, start: Tensor, state: LaneState) -> Tensor:
         """The global model in the mask: what a marked step trained is dropped."""
-        return start * self.mask().to(theta)
+        return start * state["mask"]

@@ -123,6 +123,11 @@ class ClientModule(pl.LightningModule):
             result.append(Layer(name, place, tuple(shape), convolves, owner == output))
         return tuple(result)
 
+    @property
+    def output(self) -> nn.Module:
+        """The last module that has parameters, which gives the logits."""
+        return self.model.get_submodule(self.shapes[-1][0].rpartition(".")[0])
+
     def flat(self) -> Tensor:
         """A copy of the parameters as one vector ``(P,)``."""
         return nn.utils.parameters_to_vector(self.model.parameters()).detach().clone()

@@ -15,6 +15,8 @@ from benchmark.engine.client import ClientModule
 from benchmark.engine.layout import supported
 from benchmark.engine.native import NativeModel, available
 from benchmark.engine.plan import Lane, Plan
+from benchmark.engine.reference import given
+from benchmark.engine.rules import LocalLoss, acts_on_steps
 from benchmark.models.dropout import set_keys
 from benchmark.utils.checks import worker_count
 
@@ -29,8 +31,8 @@ _PREDICTED = 50
 class CpuEngine(Engine):
     """Resident flat models on the CPU, ``workers`` lanes at a time, one thread each.
 
-    A model that is a chain of common layers runs in compiled code (see ``native.py``), any other
-    with autograd.
+    A model that is a chain of common layers runs in compiled code (see ``native.py``), any other,
+    and a lane with a loss of its own, with autograd.
 
     A lane's arithmetic does not depend on the number of workers, so neither do the bits. It
     follows what was measured: parallel lanes beat parallel operators on small batches, and a
@@ -70,7 +72,10 @@ class CpuEngine(Engine):
         statistics = theta.new_empty(len(plan.lanes), len(self.client.statistics()))
 
         def train_lane(model: NativeModel | _ResidentModel, i: int) -> None:
-            losses[i] = model.train(theta, plan.lanes[i])
+            lane = plan.lanes[i]
+            if lane.loss and isinstance(model, NativeModel):
+                model = _ResidentModel(self.client, self.data)
+            losses[i] = model.train(theta, lane)
             torch.sub(model.theta, theta, out=updates[i])
             statistics[i] = model.statistics
 
@@ -140,24 +145,34 @@ class _ResidentModel:
 
     def train(self, start: Tensor, lane: Lane) -> Tensor:
         """Leave the lane's weights in ``self.theta``; return the mean loss."""
-        client, theta = self.client.train(), self.theta
+        client, theta, rule = self.client.train(), self.theta, lane.rule
         theta.copy_(start)
         self.statistics.copy_(self.shared.statistics())
         views = None if lane.views is None else lane.views.flatten(0, 1)
         images = _laid_out(self.data.pixels(lane.indices.flatten(), theta.dtype, views))
         images = images.unflatten(0, lane.indices.shape)
-        total = theta.new_zeros(())
+        total, before = theta.new_zeros(()), theta
+        state = rule.begin(start, lambda vector: vector)
         for step, size in enumerate(lane.sizes):
             set_keys(client.dropouts, lane.dropout_seed, step)
             self.gradient.zero_()
-            loss = client.loss(client.model(images[step, :size]), lane.labels[step, :size])
+            loss = self._loss(images[step, :size], lane.labels[step, :size], lane.loss)
             loss.backward()
-            theta.sub_(self.gradient, alpha=client.lr)
-            self._apply(lane.rule.after_step(theta, start))
+            if acts_on_steps(rule):
+                before = theta.clone()
+            theta.sub_(self.gradient, alpha=lane.rates[step] if lane.rates else client.lr)
+            self._apply(rule.after_step(theta, before, start, state))
             if lane.epoch_ends[step]:
-                self._apply(lane.rule.after_epoch(theta, start))
+                self._apply(rule.after_epoch(theta, start, state))
             total += loss.detach()
         return total / lane.num_steps
+
+    def _loss(self, images: Tensor, labels: Tensor, own: LocalLoss | None) -> Tensor:
+        if own is None:
+            return self.client.loss(self.client.model(images), labels)
+        with given(self.client.output) as features:
+            logits = self.client.model(images)
+        return own(logits, features[0], labels)
 
     @torch.no_grad()
     def predict(self, theta: Tensor, images: Tensor) -> Tensor:

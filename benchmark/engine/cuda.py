@@ -13,9 +13,10 @@ from benchmark.engine.base import Engine, Trained
 from benchmark.engine.choices import Candidate, described, fastest, remembered
 from benchmark.engine.client import ClientModule
 from benchmark.engine.convolution import FORMS, Form
-from benchmark.engine.plan import LocalRule, Plan
+from benchmark.engine.plan import Plan
 from benchmark.engine.probe import probe
-from benchmark.engine.schedule import Chunk, most_common, next_chunk, rounded
+from benchmark.engine.reference import train_lane
+from benchmark.engine.schedule import Chunk, Followed, most_common, next_chunk, rounded
 from benchmark.engine.vectorized import Precision, VectorizedStep
 from benchmark.utils.checks import at_least, one_of
 
@@ -96,7 +97,11 @@ class CudaEngine(Engine):
         theta = theta.detach()
         updates = theta.new_empty(len(plan.lanes), len(theta))
         losses = theta.new_empty(len(plan.lanes))
-        waiting = list(range(len(plan.lanes)))
+        alone = [i for i, lane in enumerate(plan.lanes) if lane.loss]
+        for i in alone:
+            local, losses[i], _ = train_lane(self.client, self.data, theta, plan.lanes[i])
+            torch.sub(local, theta, out=updates[i])
+        waiting = [i for i in range(len(plan.lanes)) if i not in alone]
         while waiting:
             chunk = self._next_chunk(plan, waiting)
             try:
@@ -115,14 +120,16 @@ class CudaEngine(Engine):
             # The width that most lanes have: an adversary's full batch is the exception.
             self._decide(*most_common(plan.lanes))
         assert self.limit
-        return next_chunk(plan.lanes, waiting, self.limit, len(self.client.dropouts))
+        return next_chunk(
+            plan.lanes, waiting, self.limit, len(self.client.dropouts), self.client.lr
+        )
 
     def _train(self, start: Tensor, chunk: Chunk, updates: Tensor, losses: Tensor) -> None:
         device, on_gpu = start.device, start.device.type == "cuda"
         step = self._reserve(len(chunk.lanes), max(chunk.widths), chunk.views is not None)
-        indices, labels, sizes, keys = (
+        indices, labels, sizes, keys, rates = (
             part.to(device, non_blocking=True)
-            for part in (chunk.indices, chunk.labels, chunk.sizes, chunk.keys)
+            for part in (chunk.indices, chunk.labels, chunk.sizes, chunk.keys, chunk.rates)
         )
         positions = torch.arange(indices.shape[2], device=device)
         own = positions < sizes[:, :, None]
@@ -137,6 +144,8 @@ class CudaEngine(Engine):
         step.theta.copy_(start)
         step.losses.zero_()
         step.active.zero_()
+        step.rates.fill_(1)
+        followed = Followed(start, chunk)
         for t, (count, width) in enumerate(zip(chunk.counts, chunk.widths, strict=True)):
             step.indices[:count, :width].copy_(indices[t, :count, :width])
             step.labels[:count, :width].copy_(labels[t, :count, :width])
@@ -145,7 +154,9 @@ class CudaEngine(Engine):
             if step.views is not None:
                 seen = 0 if chunk.views is None else views[t, :count, :width]
                 step.views[:count, :width] = seen
+            step.rates[:count].copy_(rates[t, :count])
             torch.gt(sizes[t], 0, out=step.active[: len(chunk.lanes)])
+            followed.remember(step.theta, t)
             if on_gpu:
                 # Every other size is another graph to capture.
                 usual = max(width, chunk.widths[0])
@@ -156,19 +167,10 @@ class CudaEngine(Engine):
                     step.views[:count, width : rounded(usual)] = step.views[:count, :1]
                 count, width = rounded(count), rounded(usual)
             step.run(count, width)
-            self._follow_rules(step.theta, start, chunk, t)
+            followed.apply(step.theta, t)
         for row, position in enumerate(chunk.positions):
             torch.sub(step.theta[row], start, out=updates[position])
             losses[position] = step.losses[row] / chunk.lanes[row].num_steps
-
-    @staticmethod
-    def _follow_rules(theta: Tensor, start: Tensor, chunk: Chunk, t: int) -> None:
-        for row, lane in enumerate(chunk.lanes[: chunk.counts[t]]):
-            rule, local = lane.rule, theta[row]
-            if type(rule).after_step is not LocalRule.after_step:
-                local.copy_(rule.after_step(local.clone(), start))
-            if lane.epoch_ends[t] and type(rule).after_epoch is not LocalRule.after_epoch:
-                local.copy_(rule.after_epoch(local.clone(), start))
 
     def _reserve(self, lanes: int, width: int, viewed: bool) -> VectorizedStep:
         """The buffers, larger ones where these do not hold the chunk."""

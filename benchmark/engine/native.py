@@ -22,7 +22,8 @@ from torch import Tensor
 from benchmark.data.dataset import Split
 from benchmark.engine.client import ClientModule
 from benchmark.engine.layout import Layout, NativeLayer, Shape, layers_of
-from benchmark.engine.plan import Lane, LocalRule
+from benchmark.engine.plan import Lane
+from benchmark.engine.rules import LocalRule, acts_on_steps
 from benchmark.models.dropout import layer_key
 from benchmark.models.normalize import Normalize
 from benchmark.utils.files import cache_folder, digest
@@ -68,22 +69,42 @@ class NativeModel:
             np.array(keys, dtype=np.uint32).reshape(lane.num_steps, -1),
             *([] if lane.views is None else [lane.views.contiguous().numpy()]),
         )
-        each = type(lane.rule).after_step is not LocalRule.after_step
+        rule, each = lane.rule, acts_on_steps(lane.rule)
+        seen, place = (self.packed_start, self._placed) if rule.in_any_order else (start, _as_it_is)
+        state = rule.begin(seen, place)
+        rates = lane.rates or (self.client.lr,) * lane.num_steps
         total, done = 0.0, 0
         for step in range(1, lane.num_steps + 1):
-            if not (each or lane.epoch_ends[step - 1] or step == lane.num_steps):
+            last = step == lane.num_steps
+            if not (each or lane.epoch_ends[step - 1] or last or rates[step] != rates[step - 1]):
                 continue
-            total += self._run(*(a[done:step] for a in arguments))
+            before = self._before(rule) if each else seen
+            total += self._run(rates[step - 1], *(a[done:step] for a in arguments))
             done = step
-            self.theta = theta = self.packed[self.slots]
             if each:
-                theta = lane.rule.after_step(theta, start)
+                self._go_on(rule, rule.after_step(self._weights(rule), before, seen, state))
             if lane.epoch_ends[step - 1]:
-                theta = lane.rule.after_epoch(theta, start)
-            if theta is not self.theta:
-                self.theta = theta
-                self.packed[self.slots] = theta
+                self._go_on(rule, rule.after_epoch(self._weights(rule), seen, state))
+        self.theta = self.packed[self.slots]
         return torch.tensor(total / lane.num_steps, dtype=start.dtype)
+
+    def _weights(self, rule: LocalRule) -> Tensor:
+        return self.packed if rule.in_any_order else self.packed[self.slots]
+
+    def _before(self, rule: LocalRule) -> Tensor:
+        now = self._weights(rule)
+        return self.kept.copy_(now) if rule.in_any_order else now
+
+    def _go_on(self, rule: LocalRule, theta: Tensor) -> None:
+        if not rule.in_any_order:
+            self.packed[self.slots] = theta
+        elif theta is not self.packed:
+            self.packed.copy_(theta)
+
+    def _placed(self, vector: Tensor) -> Tensor:
+        packed = vector.new_zeros(len(self.packed))
+        packed[self.slots] = vector
+        return packed
 
     def predict(self, theta: Tensor, images: Tensor) -> Tensor:
         """Logits ``(b, classes)`` of images ``(b, C, H, W)`` in the dtype of ``theta``."""
@@ -126,7 +147,7 @@ class NativeModel:
         self.layers = (NativeLayer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
         self.packed = torch.zeros(built.packed, dtype=dtype)
-        self.packed_start = torch.zeros_like(self.packed)
+        self.packed_start, self.kept = torch.zeros(2, built.packed, dtype=dtype).unbind()
         self.start = None
         self.work = torch.zeros(built.work, dtype=dtype)
 
@@ -136,6 +157,7 @@ class NativeModel:
 
     def _run(
         self,
+        rate: float,
         indices: np.ndarray,
         labels: np.ndarray,
         sizes: np.ndarray,
@@ -153,12 +175,16 @@ class NativeModel:
             keys.shape[1],
             len(sizes),
             indices.shape[1],
-            self.client.lr,
+            rate,
         )
 
     def _call(self, name: str, *arguments: Any) -> Any:
         function = getattr(_library(), f"{name}_{_TYPES[self.theta.dtype]}")
         return function(self.layers, len(self.layers), *arguments)
+
+
+def _as_it_is(vector: Tensor) -> Tensor:
+    return vector
 
 
 @cache

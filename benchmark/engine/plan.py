@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.augmentation import Augmentation
+from benchmark.engine.rules import LocalLoss, LocalRule
 from benchmark.utils.randomness import derive, generator
 
 
@@ -31,22 +32,6 @@ class Examples:
         )
 
 
-class LocalRule:
-    """What a lane does to its weights beyond the gradient steps; by default nothing.
-
-    ``theta`` and ``start`` are flat ``(P,)``: the weights now and the global model that the
-    round began with. A rule returns the weights to go on with.
-    """
-
-    def after_step(self, theta: Tensor, start: Tensor) -> Tensor:
-        """Called after every local step."""
-        return theta
-
-    def after_epoch(self, theta: Tensor, start: Tensor) -> Tensor:
-        """Called after every step that ``Lane.epoch_ends`` marks."""
-        return theta
-
-
 @dataclass(frozen=True)
 class Lane:
     """One local training run: S steps over batches of at most B examples.
@@ -60,6 +45,9 @@ class Lane:
         rule: what happens beside the gradient steps.
         views: ``(S, B, 3)`` int8, how each example is shifted down, right and mirrored, see
             :meth:`Split.pixels`; None where images are seen as they are.
+        rates: of each step, S learning rates; None takes the protocol's.
+        loss: what is minimized, by autograd, which compiled and vectorized code cannot; None is
+            the client's own cross-entropy.
     """
 
     indices: Tensor
@@ -69,6 +57,8 @@ class Lane:
     dropout_seed: int = 0
     rule: LocalRule = field(default_factory=LocalRule)
     views: Tensor | None = None
+    rates: tuple[float, ...] | None = None
+    loss: LocalLoss | None = None
 
     @property
     def num_steps(self) -> int:
@@ -80,7 +70,13 @@ class Lane:
         return None if self.views is None else self.views[step, : self.sizes[step]]
 
     def then(self, other: "Lane") -> "Lane":
-        """This lane's steps followed by another's; seed and rule are this lane's."""
+        """This lane's steps followed by another's; seed, rule and loss are this lane's.
+
+        Raises:
+            ValueError: only one of them has learning rates of its own.
+        """
+        if (self.rates is None) != (other.rates is None):
+            raise ValueError("of two lanes in a row, both or none must have rates of their own")
         width = max(self.indices.shape[1], other.indices.shape[1])
         return replace(
             self,
@@ -89,6 +85,7 @@ class Lane:
             sizes=self.sizes + other.sizes,
             epoch_ends=self.epoch_ends + other.epoch_ends,
             views=self._views_with(other, width),
+            rates=self.rates and self.rates + (other.rates or ()),
         )
 
     def _views_with(self, other: "Lane", width: int) -> Tensor | None:
@@ -109,6 +106,7 @@ class Lane:
             sizes=self.sizes[:steps],
             epoch_ends=self.epoch_ends[:steps],
             views=None if self.views is None else self.views[:steps],
+            rates=self.rates and self.rates[:steps],
         )
 
     def ending_epoch(self) -> "Lane":

@@ -1,10 +1,15 @@
 """The oracle: plain autograd, one lane after another, on any device and in any precision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Trained
+from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Lane, Plan
 from benchmark.models.dropout import set_keys
 
@@ -14,28 +19,47 @@ class ReferenceEngine(Engine):
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         """Train the lanes one by one."""
-        self.client.train()
-        trained = [self._train_lane(theta, lane) for lane in plan.lanes]
+        trained = [train_lane(self.client, self.data, theta, lane) for lane in plan.lanes]
         return Trained(
             updates=torch.stack([local - theta for local, _, _ in trained]),
             losses=torch.stack([loss for _, loss, _ in trained]),
             statistics=torch.stack([own for _, _, own in trained]),
         )
 
-    def _train_lane(self, start: Tensor, lane: Lane) -> tuple[Tensor, Tensor, Tensor]:
-        theta, losses = start.detach().clone(), []
-        statistics = self.client.statistics()
-        for step, size in enumerate(lane.sizes):
-            images = self.data.pixels(lane.indices[step, :size], theta.dtype, lane.views_of(step))
-            labels = lane.labels[step, :size].to(theta.device)
-            set_keys(self.client.dropouts, lane.dropout_seed, step)
-            theta.requires_grad_()
-            state = self.client.split(theta) | self.client.split_statistics(statistics)
-            logits = functional_call(self.client.model, state, (images,))
-            loss = self.client.loss(logits, labels)
-            (gradient,) = torch.autograd.grad(loss, theta)
-            theta = lane.rule.after_step(theta.detach() - self.client.lr * gradient, start)
-            if lane.epoch_ends[step]:
-                theta = lane.rule.after_epoch(theta, start)
-            losses.append(loss.detach())
-        return theta, torch.stack(losses).mean(), statistics
+
+def train_lane(
+    client: ClientModule, data: Split, start: Tensor, lane: Lane
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A lane's weights ``(P,)``, its mean loss, and its running statistics ``(Q,)``."""
+    client.train()
+    theta, losses = start.detach().clone(), []
+    statistics = client.statistics()
+    state = lane.rule.begin(start, lambda vector: vector)
+    for step, size in enumerate(lane.sizes):
+        images = data.pixels(lane.indices[step, :size], theta.dtype, lane.views_of(step))
+        labels = lane.labels[step, :size].to(theta.device)
+        set_keys(client.dropouts, lane.dropout_seed, step)
+        theta.requires_grad_()
+        weights = client.split(theta) | client.split_statistics(statistics)
+        with given(client.output) as features:
+            logits = functional_call(client.model, weights, (images,))
+        own = lane.loss
+        loss = own(logits, features[0], labels) if own else client.loss(logits, labels)
+        (gradient,) = torch.autograd.grad(loss, theta)
+        before, rate = theta.detach(), lane.rates[step] if lane.rates else client.lr
+        theta = lane.rule.after_step(before - rate * gradient, before, start, state)
+        if lane.epoch_ends[step]:
+            theta = lane.rule.after_epoch(theta, start, state)
+        losses.append(loss.detach())
+    return theta, torch.stack(losses).mean(), statistics
+
+
+@contextmanager
+def given(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a module is given meanwhile, its first argument each time."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.engine.plan import Lane
+from benchmark.engine.rules import LocalRule, acts_on_steps
 from benchmark.models.dropout import layer_keys
 
 
@@ -36,6 +37,8 @@ class Chunk:
         sizes: ``(S, C)`` int64, examples of each lane; 0 when it is done.
         keys: ``(S, C, D)`` int64, of the dropout layers.
         views: ``(S, C, B, 3)`` int8, how the examples are seen; None where all are as they are.
+        rates: ``(S, C)``, learning rates of those that have their own, as a share of the
+            protocol's; else 1.
     """
 
     positions: list[int]
@@ -47,9 +50,45 @@ class Chunk:
     sizes: Tensor
     keys: Tensor
     views: Tensor | None
+    rates: Tensor
 
 
-def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropouts: int) -> Chunk:
+class Followed:
+    """The rules of a chunk's lanes, followed on their rows of ``(C, P)`` weights.
+
+    Args:
+        start: the global model ``(P,)``.
+        chunk: the lanes.
+    """
+
+    def __init__(self, start: Tensor, chunk: Chunk):
+        self.start, self.chunk = start, chunk
+        rules = {c: lane.rule for c, lane in enumerate(chunk.lanes)}
+        self.rules = {c: rule for c, rule in rules.items() if type(rule) is not LocalRule}
+        self.states = {c: r.begin(start, lambda vector: vector) for c, r in self.rules.items()}
+        self.before: dict[int, Tensor] = {}
+
+    def remember(self, theta: Tensor, t: int) -> None:
+        """What weights are before step t."""
+        acting = (c for c, r in self._at_work(t) if acts_on_steps(r))
+        self.before = {c: theta[c].clone() for c in acting}
+
+    def apply(self, theta: Tensor, t: int) -> None:
+        """What the rules make of weights after step t."""
+        for c, rule in self._at_work(t):
+            row, state = theta[c], self.states[c]
+            if c in self.before:
+                row.copy_(rule.after_step(row.clone(), self.before[c], self.start, state))
+            if self.chunk.lanes[c].epoch_ends[t]:
+                row.copy_(rule.after_epoch(row.clone(), self.start, state))
+
+    def _at_work(self, t: int) -> list[tuple[int, LocalRule]]:
+        return [(c, rule) for c, rule in self.rules.items() if c < self.chunk.counts[t]]
+
+
+def next_chunk(
+    lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropouts: int, rate: float
+) -> Chunk:
     """The widest and longest of the lanes that wait, with others like them.
 
     Lanes of another width wait for a chunk of their own: an adversary's full batch of some
@@ -60,6 +99,7 @@ def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropou
         waiting: positions not yet trained, at least one.
         limit: the most lanes of a chunk.
         dropouts: dropout layers of the model.
+        rate: the protocol's learning rate.
     """
     order = sorted(waiting, key=lambda i: (-_width(lanes[i]), -lanes[i].num_steps, i))
     widest = _width(lanes[order[0]])
@@ -72,11 +112,14 @@ def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropou
     seeds = torch.tensor([lane.dropout_seed for lane in chosen])
     seen = [lane.views for lane in chosen]
     views = torch.zeros(S, C, B, 3, dtype=torch.int8) if any(v is not None for v in seen) else None
+    rates = torch.ones(S, C, dtype=torch.float64)
     for c, lane in enumerate(chosen):
         steps, width = lane.num_steps, min(B, lane.indices.shape[1])
         indices[:steps, c, :width] = lane.indices[:, :width]
         labels[:steps, c, :width] = lane.labels[:, :width]
         sizes[:steps, c] = torch.tensor(lane.sizes)
+        if lane.rates is not None:
+            rates[:steps, c] = torch.tensor(lane.rates, dtype=torch.float64) / rate
         if views is not None and lane.views is not None:
             views[:steps, c, :width] = lane.views[:, :width]
     return Chunk(
@@ -89,6 +132,7 @@ def next_chunk(lanes: Sequence[Lane], waiting: Sequence[int], limit: int, dropou
         sizes=sizes,
         keys=layer_keys(seeds, S, dropouts),
         views=views,
+        rates=rates,
     )
 
 

@@ -47,6 +47,7 @@ class VectorizedStep:
         active: ``(C,)`` bool.
         keys: ``(C, D)`` int64, of the D dropout layers.
         views: ``(C, B, 3)`` int8, how examples are seen, or None.
+        rates: ``(C,)``, by what a lane's learning rate is multiplied.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class VectorizedStep:
         self.views = self.indices.new_zeros(lanes, width, 3, dtype=torch.int8) if viewed else None
         self.shares = theta.new_zeros(lanes, width)
         self.active = torch.zeros(lanes, dtype=torch.bool, device=device)
+        self.rates = theta.new_ones(lanes)
         self.keys = torch.zeros(lanes, len(dropouts), dtype=torch.int64, device=device)
         self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph | None] = {}
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
@@ -110,7 +112,8 @@ class VectorizedStep:
         )
         # A selection, since a lane that is done may have overflowed, and 0 · inf is NaN.
         zero = theta.new_zeros(())
-        theta.sub_(torch.where(active[:, None], gradients, zero), alpha=self.client.lr)
+        steps = torch.where(active[:, None], gradients, zero)
+        theta.addcmul_(steps, self.rates[:lanes, None], value=-self.client.lr)
         self.losses[:lanes].add_(torch.where(active, losses, zero))
 
     def _capture(self, lanes: int, width: int) -> torch.cuda.CUDAGraph | None:

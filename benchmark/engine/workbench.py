@@ -1,6 +1,7 @@
 """What anybody with the model and the data does beside a round: train, evaluate, differentiate."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,9 @@ from torch.func import functional_call
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Predict
 from benchmark.engine.client import ClientModule
-from benchmark.engine.plan import Lane, Plan
+from benchmark.engine.plan import Examples, Lane, Plan
+
+_READ = 4000  # images at a time
 
 
 class Workbench:
@@ -48,13 +51,31 @@ class Workbench:
         """What the module that owns a parameter of this name makes of images."""
         return self._seen(theta, images, self._module(layer), given=False)
 
-    def gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, a scalar, and its gradient by the weights, ``(P,)``."""
+    @torch.no_grad()
+    def accuracy(self, theta: Tensor, examples: Examples) -> float:
+        """Share of examples that are given their label; NaN of none."""
+        predict, hits = self.predictor(theta), []
+        for indices, labels in zip(
+            examples.indices.split(_READ), examples.labels.split(_READ), strict=True
+        ):
+            read = predict(self.pixels(indices, theta.dtype)).argmax(dim=1)
+            hits.append(read.cpu() == labels.cpu())
+        return torch.cat(hits).double().mean().item() if hits else float("nan")
+
+    def gradient(
+        self,
+        theta: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        by: Literal["weights", "images"] = "weights",
+    ) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, a scalar, and its gradient ``(P,)``, or that ``(b, C, H, W)``."""
         self.client.eval()
         with torch.enable_grad():
-            weights = theta.detach().clone().requires_grad_()
-            loss = self.client.loss(self._call(weights, images), labels)
-            (gradient,) = torch.autograd.grad(loss, weights)
+            weights, seen = theta.detach().clone(), images.detach().clone()
+            of = (weights if by == "weights" else seen).requires_grad_()
+            loss = self.client.loss(self._call(weights, seen), labels)
+            (gradient,) = torch.autograd.grad(loss, of)
         return loss.detach(), gradient
 
     def _call(self, theta: Tensor, images: Tensor) -> Tensor:

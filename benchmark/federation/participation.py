@@ -35,6 +35,13 @@ class Participation(ABC):
             ValueError: the number of users does not allow it.
         """
 
+    def check_cohort(self, clients_per_round: int) -> None:  # noqa: B027
+        """Refuse cohorts of K clients that it is not made for.
+
+        Raises:
+            ValueError: says why.
+        """
+
     def compromised(self, round: int, cohort: Tensor) -> Tensor:
         """Which places of the cohort ``(K,)`` are compromised: ``(K,)`` bool."""
         if self.window is not None and not self.window[0] <= round < self.window[1]:
@@ -42,31 +49,118 @@ class Participation(ABC):
         return self._compromised(round, cohort)
 
     @abstractmethod
+    def ranks(self, round: int, cohort: Tensor, compromised: Tensor) -> Tensor:
+        """Place of each compromised client among all that ever are, ``(M,)`` int64.
+
+        Args:
+            round: its number.
+            cohort: ``(K,)``.
+            compromised: ``(K,)`` bool, what :meth:`compromised` said.
+        """
+
+    @abstractmethod
     def _compromised(self, round: int, cohort: Tensor) -> Tensor: ...
 
 
-class FixedFrequency(Participation):
-    """One compromised client every f rounds, in round t when t mod f = ⌊f/2⌋.
-
-    It takes the last place in the cohort, and with it the local data of the client there. With
-    K clients a round this stands for a fraction ε = 1/(f·K) of compromised users.
+class FixedPlaces(Participation):
+    """In some rounds the last M places of the cohort, with the local data of the clients there.
 
     Args:
-        frequency: f, in rounds; 1, 2, 3, 5 and 10 in the paper.
+        num_compromised: M.
         window: see :class:`Participation`.
 
     Raises:
-        ValueError: ``frequency`` is below 1.
+        ValueError: ``num_compromised`` is below 1; a cohort has fewer places.
     """
 
-    def __init__(self, frequency: int = 1, window: Sequence[int] | None = None):
+    def __init__(self, num_compromised: int = 1, window: Sequence[int] | None = None):
         super().__init__(window)
-        self.frequency = at_least("frequency", 1, frequency)
+        self.num_compromised = at_least("num_compromised", 1, num_compromised)
+
+    def check_cohort(self, clients_per_round: int) -> None:
+        """The places must be there."""
+        if self.num_compromised > clients_per_round:
+            raise ValueError(
+                f"num_compromised must be 1 to {clients_per_round}, the clients of a round; "
+                f"got {self.num_compromised}"
+            )
+
+    def ranks(self, round: int, cohort: Tensor, compromised: Tensor) -> Tensor:
+        """Everybody who appears is another one: M for each attacked round, in order."""
+        first = self._number(round) * self.num_compromised
+        return torch.arange(first, first + int(compromised.sum()))
 
     def _compromised(self, round: int, cohort: Tensor) -> Tensor:
         mask = torch.zeros(len(cohort), dtype=torch.bool)
-        mask[-1] = round % self.frequency == self.frequency // 2
+        if self._attacks(round):
+            mask[-self.num_compromised :] = True
         return mask
+
+    @abstractmethod
+    def _attacks(self, round: int) -> bool: ...
+
+    @abstractmethod
+    def _number(self, round: int) -> int:
+        """Of an attacked round among them, from 0."""
+
+
+class FixedFrequency(FixedPlaces):
+    """M compromised clients every f rounds, in round t when t mod f = ⌊f/2⌋.
+
+    They take the last places in the cohort, and with them the local data of the clients there.
+    With K clients a round this stands for a fraction ε = M/(f·K) of compromised users.
+
+    Args:
+        frequency: f, in rounds; 1, 2, 3, 5 and 10 in the paper.
+        num_compromised: M; 1 in the paper.
+        window: see :class:`Participation`.
+
+    Raises:
+        ValueError: ``frequency`` or ``num_compromised`` is below 1.
+    """
+
+    def __init__(
+        self,
+        frequency: int = 1,
+        num_compromised: int = 1,
+        window: Sequence[int] | None = None,
+    ):
+        super().__init__(num_compromised, window)
+        self.frequency = at_least("frequency", 1, frequency)
+
+    def _attacks(self, round: int) -> bool:
+        return round % self.frequency == self.frequency // 2
+
+    def _number(self, round: int) -> int:
+        return round // self.frequency
+
+
+class ListedRounds(FixedPlaces):
+    """M compromised clients in each of some rounds: single shot, or staggered.
+
+    Args:
+        rounds: counted from 0; one for a single shot. By default 12, 14, 16 and 18 as in
+            Xie et al. 2020, whose attackers plant one part of their trigger each.
+        num_compromised: M, in each of them.
+
+    Raises:
+        ValueError: no round, one below 0, or one twice; ``num_compromised`` below 1.
+    """
+
+    paper = "Xie et al. 2020, ICLR, section 4.1"
+
+    def __init__(self, rounds: Sequence[int] | None = None, num_compromised: int = 1):
+        super().__init__(num_compromised)
+        rounds = [12, 14, 16, 18] if rounds is None else rounds
+        if not rounds or min(rounds) < 0 or len({*rounds}) < len(rounds):
+            raise ValueError(f"rounds must be different ones from 0, got {list(rounds)}")
+        self.rounds = sorted(rounds)
+
+    def _attacks(self, round: int) -> bool:
+        return round in self.rounds
+
+    def _number(self, round: int) -> int:
+        return self.rounds.index(round)
 
 
 class RandomSampling(Participation):
@@ -100,6 +194,10 @@ class RandomSampling(Participation):
             )
         order = torch.randperm(num_users, generator=generator(seed, 0, "compromised users"))
         self.users = order[:count]
+
+    def ranks(self, round: int, cohort: Tensor, compromised: Tensor) -> Tensor:
+        """Place in the permutation."""
+        return (cohort[compromised][:, None] == self.users).int().argmax(dim=1)
 
     def _compromised(self, round: int, cohort: Tensor) -> Tensor:
         return torch.isin(cohort, self.users)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +15,13 @@ from benchmark.federation.cohort import Cohort
 from benchmark.federation.contract import checked_aggregation
 
 Train = Callable[[Tensor, Plan], Trained]
-Craft = Callable[[int, Tensor, Cohort, Tensor], Tensor]
+
+
+class Craft(Protocol):
+    """What the server receives of a cohort, from what its lanes gave; see ``Adversary.craft``."""
+
+    def __call__(self, trained: Tensor, cohort: Cohort, *, context: DefenseContext) -> Tensor:
+        """``(K, P)``."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def in_parts(
         further = plan.clients[K:] if len(own.boosts) else []
         lanes = [plan.clients[slot] for slot in slots.tolist()] + further
         trained = train(context.theta, Plan(plan.round, lanes))
-        updates = craft(plan.round, context.theta, own, trained.updates)
+        updates = craft(trained.updates, own, context=context)
         weights = own.weights.to(updates.device)
         parts.append(defense.part(updates, weights, replace(context, clients=own.clients)))
         losses[slots] = trained.losses[: len(slots)].cpu().float()

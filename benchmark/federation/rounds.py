@@ -1,6 +1,7 @@
 """The federation: one training step of this Lightning module is one round."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,15 +9,16 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from benchmark.attacks.base import Attack, AttackContext, Knowledge
+from benchmark.attacks.base import Attack, CompromisedClient
 from benchmark.data.dataset import FederatedDataset
 from benchmark.defenses.base import Defense, DefenseContext
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
 from benchmark.engine.workbench import Workbench
+from benchmark.federation.adversary import Adversary, members
 from benchmark.federation.cohort import Cohort, draw
-from benchmark.federation.contract import check_finite, checked_submission
+from benchmark.federation.contract import check_finite
 from benchmark.federation.evaluation import Evaluator
 from benchmark.federation.observation import observed
 from benchmark.federation.participation import Participation
@@ -67,6 +69,7 @@ class Federation(pl.LightningModule):
         set_up(defense, attack, client, dataset.num_users, protocol)
         task.setup(dataset, seed)
         dataset = with_root(dataset, task, protocol, seed)
+        participation.check_cohort(protocol.clients_per_round)
         participation.setup(dataset.num_users, seed)
         self.theta = nn.Parameter(client.flat())
         self.client, self.attack, self.defense = client, attack, defense
@@ -102,6 +105,9 @@ class Federation(pl.LightningModule):
         self.train_labels = train.labels.cpu()
         self.engine.setup(self.client, train)
         self.workbench = Workbench(self.client, self.engine, train)
+        self.adversary = Adversary(
+            self.attack, self.defense, None, self.backdoor, self.workbench, self.seed
+        )
         if self.resumed is not None:
             self.engine.restore(self.resumed)
 
@@ -110,6 +116,7 @@ class Federation(pl.LightningModule):
         round = self.current_epoch
         cohort, plan = self.ahead if self.ahead else self.prepare(round)
         context = self.broadcast(self.context(round, cohort))
+        self.prepare_attack(cohort, context)
         received = self.receive(cohort, plan, context)
         update, lengths = received.aggregation.update, received.lengths
         check_finite(update, "the aggregated update", round, cohort, lengths)
@@ -138,16 +145,23 @@ class Federation(pl.LightningModule):
     def plan(self, round: int, cohort: Cohort) -> Plan:
         """The lanes: one for each client in order, what attacks train besides, the server's."""
         first, further = [], []
-        boosts = iter(cohort.boosts.tolist())
+        compromised = iter(self.compromised(round, cohort))
         for slot, user in enumerate(cohort.clients.tolist()):
-            client = self.local(round, slot, self.dataset.train.user(user))
             if cohort.compromised[slot]:
-                lane, *more = self.attack.lanes(client, self.backdoor, next(boosts))
+                member = next(compromised)
+                lane, *more = self.attack.lanes(member, self.backdoor, member.boost)
             else:
+                client = self.local(round, slot, self.dataset.train.user(user))
                 lane, more = self.defense.honest_lane(client), []
             first.append(lane)
             further += more
         return Plan(round, first + further, self.server_lane(round))
+
+    def compromised(self, round: int, cohort: Cohort) -> list[CompromisedClient]:
+        """The adversary's clients of a round, in the order of the cohort."""
+        ranks = self.participation.ranks(round, cohort.clients, cohort.compromised)
+        train = self.dataset.train
+        return members(cohort, ranks, lambda k, user: self.local(round, k, train.user(user)))
 
     def server_lane(self, round: int) -> Lane | None:
         """What the server trains beside the clients, on its own data."""
@@ -166,6 +180,13 @@ class Federation(pl.LightningModule):
             slot=slot,
             augmentation=self.protocol.augmentation,
         )
+
+    def prepare_attack(self, cohort: Cohort, context: DefenseContext) -> None:
+        """The adversary sees the global model, and prepares a round that it attacks."""
+        self.attack.observe(context.round, context.theta)
+        if cohort.compromised.any():
+            compromised = self.compromised(context.round, cohort)
+            self.attack.before_training(self.adversary.context(cohort, compromised, context))
 
     @torch.no_grad()
     def broadcast(self, context: DefenseContext) -> DefenseContext:
@@ -189,43 +210,20 @@ class Federation(pl.LightningModule):
 
     def receive(self, cohort: Cohort, plan: Plan, context: DefenseContext) -> Reception:
         """Train, craft, aggregate; a GPU still trains while the next round is planned."""
+        craft = partial(self.adversary.craft, members=self.compromised(plan.round, cohort))
         if size := self.protocol.part_size:
             self.plan_ahead(plan.round + 1)
-            train = self.engine.train
-            return in_parts(self.defense, train, self.craft, cohort, plan, context, size)
+            return in_parts(self.defense, self.engine.train, craft, cohort, plan, context, size)
         trained = self.engine.train(context.theta, plan)
         of_clients, of_server = plan.parted(trained.updates)
-        updates = self.craft(plan.round, context.theta, cohort, of_clients)
-        self.plan_ahead(plan.round + 1)
         served = replace(context, root_update=of_server)
+        updates = craft(of_clients, cohort, context=served)
+        self.plan_ahead(plan.round + 1)
         return at_once(self.defense, cohort, updates, trained, served)
 
     def plan_ahead(self, round: int) -> None:
         """The next round, while nothing has waited for this one."""
         self.ahead = self.prepare(round) if round < self.protocol.rounds else None
-
-    def craft(self, round: int, start: Tensor, cohort: Cohort, trained: Tensor) -> Tensor:
-        """What the server receives, ``(K, P)``: compromised rows are the attack's."""
-        updates, further = trained[: len(cohort.clients)], trained[len(cohort.clients) :]
-        compromised = cohort.compromised.to(updates.device)
-        M, P = len(cohort.boosts), trained.shape[1]
-        if M == 0:
-            return updates
-        own = torch.cat(
-            [updates[compromised].unsqueeze(1), further.view(M, len(further) // M, P)], dim=1
-        )
-        knowledge = self.attack.knowledge
-        context = AttackContext(
-            round=round,
-            seed=self.seed,
-            start=start,
-            boosts=cohort.boosts,
-            honest_updates=updates[~compromised] if knowledge >= Knowledge.UPDATES else None,
-            defense=self.defense if knowledge >= Knowledge.DEFENSE else None,
-        )
-        crafted = self.attack.craft(own, context)
-        updates[compromised] = checked_submission(self.attack, crafted, M, P)
-        return updates
 
     def server_step(self, update: Tensor, context: DefenseContext) -> None:
         """One step of the server optimizer on the pseudo-gradient."""

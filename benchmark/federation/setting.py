@@ -1,6 +1,6 @@
 """What a federation is before anybody trains: the server's own data, what its defense is told."""
 
-from benchmark.attacks.base import Attack
+from benchmark.attacks.base import Attack, AttackSetting
 from benchmark.data.dataset import FederatedDataset
 from benchmark.data.root import hold_out_root
 from benchmark.defenses.base import Defense, DefenseSetting
@@ -13,7 +13,7 @@ from benchmark.tasks.base import Task
 def set_up(
     defense: Defense, attack: Attack, client: ClientModule, num_users: int, protocol: Protocol
 ) -> None:
-    """Tell a defense what it may know of the federation, or refuse what does not fit.
+    """Tell attack and defense what they may know of the federation, or refuse what does not fit.
 
     Raises:
         ValueError: says what does not.
@@ -34,6 +34,20 @@ def set_up(
     check_fit(defense, setting)
     check_parts(defense, attack, protocol.part_size)
     defense.setup(setting)
+    attack.setup(
+        AttackSetting(
+            num_users=num_users,
+            clients_per_round=protocol.clients_per_round,
+            num_parameters=client.num_parameters,
+            rounds=protocol.rounds,
+            layers=client.layers,
+            client_lr=protocol.client_lr,
+            local_epochs=protocol.local_epochs,
+            batch_size=protocol.batch_size,
+            server_lr=protocol.server_lr,
+            weighting=protocol.weighting,
+        )
+    )
 
 
 def with_root(

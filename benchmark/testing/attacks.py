@@ -4,20 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, AttackContext, Knowledge
-from benchmark.defenses.mean import Mean
-from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
+from benchmark.attacks.base import Attack, AttackContext, CompromisedClient, Knowledge
+from benchmark.engine.plan import Examples, Lane, Plan
 from benchmark.testing.plugin import PluginContract
 from benchmark.testing.toys import federation, fit, make_split, seeded, untouched
 
 P = 40
 
 
-def client(slot: int = 0, images: int = 9) -> LocalClient:
+def client(slot: int = 0, images: int = 9) -> CompromisedClient:
     """A place in a cohort, with local data of its own."""
     indices = torch.arange(10 * slot, 10 * slot + images)
     local = Examples(indices, indices % 10)
-    return LocalClient(local, epochs=2, batch_size=4, seed=0, round=slot, slot=slot)
+    return CompromisedClient(local, epochs=2, batch_size=4, seed=0, round=slot, slot=slot)
 
 
 def backdoor(images: int = 7) -> Examples:
@@ -40,7 +39,6 @@ def crafted(
             start=torch.randn(P, generator=seeded(8)).to(dtype),
             boosts=torch.full((M,), 8 / M, dtype=torch.float64),
             honest_updates=honest if attack.knowledge >= Knowledge.UPDATES else None,
-            defense=Mean() if attack.knowledge >= Knowledge.DEFENSE else None,
         )
         with untouched(trained, context.start, context.boosts, context.honest_updates):
             results.append(attack.craft(trained, context))

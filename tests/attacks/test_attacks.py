@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, AttackContext
+from benchmark.attacks.base import Attack, AttackContext, CompromisedClient
 from benchmark.attacks.boosted import Boosted
 from benchmark.attacks.none import NoAttack
 from benchmark.attacks.norm_bounded import NormBounded, Projection
 from benchmark.defenses.norm_reject import NormReject
 from benchmark.engine.base import Engine
 from benchmark.engine.cpu import CpuEngine
-from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
+from benchmark.engine.plan import Examples, Lane, Plan
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.testing.toys import defense_context, make_split, seeded
 from tests.support.toys import tiny_client
 
 LOCAL = Examples(torch.arange(0, 7), torch.arange(0, 7) % 10)
 BACKDOOR = Examples(torch.arange(20, 31), torch.ones(11, dtype=torch.int64))
-CLIENT = LocalClient(LOCAL, epochs=2, batch_size=4, seed=0, round=3, slot=1)
+CLIENT = CompromisedClient(LOCAL, epochs=2, batch_size=4, seed=0, round=3, slot=1)
 
 
 def context(boosts: Tensor) -> AttackContext:
@@ -131,14 +131,14 @@ def test_projection_by_hand():
     far, near = torch.tensor([[3.0, 0.0, 4.0], [0.25, 0.125, 0.0]], dtype=torch.float64)
     project = Projection(radius=0.5).after_epoch
     expected = start + torch.tensor([0.3, 0.0, 0.4], dtype=torch.float64)
-    assert project(start + far, start) == pytest.approx(expected, rel=1e-12)
-    assert torch.equal(project(start + near, start), start + near)
-    assert torch.equal(project(start, start), start)
+    assert project(start + far, start, {}) == pytest.approx(expected, rel=1e-12)
+    assert torch.equal(project(start + near, start, {}), start + near)
+    assert torch.equal(project(start, start, {}), start)
 
 
 def test_the_projection_is_over_all_layers_together():
     start = torch.zeros(4, dtype=torch.float64)
-    projected = Projection(radius=1.0).after_epoch(torch.tensor([3.0, 0, 0, 4]).double(), start)
+    projected = Projection(radius=1.0).after_epoch(torch.tensor([3.0, 0, 0, 4]).double(), start, {})
     assert projected.tolist() == pytest.approx([0.6, 0, 0, 0.8], rel=1e-12)
 
 
@@ -167,7 +167,7 @@ def test_a_norm_bounded_submission_never_exceeds_the_bound(
     for boost in boosts:
         (lane,) = attack.lanes(CLIENT, BACKDOOR, boost)
         local = start + (size * torch.randn(P, generator=source, dtype=torch.float64)).to(dtype)
-        updates.append(lane.rule.after_epoch(local, start) - start)
+        updates.append(lane.rule.after_epoch(local, start, {}) - start)
     crafted = attack.craft(
         torch.stack(updates).unsqueeze(1), context(torch.tensor(boosts, dtype=torch.float64))
     )

@@ -46,7 +46,7 @@ def test_rounding_wastes_an_eighth_at_most_and_stays_as_it_is(n: int) -> None:
 def test_chunks_hold_every_lane_once_and_whole(lanes: list[Lane], limit: int) -> None:
     waiting = list(range(len(lanes)))
     while waiting:
-        chunk = next_chunk(lanes, waiting, limit, dropouts=2)
+        chunk = next_chunk(lanes, waiting, limit, dropouts=2, rate=0.1)
         assert 1 <= len(chunk.positions) <= limit
         waiting = [i for i in waiting if i not in chunk.positions]
         widest = {rounded(max(one.sizes)) for one in chunk.lanes}
@@ -104,9 +104,9 @@ def test_a_batch_is_not_filled_up_with_a_strangers_example() -> None:
 
 def test_a_wide_lane_does_not_widen_the_others() -> None:
     wide = some_lane(n=40, batch_size=40)
-    chunk = next_chunk([*LANES, wide], list(range(8)), limit=8, dropouts=0)
+    chunk = next_chunk([*LANES, wide], list(range(8)), limit=8, dropouts=0, rate=0.1)
     assert chunk.positions == [7]
-    chunk = next_chunk([*LANES, wide], list(range(7)), limit=8, dropouts=0)
+    chunk = next_chunk([*LANES, wide], list(range(7)), limit=8, dropouts=0, rate=0.1)
     assert chunk.indices.shape[2] == 3
 
 

@@ -15,8 +15,9 @@ from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
-from benchmark.engine.plan import Examples, Lane, LocalClient, LocalRule, Plan, batches
+from benchmark.engine.plan import Examples, Lane, LocalClient, Plan, batches
 from benchmark.engine.reference import ReferenceEngine
+from benchmark.engine.rules import LaneState, LocalRule
 from benchmark.models.cnn import PaperCNN, SmallCNN
 from benchmark.models.dropout import set_keys
 from benchmark.testing.toys import make_split, seeded
@@ -169,11 +170,11 @@ class Tracer(LocalRule):
 
     calls: list[str]
 
-    def after_step(self, theta: Tensor, start: Tensor) -> Tensor:
+    def after_step(self, theta: Tensor, before: Tensor, start: Tensor, state: LaneState) -> Tensor:
         self.calls.append("step")
         return theta + 1
 
-    def after_epoch(self, theta: Tensor, start: Tensor) -> Tensor:
+    def after_epoch(self, theta: Tensor, start: Tensor, state: LaneState) -> Tensor:
         self.calls.append("epoch")
         return start + 3
 

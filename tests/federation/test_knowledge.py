@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, AttackContext, Knowledge
+from benchmark.attacks.base import Attack, AttackContext, CompromisedClient, Knowledge
 from benchmark.attacks.boosted import Boosted
 from benchmark.defenses.base import Aggregation, DefenseContext
 from benchmark.defenses.mean import Mean
-from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
+from benchmark.engine.plan import Examples, Lane, Plan
 from benchmark.federation.participation import RandomSampling
 from tests.support.toys import fit, make_federation
 
@@ -25,7 +25,7 @@ class Spy(Attack):
         super().__init__()
         self.given: list[tuple[Tensor, AttackContext]] = []
 
-    def lanes(self, client: LocalClient, backdoor: Examples, boost: float) -> list[Lane]:
+    def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
         return [client.batches(client.local, e, client.batch_size, f"{e}") for e in (1, 2, 3)]
 
     def craft(self, updates: Tensor, context: AttackContext) -> Tensor:
@@ -67,7 +67,7 @@ def test_an_attack_gets_its_own_lanes_in_order_and_what_its_knowledge_allows(spy
     for j, slot in enumerate(slots):
         indices = federation.dataset.train.user(int(cohort.clients[slot]))
         local = Examples(indices, federation.train_labels[indices])
-        client = LocalClient(local, 2, 4, seed=0, round=0, slot=slot)
+        client = CompromisedClient(local, 2, 4, seed=0, round=0, slot=slot)
         lanes = attack.lanes(client, federation.backdoor, 1.0)
         expected = federation.engine.train(start, Plan(0, lanes)).updates
         assert torch.equal(updates[j], expected)
@@ -79,7 +79,7 @@ def test_an_attack_gets_its_own_lanes_in_order_and_what_its_knowledge_allows(spy
         assert torch.equal(context.honest_updates, honest)
     else:
         assert context.honest_updates is None
-    assert (context.defense is defense) == (spy.knowledge >= Knowledge.DEFENSE)
+    assert (context.simulate is not None) == (spy.knowledge >= Knowledge.DEFENSE)
     # what the server receives: honest rows as trained, compromised ones as crafted, in place
     assert [defense.seen[slot, 0].item() for slot in slots] == [100.0, 101.0, 102.0]
     assert honest.abs().max() < 10

@@ -5,7 +5,12 @@ import pytest
 import torch
 from scipy import stats
 
-from benchmark.federation.participation import FixedFrequency, Participation, RandomSampling
+from benchmark.federation.participation import (
+    FixedFrequency,
+    ListedRounds,
+    Participation,
+    RandomSampling,
+)
 from benchmark.testing.toys import make_dataset, seeded
 from tests.support.toys import make_federation
 
@@ -143,3 +148,40 @@ def test_a_cohort_in_any_order_marks_the_same_users():
     assert torch.equal(
         sampling.compromised(0, COHORT[order]), sampling.compromised(0, COHORT)[order]
     )
+
+
+def test_several_take_the_last_places_and_each_that_appears_is_another_one():
+    many = FixedFrequency(3, num_compromised=2)
+    mask = many.compromised(4, COHORT)
+    assert mask.tolist() == [False] * 8 + [True] * 2
+    assert many.ranks(1, COHORT, mask).tolist() == [0, 1]
+    assert many.ranks(4, COHORT, mask).tolist() == [2, 3]
+
+
+def test_listed_rounds_stagger_their_attackers():
+    staggered = ListedRounds([5, 2, 9])
+    assert attacked(staggered, 20) == [2, 5, 9]
+    mask = staggered.compromised(5, COHORT)
+    assert mask.tolist() == [False] * 9 + [True]
+    assert [int(staggered.ranks(t, COHORT, mask)) for t in (2, 5, 9)] == [0, 1, 2]
+    assert attacked(ListedRounds(), 20) == [12, 14, 16, 18]
+
+
+def test_a_sampled_clients_rank_is_its_own_in_every_round():
+    sampled = RandomSampling(0.5)
+    sampled.setup(10, seed=0)
+    for cohort in (COHORT, COHORT.flip(0)):
+        mask = sampled.compromised(0, cohort)
+        ranks = sampled.ranks(0, cohort, mask)
+        assert sampled.users[ranks].tolist() == cohort[mask].tolist()
+
+
+@pytest.mark.parametrize("rounds", [[], [-1], [3, 3]])
+def test_rounds_that_are_none_are_refused(rounds: list[int]):
+    with pytest.raises(ValueError, match="rounds must be different ones from 0"):
+        ListedRounds(rounds)
+
+
+def test_more_places_than_the_cohort_has_are_refused():
+    with pytest.raises(ValueError, match=r"num_compromised must be 1 to 3, the clients of a round"):
+        make_federation(participation=FixedFrequency(1, 4), clients_per_round=3)

@@ -246,7 +246,8 @@ def test_a_round_is_planned_before_the_server_waits_for_the_one_before() -> None
     federation = make_federation(rounds=3)
 
     def noted(name: str) -> None:
-        owner: Any = federation.defense if name == "aggregate" else federation
+        owners: dict[str, Any] = {"aggregate": federation.defense, "train": federation.engine}
+        owner = owners.get(name, federation)
         work = getattr(owner, name)
 
         def wrapper(*given: Any) -> Any:
@@ -256,12 +257,12 @@ def test_a_round_is_planned_before_the_server_waits_for_the_one_before() -> None
 
         setattr(owner, name, wrapper)
 
-    for name in ("prepare", "craft", "aggregate", "evaluate"):
+    for name in ("prepare", "train", "aggregate", "evaluate"):
         noted(name)
     fit(federation)
     assert done == [
         ("prepare", 0),
-        *(("craft", 0), ("prepare", 1), ("aggregate", 0), ("evaluate", 0)),
-        *(("craft", 1), ("prepare", 2), ("aggregate", 1), ("evaluate", 1)),
-        *(("craft", 2), ("aggregate", 2), ("evaluate", 2)),
+        *(("train", 0), ("prepare", 1), ("aggregate", 0), ("evaluate", 0)),
+        *(("train", 1), ("prepare", 2), ("aggregate", 1), ("evaluate", 1)),
+        *(("train", 2), ("aggregate", 2), ("evaluate", 2)),
     ]
