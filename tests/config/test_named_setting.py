@@ -55,10 +55,21 @@ def test_what_stands_beside_a_setting_has_the_last_word() -> None:
     assert found["task"]["num_tasks"] == 5
     assert found["federation"]["rounds"] == 7
     assert found["attack"]["name"] == "boosted"
-    other = expanded(["setting=writers", "task=writer_backdoor", "data=qmnist"])
-    assert "task.num_tasks=30" not in other
-    assert compose(other)["data"]["name"] == "qmnist"
-    assert compose(other)["federation"]["name"] == "paper"
+    other = compose(["setting=writers", "data=qmnist", "task.num_tasks=5"])
+    assert (other["data"]["name"], other["federation"]["name"]) == ("qmnist", "paper")
+
+
+def test_another_entry_of_a_group_is_as_the_setting_has_it_where_it_has_the_same_keys() -> None:
+    said = compose(["setting=cifar10_small"])["federation"]
+    found = compose(["setting=cifar10_small", "federation=paper", "federation.crop_padding=2"])
+    assert found["federation"]["name"] == "paper"
+    assert found["federation"]["clients_per_round"] == 30
+    for key in ("rounds", "pixel_mean", "pixel_std", "flip"):
+        assert found["federation"][key] == said[key] != compose([])["federation"][key]
+    assert found["federation"]["crop_padding"] == 2
+    assert "data.image=img" not in expanded(["setting=cifar10_small", "data=qmnist"])
+    with pytest.raises(UserError, match="no federation 'papr'"):
+        compose(["setting=cifar10_small", "federation=papr"])
 
 
 def test_a_suite_names_a_setting_or_several() -> None:
