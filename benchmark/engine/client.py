@@ -68,7 +68,8 @@ class ClientModule(pl.LightningModule):
 
     Raises:
         ValueError: the model has dropout other than ``nn.Dropout``, whose masks cannot be repeated;
-            running statistics that are no moving average; or ``lr`` is not positive.
+            BatchNorm without running statistics, or with such as are no moving average; or ``lr``
+            is not positive.
 
     Running statistics of BatchNorm, Q numbers, are no parameters, so no part of a client update,
     and no defense sees them. Every client begins with the global ones and trains by those of its
@@ -83,6 +84,11 @@ class ClientModule(pl.LightningModule):
         positive("client_lr", lr)
         self.statistic_shapes: list[tuple[str, torch.Size]] = []
         for name, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+                raise ValueError(
+                    f"layer '{name}' ({type(module).__name__}) evaluates an image by those beside "
+                    "it; give it track_running_stats=True"
+                )
             if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
                 if module.momentum is None:
                     raise ValueError(

@@ -46,9 +46,16 @@ def test_running_statistics_are_no_parameters(layer: nn.Module):
     assert [buffer.tolist() for buffer in (layer.running_mean, layer.running_var)] == [[2], [3]]
 
 
-def test_normalization_without_running_statistics_is_welcome():
-    model = nn.Sequential(nn.GroupNorm(1, 1), nn.Flatten(), nn.Linear(784, 10))
+@pytest.mark.parametrize("layer", [nn.GroupNorm(1, 1), nn.InstanceNorm2d(1, affine=True)])
+def test_normalization_of_each_image_by_itself_is_welcome(layer: nn.Module):
+    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(784, 10))
     assert ClientModule(model, lr=0.1).num_parameters == 2 + 7850
+
+
+def test_normalization_by_the_batch_is_refused_where_it_evaluates():
+    model = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten())
+    with pytest.raises(ValueError, match=r"layer '0' \(BatchNorm2d\) evaluates .*track_running"):
+        ClientModule(model, lr=0.1)
 
 
 def test_dropout_that_cannot_be_repeated_is_refused():
