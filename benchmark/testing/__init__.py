@@ -1,4 +1,4 @@
-"""What is for anybody's tests: contracts that plug-ins pass, and defenses as functions.
+"""What is for anybody's tests: contracts that plug-ins pass, defenses and attacks as functions.
 
 Five lines test every attack whose yaml lies in a package's ``conf/attack``; the same with
 :class:`DefenseContract`. :class:`PluginContract` alone is what any other plug-in keeps to::
@@ -9,12 +9,13 @@ Five lines test every attack whose yaml lies in a package's ``conf/attack``; the
     class TestOurAttacks(AttackContract):
         conf = Path(__file__).parents[1] / "conf"
 
-:func:`aggregate` is any defense on arrays; it needs no pytest.
+:func:`aggregate` is any defense on arrays, :func:`craft` any attack; they need no pytest.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from benchmark.testing.crafting import craft
 from benchmark.testing.functions import aggregate
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from benchmark.testing.defenses import DefenseContract
     from benchmark.testing.plugin import PluginContract
 
-__all__ = ["AttackContract", "DefenseContract", "PluginContract", "aggregate"]
+__all__ = ["AttackContract", "DefenseContract", "PluginContract", "aggregate", "craft"]
 _MODULES = {"AttackContract": "attacks", "DefenseContract": "defenses", "PluginContract": "plugin"}
 
 

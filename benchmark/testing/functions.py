@@ -4,20 +4,26 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmark.config.compose import named
 from benchmark.data.dataset import Split
 from benchmark.defenses.base import Aggregation, Defense, DefenseContext, DefenseSetting
-from benchmark.engine.client import ClientModule, Layer, layers_of
+from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.engine.workbench import Workbench
 from benchmark.federation.contract import check_fit
-
-Layers = Sequence[Layer] | Mapping[str, Sequence[int]]
+from benchmark.testing.arrays import (
+    Layers,
+    check_widths,
+    given_layers,
+    identities,
+    matrix,
+    shares,
+    vector,
+)
 
 
 def aggregate(
@@ -85,39 +91,40 @@ def aggregate(
                 f"an earlier round must have updates and may have {', '.join(given)}; "
                 f"got {', '.join(earlier)}"
             )
-        rows = _floats(own["updates"])
-        if rows.dim() != 2 or 0 in rows.shape:
-            raise ValueError(f"updates must be (clients, parameters), got {tuple(rows.shape)}")
+        rows = matrix("updates", own["updates"])
         K, P = rows.shape
         update = None if isinstance(own["root"], tuple) else own["root"]
         context = DefenseContext(
             round=first + number,
             seed=seed,
-            theta=rows.new_zeros(P) if own["theta"] is None else _vector("theta", own, rows, P),
-            clients=torch.arange(K) if own["clients"] is None else _clients(own["clients"], K),
-            layers=held.client.layers if held else _layers(layers, P),
-            root_update=None if update is None else _vector("root", own, rows, P),
+            theta=vector("theta", own["theta"], rows, P),
+            clients=identities(own["clients"], K),
+            layers=held.client.layers if held else given_layers(layers, P),
+            root_update=None if update is None else vector("root", own["root"], rows, P),
             root=_examples(own["root"]) if update is None and root is not None else None,
             workbench=held,
         )
-        rounds.append((rows, _shares(own["weights"], K), context))
+        rounds.append((rows, shares(own["weights"], K), context))
     if built.setting is None:
-        _set_up(built, rounds)
-    for rows, shares, context in rounds:
-        result = built.aggregate(rows, shares, context)
+        set_up(built, [context for _, _, context in rounds])
+    for rows, weighted, context in rounds:
+        result = built.aggregate(rows, weighted, context)
     return result
 
 
-def _set_up(defense: Defense, rounds: Sequence[tuple[Tensor, Tensor, DefenseContext]]) -> None:
-    widths = {rows.shape[1] for rows, _, _ in rounds}
-    if len(widths) > 1:
-        raise ValueError(f"all rounds must have as many parameters, got {sorted(widths)}")
-    context = rounds[0][2]
+def set_up(defense: Defense, contexts: Sequence[DefenseContext]) -> None:
+    """For these rounds, the last of which ends the run.
+
+    Raises:
+        ValueError: the defense does not fit them.
+    """
+    check_widths(len(context.theta) for context in contexts)
+    context = contexts[0]
     setting = DefenseSetting(
-        num_users=max(max(len(rows), int(x.clients.max()) + 1) for rows, _, x in rounds),
+        num_users=max(max(len(x.clients), int(x.clients.max()) + 1) for x in contexts),
         clients_per_round=len(context.clients),
         num_parameters=len(context.theta),
-        rounds=rounds[-1][2].round + 1,
+        rounds=contexts[-1].round + 1,
         layers=context.layers,
         has_root_data=context.root_update is not None or context.root is not None,
         root_images=0 if context.root is None else len(context.root),
@@ -153,46 +160,3 @@ def _held(
 
 def _examples(root: tuple[Any, Any]) -> Examples:
     return Examples(torch.arange(len(root[1])), torch.as_tensor(root[1]).long())
-
-
-def _floats(values: Any) -> Tensor:
-    if isinstance(values, Sequence) and len({np.shape(row) for row in values}) > 1:
-        raise ValueError("rows must be of one length")
-    if isinstance(values, Sequence) and values and isinstance(values[0], Tensor | np.ndarray):
-        values = torch.stack([torch.as_tensor(row) for row in values])
-    found = torch.as_tensor(values).detach()
-    exact = found.dtype in (torch.float32, torch.float64)
-    return found if exact else found.to(torch.get_default_dtype())
-
-
-def _vector(name: str, given: Mapping[str, Any], like: Tensor, length: int) -> Tensor:
-    found = _floats(given[name]).to(like)
-    if found.shape != (length,):
-        raise ValueError(f"{name} must be ({length},), as updates are, got {tuple(found.shape)}")
-    return found
-
-
-def _clients(given: Any, count: int) -> Tensor:
-    found = torch.as_tensor(given)
-    if found.shape != (count,) or found.is_floating_point() or found.min() < 0:
-        raise ValueError(f"clients must be {count} whole numbers from 0, one of each update")
-    return found.long()
-
-
-def _shares(given: Any, count: int) -> Tensor:
-    found = torch.ones(count).double() if given is None else _floats(given).double()
-    total = found.sum()
-    if found.shape != (count,) or not (found >= 0).all() or not 0 < total < torch.inf:
-        raise ValueError(f"weights must be {count} numbers from 0, one of each update, not all 0")
-    return found / total
-
-
-def _layers(given: Layers | None, num_parameters: int) -> tuple[Layer, ...]:
-    if given is None:
-        return (Layer("all", slice(0, num_parameters), (num_parameters,), is_output=True),)
-    if not isinstance(given, Mapping):
-        return tuple(given)
-    found = layers_of(given)
-    if (held := found[-1].place.stop) != num_parameters:
-        raise ValueError(f"layers hold {held} parameters, the updates {num_parameters}")
-    return found
