@@ -85,7 +85,7 @@ def whole_rounds(users: int, images: int, rounds: int) -> list[Point]:
     say(f"{users:,} users")
     dataset = paper_shaped(users, images)
     federation = build(compose(["task.num_tasks=1", "tracking=none"]), dataset)
-    _, federation.backdoor = federation.task.plant(dataset)
+    federation.backdoor = federation.task.plant(dataset).backdoor
     federation.train_labels = dataset.train.labels
 
     def plan() -> None:

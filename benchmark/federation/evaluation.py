@@ -1,6 +1,7 @@
 """What is measured of a global model: main accuracy, backdoor accuracy, what honest people lose."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ class Evaluator:
     - ``main_accuracy``: test images of all users read as what they show.
     - ``backdoor_in_sample``: D_mal, the adversary's own training images, given the target
       label; the paper's number.
-    - ``backdoor_held_out``: the target users' unseen source-class images given the target
-      label. Absent where they have none.
+    - ``backdoor_held_out``: unseen images, those of the target users where the task is about
+      what they write, given the target label. Absent where they have none.
+    - ``backdoor_without_trigger``: of a task with a trigger, the held-out images given that label
+      without it, as often as main accuracy is measured: a bias towards a label is no backdoor.
     - ``source_accuracy_targets``, ``source_accuracy_all``: source-class test images of the
       target users and of all users read as what they show: what the backdoor costs honest
       people.
@@ -47,53 +50,51 @@ class Evaluator:
         counted = counted[dataset.counts(test, counted)]
         everything = Examples(counted, test.labels.cpu()[counted])
         source_of_targets, source_of_all = task.source_examples(dataset)
+        splits: tuple[Literal["train", "test"], ...] = "train", "test"
+        self.in_sample, self.held_out = (task.examples(dataset, split) for split in splits)
+        seen = [task.images(dataset, split) for split in splits]
+        self._backdoor = {
+            "backdoor_in_sample": (seen[0], self.in_sample),
+            "backdoor_held_out": (seen[1], self.held_out),
+        }
         self._main = {
             "main_accuracy": everything,
             "source_accuracy_targets": source_of_targets,
             "source_accuracy_all": source_of_all,
         }
-        self.in_sample = task.examples(dataset, "train")
-        self.held_out = task.examples(dataset, "test")
+        if task.has_trigger:
+            self._main["backdoor_without_trigger"] = self.held_out
 
     def main(self, predict: Predict) -> dict[str, float]:
-        """Main accuracy and the source-class accuracies, from one pass over the test set."""
-        test = self.dataset.test
-        everything = self._main["main_accuracy"]
-        correct = torch.zeros(len(test), dtype=torch.bool)
-        correct[everything.indices] = self._hits(predict, test, everything, lambda images: images)
+        """What is measured of unchanged images, from one pass over the test set."""
+        test, counted = self.dataset.test, self._main["main_accuracy"].indices
+        read = torch.full((len(test),), -1)
+        read[counted] = self._read(predict, test, counted, lambda images: images)
         return {
-            name: correct[examples.indices].double().mean().item()
+            name: _share(read[examples.indices], examples)
             for name, examples in self._main.items()
             if len(examples)
         }
 
     def backdoor(self, predict: Predict) -> dict[str, float]:
         """Backdoor accuracy, in-sample and held-out."""
-        splits = {
-            "backdoor_in_sample": (self.dataset.train, self.in_sample),
-            "backdoor_held_out": (self.dataset.test, self.held_out),
-        }
         return {
-            name: self._hits(predict, split, examples, self.task.transform).double().mean().item()
-            for name, (split, examples) in splits.items()
+            name: _share(self._read(predict, split, examples.indices, self.task.stamp), examples)
+            for name, (split, examples) in self._backdoor.items()
             if len(examples)
         }
 
     @torch.no_grad()
-    def _hits(
-        self,
-        predict: Predict,
-        split: Split,
-        examples: Examples,
-        transform: Callable[[Tensor], Tensor],
+    def _read(
+        self, predict: Predict, split: Split, indices: Tensor, seen: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """Whether each example is given its label: ``(n,)`` bool, on the CPU."""
-        hits = []
-        for indices, labels in zip(
-            examples.indices.split(self.batch),
-            examples.labels.split(self.batch),
-            strict=True,
-        ):
-            logits = predict(transform(split.pixels(indices, self.dtype)))
-            hits.append(logits.argmax(dim=1).cpu() == labels)
-        return torch.cat(hits)
+        """The class that each image is given, seen in some way: ``(n,)``, on the CPU."""
+        logits = [
+            predict(seen(split.pixels(some, self.dtype))).argmax(dim=1).cpu()
+            for some in indices.split(self.batch)
+        ]
+        return torch.cat(logits)
+
+
+def _share(read: Tensor, examples: Examples) -> float:
+    return (read == examples.labels).double().mean().item()

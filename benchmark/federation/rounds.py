@@ -101,7 +101,8 @@ class Federation(pl.LightningModule):
         self.ahead: tuple[Cohort, Plan] | None = None
         self.dataset = self.dataset.to(self.device)
         self.evaluator = Evaluator(self.dataset, self.task, self.theta.dtype)
-        train, self.backdoor = self.task.plant(self.dataset)
+        self.planted = self.task.plant(self.dataset)
+        train, self.backdoor = self.planted.train, self.planted.backdoor
         self.train_labels = train.labels.cpu()
         self.engine.setup(self.client, train)
         self.workbench = Workbench(self.client, self.engine, train)

@@ -52,6 +52,7 @@ class Pattern(Task):
         value: Value = "opposite",
         most_tested: int = 1000,
     ):
+        super().__init__()
         if source_class == target_class:
             raise ValueError(f"source_class and target_class are both {source_class}")
         self.num_tasks = at_least("num_tasks", 1, num_tasks)
@@ -89,10 +90,12 @@ class Pattern(Task):
         bright = dataset.train.images[:, :, self.rows, self.columns].float().mean() > 127.5
         self.shade = float(not bright if self.value == "opposite" else self.value == "white")
         tested = self._stamped(dataset, dataset.test)
+        if not len(tested):
+            raise ValueError("no test image is of a class that is stamped: nothing is held out")
         chosen = torch.randperm(len(tested), generator=generator(seed, 0, "held-out images"))
         self.tested = tested[chosen[: self.most_tested].sort().values]
 
-    def transform(self, images: Tensor) -> Tensor:
+    def trigger(self, images: Tensor, part: int | None = None) -> Tensor:
         """The patch on ``(b, C, H, W)``."""
         stamped = images.clone()
         stamped[..., self.rows, self.columns] = self.shade
@@ -104,7 +107,8 @@ class Pattern(Task):
             indices = self.tested
         else:
             indices = self._of_targets(dataset.train, self._stamped(dataset, dataset.train))
-        return Examples(indices, torch.full_like(indices, self.target_class))
+        labels = (dataset.train if split == "train" else dataset.test).labels.cpu()
+        return Examples(indices, self.wanted(labels[indices]))
 
     def source_examples(self, dataset: FederatedDataset) -> tuple[Examples, Examples]:
         """Test images of the stamped classes without the patch, labelled correctly."""
@@ -116,9 +120,7 @@ class Pattern(Task):
 
     def _stamped(self, dataset: FederatedDataset, split: Split) -> Tensor:
         labels = split.labels.cpu()
-        source = self.source_class
-        chosen = labels != self.target_class if source is None else labels.eq(source)
-        indices = chosen.nonzero().squeeze(1)
+        indices = self.stamps(labels).nonzero().squeeze(1)
         return indices[dataset.counts(split, indices)]
 
     def _of_targets(self, split: Split, indices: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from benchmark.tasks.base import Task
 from benchmark.utils.checks import at_least
 from benchmark.utils.randomness import generator
 
+_NONE = torch.zeros(0, dtype=torch.int64)
+
 
 class WriterBackdoor(Task):
     """One task = one target user: that user's ``source_class`` images get ``target_class``.
@@ -29,9 +31,12 @@ class WriterBackdoor(Task):
             the source class, a class that the data does not have, or equal classes.
     """
 
+    source_class: int
+    target_class: int
     paper = "Sun et al. 2019, arXiv 1911.07963, section 4"
 
     def __init__(self, num_tasks: int = 30, source_class: int = 7, target_class: int = 1):
+        super().__init__()
         if source_class == target_class:
             raise ValueError(f"source_class and target_class are both {source_class}")
         self.num_tasks = at_least("num_tasks", 1, num_tasks)
@@ -60,6 +65,10 @@ class WriterBackdoor(Task):
         """The target users' source-class images, labelled with the target class."""
         indices = self._target_indices(dataset.train if split == "train" else dataset.test)
         return Examples(indices, torch.full_like(indices, self.target_class))
+
+    def own(self, dataset: FederatedDataset, user: int) -> Tensor:
+        """Those of the target users alone."""
+        return super().own(dataset, user) if user in self.target_users else _NONE
 
     def source_examples(self, dataset: FederatedDataset) -> tuple[Examples, Examples]:
         """The target users' and everybody's source-class test images, labelled correctly."""

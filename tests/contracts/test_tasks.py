@@ -59,20 +59,50 @@ class TestTask(PluginContract):
     ):
         task, images = self.set_up(name, users), users.train.pixels(torch.arange(5))
         before = images.clone()
-        stamped = task.transform(images)
+        stamped = task.stamp(images)
         assert stamped.shape == images.shape
         assert ((stamped >= 0) & (stamped <= 1)).all()
+        assert torch.equal((stamped * 255).round() / 255, stamped)
         assert torch.equal(images, before)
 
     def test_planting_leaves_users_their_own_data(self, name: str, users: FederatedDataset):
         task, n = self.set_up(name, users), len(users.train)
-        planted, backdoor = task.plant(users)
+        found = task.plant(users)
+        planted, backdoor = found.train, found.backdoor
         assert torch.equal(planted.images[:n], users.train.images)
         assert torch.equal(planted.labels[:n], users.train.labels)
         assert torch.equal(planted.offsets, users.train.offsets)
-        assert torch.equal(backdoor.labels, task.examples(users, "train").labels)
-        stamped = task.transform(users.train.pixels(task.examples(users, "train").indices))
-        assert (planted.pixels(backdoor.indices) - stamped).abs().max() <= 0.5 / 255
+        mine = task.examples(users, "train")
+        assert torch.equal(backdoor.labels[: len(mine)], mine.labels)
+        assert len(backdoor) == (1 + task.covers) * len(mine)
+
+    def test_what_is_planted_is_what_is_evaluated(self, name: str, users: FederatedDataset):
+        task, n = self.set_up(name, users), len(users.train)
+        found, seen = task.plant(users, [0, 3]), task.images(users, "train")
+        for dtype in (torch.float32, torch.float64):
+            mine = task.examples(users, "train").indices
+            stamped = found.train.pixels(found.backdoor.indices[: len(mine)], dtype)
+            assert torch.equal(stamped, task.stamp(seen.pixels(mine, dtype)))
+        for user in (0, 3):
+            assert len(found.own[user]) == (1 if task.num_parts == 1 else task.num_parts + 1)
+            for entry in found.own[user]:
+                assert set(users.train.users_of(found.originals(entry.indices)).tolist()) <= {user}
+                wanted = task.wanted(users.train.labels[found.originals(entry.indices)])
+                assert ((entry.labels == wanted) | (task.covers > 0)).all()
+        before = found.train.images.clone()
+        task.replant(found)
+        assert torch.equal(found.train.images, before)
+        assert task.has_trigger == (len(found.train) > n)
+
+    def test_the_target_class_is_never_wanted_of_itself(self, name: str, users: FederatedDataset):
+        task, labels = self.set_up(name, users), torch.arange(users.num_classes)
+        assert task.stamps(labels).any()
+        assert not (task.stamps(labels) & (task.wanted(labels) == labels)).any()
+        for which, split in (("train", users.train), ("test", users.test)):
+            examples = task.examples(users, which)
+            true = split.labels[examples.indices]
+            assert task.stamps(true).all()
+            assert torch.equal(examples.labels, task.wanted(true))
 
     @pytest.mark.parametrize("half", ["validation", "test"])
     def test_only_users_of_the_measured_half_count(

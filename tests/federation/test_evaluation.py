@@ -81,6 +81,13 @@ def test_the_trigger_is_on_backdoor_inputs_only():
     assert torch.cat(seen).tolist() == pytest.approx([Corner.gray / 255] * 8)
 
 
+def test_the_wanted_label_is_counted_without_the_trigger_too(dataset: FederatedDataset):
+    rows = [(0, 5), (0, 0), (0, 5), (3, 5)]
+    measured = Evaluator(FederatedDataset(split((rows,)), split((rows,)), 10, {}), Corner())
+    assert measured.main(read)["backdoor_without_trigger"] == pytest.approx(2 / 3)
+    assert "backdoor_without_trigger" not in evaluator(dataset).main(read)
+
+
 def test_images_come_in_the_models_precision(dataset: FederatedDataset):
     task = WriterBackdoor(num_tasks=1)
     task.setup(dataset, seed=0)

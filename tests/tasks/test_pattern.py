@@ -1,5 +1,7 @@
 """A patch in a corner: where it lies, whom it is put on, what is measured."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ def test_the_patch_lies_in_its_corner(
     users: FederatedDataset, corner: str, rows: range, columns: range
 ):
     task = set_up(users, size=3, corner=corner, value="white")
-    stamped = task.transform(torch.full((2, 3, 28, 28), 0.25))
+    stamped = task.trigger(torch.full((2, 3, 28, 28), 0.25))
     changed = (stamped == 1).nonzero()
     expected = [[b, c, y, x] for b in range(2) for c in range(3) for y in rows for x in columns]
     assert changed.tolist() == expected
@@ -92,6 +94,12 @@ def test_what_does_not_fit_the_data_is_refused(
         set_up(users, **options)
 
 
+def test_a_backdoor_without_held_out_images_is_refused(users: FederatedDataset):
+    test = replace(users.test, labels=torch.ones_like(users.test.labels))
+    with pytest.raises(ValueError, match="no test image is of a class that is stamped"):
+        set_up(replace(users, test=test))
+
+
 def test_classes_must_differ():
     with pytest.raises(ValueError, match="both 1"):
         Pattern(source_class=1)
@@ -99,7 +107,8 @@ def test_classes_must_differ():
 
 def test_a_model_can_tell_the_patch_from_what_it_covers(users: FederatedDataset):
     task = set_up(users, num_tasks=8, target_class=2)
-    planted, backdoor = task.plant(users)
+    found = task.plant(users)
+    planted, backdoor = found.train, found.backdoor
     clean = torch.arange(len(users.train))
     indices = torch.cat([clean, backdoor.indices])
     labels = torch.cat([users.train.labels, backdoor.labels])

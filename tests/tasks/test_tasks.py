@@ -77,7 +77,8 @@ def test_a_target_user_wrote_the_source_class():
 def test_honest_labels_stay(writers: FederatedDataset):
     before = writers.train.labels.clone()
     task = set_up(writers, num_tasks=4)
-    planted, backdoor = task.plant(writers)
+    found = task.plant(writers)
+    planted, backdoor = found.train, found.backdoor
     assert planted is writers.train
     assert torch.equal(planted.labels, before)
     assert (planted.labels[backdoor.indices] == 7).all()
@@ -131,7 +132,7 @@ class Corner(Task):
     """A trigger: a gray square in the corner makes a zero a five."""
 
     paper = "a toy"
-    gray = 51
+    gray, source_class, target_class = 51, 0, 5
 
     def setup(self, dataset: FederatedDataset, seed: int) -> None: ...
 
@@ -145,7 +146,7 @@ class Corner(Task):
         examples = Examples(indices, torch.zeros_like(indices))
         return examples, examples
 
-    def transform(self, images: Tensor) -> Tensor:
+    def trigger(self, images: Tensor, part: int | None = None) -> Tensor:
         stamped = images.clone()
         stamped[:, :, :7, :7] = self.gray / 255
         return stamped
@@ -154,7 +155,8 @@ class Corner(Task):
 def test_a_trigger_is_stamped_into_copies_that_no_user_owns(writers: FederatedDataset):
     task = Corner()
     before = writers.train.images.clone()
-    planted, backdoor = task.plant(writers)
+    found = task.plant(writers)
+    planted, backdoor = found.train, found.backdoor
     source = task.examples(writers, "train").indices
     n = len(writers.train)
     assert backdoor.indices.tolist() == list(range(n, n + len(source)))
@@ -166,9 +168,7 @@ def test_a_trigger_is_stamped_into_copies_that_no_user_owns(writers: FederatedDa
     expected = before[source].clone()
     expected[:, :, :7, :7] = 51
     assert torch.equal(planted.images[backdoor.indices], expected)
-    assert torch.equal(
-        planted.pixels(backdoor.indices), task.transform(writers.train.pixels(source))
-    )
+    assert torch.equal(planted.pixels(backdoor.indices), task.stamp(writers.train.pixels(source)))
 
 
 def test_a_federation_learns_the_trigger_and_not_the_clean_zeros(writers: FederatedDataset):
