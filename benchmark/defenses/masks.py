@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from benchmark.engine.rules import LaneState, LocalRule, Place
+from benchmark.engine.rules import LaneState, LocalRule, Order
 
 
 class Masked(LocalRule):
@@ -19,9 +19,9 @@ class Masked(LocalRule):
     def __init__(self, mask: Callable[[], Tensor]):
         self.mask = mask
 
-    def begin(self, start: Tensor, place: Place) -> LaneState:
+    def begin(self, start: Tensor, order: Order) -> LaneState:
         """The mask, as factors."""
-        return {"mask": place(self.mask().to(start))}
+        return {"mask": order.place(self.mask().to(start))}
 
     def after_step(self, theta: Tensor, before: Tensor, start: Tensor, state: LaneState) -> Tensor:
         """θ in the mask."""

@@ -16,7 +16,7 @@ from benchmark.engine.layout import supported
 from benchmark.engine.native import NativeModel, available
 from benchmark.engine.plan import Lane, Plan
 from benchmark.engine.reference import given
-from benchmark.engine.rules import LocalLoss, acts_on_steps
+from benchmark.engine.rules import LocalLoss, Order, acts_on_steps
 from benchmark.models.dropout import set_keys
 from benchmark.utils.checks import worker_count
 
@@ -152,7 +152,7 @@ class _ResidentModel:
         images = _laid_out(self.data.pixels(lane.indices.flatten(), theta.dtype, views))
         images = images.unflatten(0, lane.indices.shape)
         total, before = theta.new_zeros(()), theta
-        state = rule.begin(start, lambda vector: vector)
+        state = rule.begin(start, Order())
         for step, size in enumerate(lane.sizes):
             set_keys(client.dropouts, lane.dropout_seed, step)
             self.gradient.zero_()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from benchmark.engine.client import ClientModule
+from benchmark.engine.rules import Order
 from benchmark.models.dropout import KeyedDropout
 from benchmark.models.normalize import Normalize
 
@@ -182,6 +183,23 @@ class Layout:
         weight = rows.unsqueeze(0) * layer.os + outputs.view(-1, *[1] * rows.dim())
         self.slots[f"{name}.weight"] = layer.weight + weight.flatten()
         self.slots[f"{name}.bias"] = layer.bias + outputs
+
+
+class Packed(Order):
+    """As compiled code has them, among zeros: value i of a flat vector is at ``slots[i]``."""
+
+    def __init__(self, slots: Tensor, length: int):
+        self.slots, self.length = slots, length
+
+    def place(self, vector: Tensor) -> Tensor:
+        """Among zeros."""
+        packed = vector.new_zeros(self.length)
+        packed[self.slots] = vector
+        return packed
+
+    def flat(self, placed: Tensor) -> Tensor:
+        """Without them."""
+        return placed[self.slots]
 
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from benchmark.data.dataset import Split
 from benchmark.engine.client import ClientModule
-from benchmark.engine.layout import Layout, NativeLayer, Shape, layers_of
+from benchmark.engine.layout import Layout, NativeLayer, Packed, Shape, layers_of
 from benchmark.engine.plan import Lane
-from benchmark.engine.rules import LocalRule, acts_on_steps
+from benchmark.engine.rules import LocalRule, Order, acts_on_steps
 from benchmark.models.dropout import layer_key
 from benchmark.models.normalize import Normalize
 from benchmark.utils.files import cache_folder, digest
@@ -70,8 +70,8 @@ class NativeModel:
             *([] if lane.views is None else [lane.views.contiguous().numpy()]),
         )
         rule, each = lane.rule, acts_on_steps(lane.rule)
-        seen, place = (self.packed_start, self._placed) if rule.in_any_order else (start, _as_it_is)
-        state = rule.begin(seen, place)
+        seen, order = (self.packed_start, self.order) if rule.in_any_order else (start, Order())
+        state = rule.begin(seen, order)
         rates = lane.rates or (self.client.lr,) * lane.num_steps
         total, done = 0.0, 0
         for step in range(1, lane.num_steps + 1):
@@ -100,11 +100,6 @@ class NativeModel:
             self.packed[self.slots] = theta
         elif theta is not self.packed:
             self.packed.copy_(theta)
-
-    def _placed(self, vector: Tensor) -> Tensor:
-        packed = vector.new_zeros(len(self.packed))
-        packed[self.slots] = vector
-        return packed
 
     def predict(self, theta: Tensor, images: Tensor) -> Tensor:
         """Logits ``(b, classes)`` of images ``(b, C, H, W)`` in the dtype of ``theta``."""
@@ -146,6 +141,7 @@ class NativeModel:
         self.batch, self.dropouts, self.classes = batch, built.dropouts, built.shape.c
         self.layers = (NativeLayer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
+        self.order = Packed(self.slots, built.packed)
         self.packed = torch.zeros(built.packed, dtype=dtype)
         self.packed_start, self.kept = torch.zeros(2, built.packed, dtype=dtype).unbind()
         self.start = None
@@ -181,10 +177,6 @@ class NativeModel:
     def _call(self, name: str, *arguments: Any) -> Any:
         function = getattr(_library(), f"{name}_{_TYPES[self.theta.dtype]}")
         return function(self.layers, len(self.layers), *arguments)
-
-
-def _as_it_is(vector: Tensor) -> Tensor:
-    return vector
 
 
 @cache

@@ -11,6 +11,7 @@ from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Trained
 from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Lane, Plan
+from benchmark.engine.rules import Order
 from benchmark.models.dropout import set_keys
 
 
@@ -34,7 +35,7 @@ def train_lane(
     client.train()
     theta, losses = start.detach().clone(), []
     statistics = client.statistics()
-    state = lane.rule.begin(start, lambda vector: vector)
+    state = lane.rule.begin(start, Order())
     for step, size in enumerate(lane.sizes):
         images = data.pixels(lane.indices[step, :size], theta.dtype, lane.views_of(step))
         labels = lane.labels[step, :size].to(theta.device)

@@ -1,6 +1,5 @@
 """What a lane does that is its own: beside its gradient steps, and instead of cross-entropy."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -8,8 +7,17 @@ from torch import Tensor
 LaneState = dict[str, Any]
 """What a rule remembers of one lane, from one of its steps to the next."""
 
-Place = Callable[[Tensor], Tensor]
-"""A flat vector ``(P,)`` in the order in which an engine keeps weights."""
+
+class Order:
+    """In which an engine keeps the weights that a rule sees; this one as they are."""
+
+    def place(self, vector: Tensor) -> Tensor:
+        """A flat vector ``(P,)`` in that order."""
+        return vector
+
+    def flat(self, placed: Tensor) -> Tensor:
+        """What is in that order as a flat vector ``(P,)``."""
+        return placed
 
 
 class LocalRule:
@@ -21,14 +29,14 @@ class LocalRule:
 
     Attributes:
         in_any_order: whether weights may be given in another order, and among zeros: True for what
-            treats all alike, as projections and masks do. Compiled code then keeps its own order,
-            which costs a lane a tenth instead of its double. Vectors of the rule's own are brought
-            into that order by ``place``, in :meth:`begin`.
+            treats all alike, as projections and masks do. Compiled code then need not put them in
+            order after every step. Vectors of the rule's own are brought into that order in
+            :meth:`begin`.
     """
 
     in_any_order: ClassVar[bool] = False
 
-    def begin(self, start: Tensor, place: Place) -> LaneState:
+    def begin(self, start: Tensor, order: Order) -> LaneState:
         """What it remembers when a lane begins."""
         return {}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.engine.plan import Lane
-from benchmark.engine.rules import LocalRule, acts_on_steps
+from benchmark.engine.rules import LocalRule, Order, acts_on_steps
 from benchmark.models.dropout import layer_keys
 
 
@@ -65,7 +65,7 @@ class Followed:
         self.start, self.chunk = start, chunk
         rules = {c: lane.rule for c, lane in enumerate(chunk.lanes)}
         self.rules = {c: rule for c, rule in rules.items() if type(rule) is not LocalRule}
-        self.states = {c: r.begin(start, lambda vector: vector) for c, r in self.rules.items()}
+        self.states = {c: r.begin(start, Order()) for c, r in self.rules.items()}
         self.before: dict[int, Tensor] = {}
 
     def remember(self, theta: Tensor, t: int) -> None:
