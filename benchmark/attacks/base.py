@@ -226,3 +226,14 @@ class Attack(nn.Module):
             ``(M, P)``; the default submits the first lane's update.
         """
         return updates[:, 0]
+
+
+def workbench_of(context: AttackContext, attack: Attack) -> tuple[Workbench, Examples]:
+    """The model and D_mal, which ``attack`` cannot do without.
+
+    Raises:
+        ValueError: there are arrays only.
+    """
+    if context.workbench is None or context.backdoor is None:
+        raise ValueError(f"{type(attack).__name__} trains when it crafts: it needs a federation")
+    return context.workbench, context.backdoor

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from benchmark.attacks.base import Attack, AttackContext, CompromisedClient
-from benchmark.attacks.poisoning import BackdoorBatch, backdoor_pass, boosted
+from benchmark.attacks.poisoning import BackdoorBatch, backdoor_pass
+from benchmark.attacks.scaling import boosted
 from benchmark.engine.plan import Examples, Lane
 from benchmark.engine.rules import LaneState, LocalRule
 from benchmark.utils.checks import at_least, one_of, positive

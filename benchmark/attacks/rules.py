@@ -72,21 +72,22 @@ class BoostedSteps(LocalRule):
     """w ← w_before + λ (w − w_before) after some steps.
 
     Args:
-        factor: λ.
+        factor: λ, or gives it when a lane begins.
         steps: which of them.
         among: gives 1 for weights that are boosted, else 0; None for all.
     """
 
-    factor: float
+    factor: float | Callable[[], float]
     steps: Sequence[bool]
     among: Vector | None = None
     in_any_order = True
 
     def begin(self, start: Tensor, order: Order) -> LaneState:
         """The factor of each weight."""
-        factors: float | Tensor = self.factor
+        factor = self.factor() if callable(self.factor) else self.factor
+        factors: float | Tensor = factor
         if self.among is not None:
-            factors = 1 + (self.factor - 1) * order.place(self.among().to(start))
+            factors = 1 + (factor - 1) * order.place(self.among().to(start))
         return {"step": 0, "factors": factors}
 
     def after_step(self, theta: Tensor, before: Tensor, start: Tensor, state: LaneState) -> Tensor:

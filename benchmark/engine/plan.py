@@ -99,14 +99,19 @@ class Lane:
 
     def first(self, steps: int) -> "Lane":
         """Its first steps alone."""
+        return self.between(0, steps)
+
+    def between(self, start: int, end: int) -> "Lane":
+        """Its steps from ``start`` to before ``end`` alone."""
+        part = slice(start, end)
         return replace(
             self,
-            indices=self.indices[:steps],
-            labels=self.labels[:steps],
-            sizes=self.sizes[:steps],
-            epoch_ends=self.epoch_ends[:steps],
-            views=None if self.views is None else self.views[:steps],
-            rates=self.rates and self.rates[:steps],
+            indices=self.indices[part],
+            labels=self.labels[part],
+            sizes=self.sizes[part],
+            epoch_ends=self.epoch_ends[part],
+            views=None if self.views is None else self.views[part],
+            rates=self.rates and self.rates[part],
         )
 
     def ending_epoch(self) -> "Lane":
@@ -155,6 +160,7 @@ class LocalClient:
         epochs, batch_size: local training.
         seed, round, slot: what its randomness derives from; ``slot`` is its place in the cohort.
         augmentation: how training sees images, an attack's own among them.
+        lr: learning rate of local training.
     """
 
     local: Examples
@@ -164,6 +170,7 @@ class LocalClient:
     round: int
     slot: int
     augmentation: Augmentation = field(default_factory=Augmentation)
+    lr: float = 0.1
 
     def batches(self, examples: Examples, epochs: int, batch_size: int, purpose: str) -> Lane:
         """A lane over shuffled batches; ``purpose`` keeps the draws of one client apart."""

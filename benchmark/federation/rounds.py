@@ -180,6 +180,7 @@ class Federation(pl.LightningModule):
             round=round,
             slot=slot,
             augmentation=self.protocol.augmentation,
+            lr=self.protocol.client_lr,
         )
 
     def prepare_attack(self, cohort: Cohort, context: DefenseContext) -> None:

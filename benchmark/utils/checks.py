@@ -15,6 +15,28 @@ def positive(name: str, value: float) -> float:
     return value
 
 
+def not_negative(name: str, value: float) -> float:
+    """``value`` if it is 0 or more and finite.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be 0 or more and finite, got {value}")
+    return value
+
+
+def share(name: str, value: float) -> float:
+    """``value`` if it is 0 to 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be 0 to 1, got {value}")
+    return value
+
+
 def at_least(name: str, least: int, value: int) -> int:
     """``value`` if it is ``least`` or more.
 
