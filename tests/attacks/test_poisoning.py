@@ -21,7 +21,7 @@ from benchmark.attacks.train_and_scale import TrainAndScale
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples
 from benchmark.federation.participation import RandomSampling
-from benchmark.testing.attacks import backdoor, bench, client, ready
+from benchmark.testing.attack_toys import backdoor, bench, client, ready
 from benchmark.testing.toys import seeded
 from tests.support.toys import fit, make_federation
 
