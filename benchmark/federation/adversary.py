@@ -1,7 +1,7 @@
 """The adversary's side of a round: whom it controls, what it knows, what it submits."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,13 +13,14 @@ from benchmark.attacks.base import (
     CompromisedClient,
     Knowledge,
     Reaction,
-    Trigger,
 )
 from benchmark.defenses.base import Defense, DefenseContext
-from benchmark.engine.plan import Examples, LocalClient
+from benchmark.engine.plan import LocalClient
 from benchmark.engine.workbench import Workbench
 from benchmark.federation.cohort import Cohort
 from benchmark.federation.contract import checked_submission
+from benchmark.tasks.base import Task
+from benchmark.tasks.planting import Planted
 
 
 @dataclass
@@ -28,18 +29,52 @@ class Adversary:
 
     Attributes:
         attack, defense: whose submissions meet whom.
-        trigger: of the task.
-        backdoor: D_mal.
+        task: what it wants; the trigger is the task's.
+        planted: in the training images.
         workbench: the model.
         seed: of the run.
     """
 
     attack: Attack
     defense: Defense
-    trigger: Trigger | None
-    backdoor: Examples
+    task: Task
+    planted: Planted
     workbench: Workbench
     seed: int
+
+    def members(
+        self, cohort: Cohort, ranks: Sequence[int], clients: Sequence[LocalClient]
+    ) -> list[CompromisedClient]:
+        """The compromised of a cohort, in its order.
+
+        Args:
+            cohort: with M of them.
+            ranks: of M, see :meth:`Participation.ranks`.
+            clients: M, what they have and how they train.
+        """
+        places = zip(cohort.attackers, ranks, cohort.boosts.tolist(), clients, strict=True)
+        return [
+            CompromisedClient(
+                **vars(client),
+                user=user,
+                rank=rank,
+                boost=boost,
+                num_clients=len(cohort.clients),
+                num_compromised=len(clients),
+                poisoned=self.planted.own[user],
+            )
+            for user, rank, boost, client in places
+        ]
+
+    def prepare(
+        self, cohort: Cohort, members: list[CompromisedClient], context: DefenseContext
+    ) -> None:
+        """It sees the global model, and prepares a round that it attacks."""
+        self.attack.observe(context.round, context.theta)
+        if members and type(self.attack).before_training is not Attack.before_training:
+            self.attack.before_training(self.context(cohort, members, context))
+            if any(True for _ in self.task.buffers()):
+                self.task.replant(self.planted)
 
     def craft(
         self,
@@ -84,10 +119,10 @@ class Adversary:
             layers=context.layers,
             clients=cohort.clients[cohort.compromised],
             members=tuple(members),
-            num_clients=len(cohort.clients),
-            backdoor=self.backdoor,
+            num_clients=members[0].num_clients,
+            backdoor=self.planted.backdoor,
             workbench=self.workbench,
-            trigger=self.trigger,
+            trigger=self.task,
         )
         if updates is None or self.attack.knowledge < Knowledge.UPDATES:
             return told
@@ -103,27 +138,9 @@ class Adversary:
         return replace(told, simulate=asked)
 
 
-def members(
-    cohort: Cohort, ranks: Tensor, local: Callable[[int, int], LocalClient]
-) -> list[CompromisedClient]:
-    """The compromised of a cohort, in its order.
-
-    Args:
-        cohort: with M of them.
-        ranks: ``(M,)``, see :meth:`Participation.ranks`.
-        local: what a client has and how it trains, from place in the cohort and user.
-    """
-    slots = cohort.compromised.nonzero().flatten().tolist()
-    found = []
-    for slot, rank, boost in zip(slots, ranks.tolist(), cohort.boosts.tolist(), strict=True):
-        user, K, M = int(cohort.clients[slot]), len(cohort.clients), len(slots)
-        client = vars(local(slot, user))
-        found.append(
-            CompromisedClient(
-                **client, user=user, rank=rank, boost=boost, num_clients=K, num_compromised=M
-            )
-        )
-    return found
+def ever_compromised(cohorts: Iterable[Cohort]) -> list[int]:
+    """Users who are compromised in some round, once each."""
+    return sorted({user for cohort in cohorts for user in cohort.attackers})
 
 
 def simulator(

@@ -24,6 +24,16 @@ class Cohort:
     weights: Tensor
     boosts: Tensor
 
+    @property
+    def places(self) -> list[int]:
+        """Of the compromised, in the cohort."""
+        return self.compromised.nonzero().flatten().tolist()
+
+    @property
+    def attackers(self) -> list[int]:
+        """Users who are compromised, in the order of the cohort."""
+        return self.clients[self.compromised].tolist()
+
     @staticmethod
     def of(protocol: Protocol, clients: Tensor, compromised: Tensor, sizes: Tensor) -> "Cohort":
         """These clients, weighted as the protocol says.

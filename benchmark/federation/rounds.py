@@ -16,7 +16,7 @@ from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
 from benchmark.engine.workbench import Workbench
-from benchmark.federation.adversary import Adversary, members
+from benchmark.federation.adversary import Adversary, ever_compromised
 from benchmark.federation.cohort import Cohort, draw
 from benchmark.federation.contract import check_finite
 from benchmark.federation.evaluation import Evaluator
@@ -101,13 +101,14 @@ class Federation(pl.LightningModule):
         self.ahead: tuple[Cohort, Plan] | None = None
         self.dataset = self.dataset.to(self.device)
         self.evaluator = Evaluator(self.dataset, self.task, self.theta.dtype)
-        self.planted = self.task.plant(self.dataset)
-        train, self.backdoor = self.planted.train, self.planted.backdoor
+        cohorts = map(self.sample_cohort, range(self.protocol.rounds))
+        planted = self.task.plant(self.dataset, ever_compromised(cohorts))
+        train, self.backdoor = planted.train, planted.backdoor
         self.train_labels = train.labels.cpu()
         self.engine.setup(self.client, train)
         self.workbench = Workbench(self.client, self.engine, train)
         self.adversary = Adversary(
-            self.attack, self.defense, None, self.backdoor, self.workbench, self.seed
+            self.attack, self.defense, self.task, planted, self.workbench, self.seed
         )
         if self.resumed is not None:
             self.engine.restore(self.resumed)
@@ -117,7 +118,7 @@ class Federation(pl.LightningModule):
         round = self.current_epoch
         cohort, plan = self.ahead if self.ahead else self.prepare(round)
         context = self.broadcast(self.context(round, cohort))
-        self.prepare_attack(cohort, context)
+        self.adversary.prepare(cohort, self.compromised(round, cohort), context)
         received = self.receive(cohort, plan, context)
         update, lengths = received.aggregation.update, received.lengths
         check_finite(update, "the aggregated update", round, cohort, lengths)
@@ -162,7 +163,9 @@ class Federation(pl.LightningModule):
         """The adversary's clients of a round, in the order of the cohort."""
         ranks = self.participation.ranks(round, cohort.clients, cohort.compromised)
         train = self.dataset.train
-        return members(cohort, ranks, lambda k, user: self.local(round, k, train.user(user)))
+        places = zip(cohort.places, cohort.attackers, strict=True)
+        clients = [self.local(round, slot, train.user(user)) for slot, user in places]
+        return self.adversary.members(cohort, ranks.tolist(), clients)
 
     def server_lane(self, round: int) -> Lane | None:
         """What the server trains beside the clients, on its own data."""
@@ -182,13 +185,6 @@ class Federation(pl.LightningModule):
             augmentation=self.protocol.augmentation,
             lr=self.protocol.client_lr,
         )
-
-    def prepare_attack(self, cohort: Cohort, context: DefenseContext) -> None:
-        """The adversary sees the global model, and prepares a round that it attacks."""
-        self.attack.observe(context.round, context.theta)
-        if cohort.compromised.any():
-            compromised = self.compromised(context.round, cohort)
-            self.attack.before_training(self.adversary.context(cohort, compromised, context))
 
     @torch.no_grad()
     def broadcast(self, context: DefenseContext) -> DefenseContext:
