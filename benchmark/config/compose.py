@@ -26,6 +26,7 @@ from benchmark.config.plugins import yaml_path
 from benchmark.config.schema import load_yaml
 from benchmark.config.types import checked
 from benchmark.utils.errors import UserError, one_line, unknown
+from benchmark.utils.statements import stated
 from benchmark.utils.urls import concealed
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -130,6 +131,12 @@ def named(group: str, name: str, /, **parameters: Any) -> Any:
     if name not in plugins.available(group):
         raise plugins.no_choice(group, name)
     return construct(resolve(group, name, {**read_yaml(group, name), **parameters}))
+
+
+def goal_of(attack: str) -> str:
+    """What an attack wants, by the source of its class."""
+    facts = stated(str(read_yaml("attack", attack).get("_target_")), ["goal"])
+    return (facts or {}).get("goal", "backdoor")
 
 
 def _compose_groups(choices: Sequence[Override]) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.config.compose import read_yaml
+from benchmark.config.compose import goal_of, read_yaml
 from benchmark.config.overrides import GROUPS, literal
 from benchmark.config.plugins import available
 from benchmark.config.schema import Schema
@@ -34,8 +34,8 @@ class Suite:
         description: one line.
         overrides: for every cell, in Hydra's grammar.
         axes: group or key → its choices. For a group: a name, ``{name: {parameter: value}}``, where
-            a list of values is a grid of its own, or ``"*"`` for all there are but those that are
-            named beside it. For a key: values.
+            a list of values is a grid of its own, or ``"*"`` for all there are, of attacks those
+            that want a backdoor, but those that are named beside it. For a key: values.
         seeds: one cell each.
     """
 
@@ -124,7 +124,8 @@ def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
             yield [f"{axis}={literal(entry)}"]
         elif entry == "*":
             beside = {name for e in entries for name in (e if isinstance(e, dict) else [e])}
-            yield from ([f"{axis}={name}"] for name in available(axis) if name not in beside)
+            every = (x for x in available(axis) if axis != "attack" or goal_of(x) == "backdoor")
+            yield from ([f"{axis}={name}"] for name in every if name not in beside)
         elif isinstance(entry, dict):
             for name, parameters in entry.items():
                 grids = [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.config.compose import compose, read_yaml
+from benchmark.config.compose import compose, goal_of, read_yaml
 from benchmark.config.plugins import available
 from benchmark.config.search_space import Space
 from benchmark.config.types import target_class
@@ -26,7 +26,7 @@ class Attacker(FederatedProblem):
     within :data:`TOLERANCE` of the same federations without attack.
 
     Its federations are of the defense, and of all else that is not the attacker's to choose; its
-    space is over every attack that compromises anybody.
+    space is over every attack that plants a backdoor.
     """
 
     directions: tuple[Direction, ...] = field(default=("maximize",), kw_only=True)
@@ -102,16 +102,17 @@ class Attacker(FederatedProblem):
 
 
 def families() -> list[str]:
-    """The attacks that compromise anybody."""
+    """The attacks that plant a backdoor."""
     return [
         name
         for name in available("attack")
-        if target_class("attack", {"name": name, **read_yaml("attack", name)}).active  # type: ignore[attr-defined]
+        if goal_of(name) == "backdoor"
+        and target_class("attack", {"name": name, **read_yaml("attack", name)}).active  # type: ignore[attr-defined]
     ]
 
 
 def fixed_attacks() -> list[Strategy]:
-    """Every attack that compromises anybody, as its yaml has it."""
+    """Every attack that plants a backdoor, as its yaml has it."""
     return [(f"attack={family}",) for family in families()]
 
 
@@ -134,7 +135,7 @@ def read_attack(text: str) -> Strategy:
         raise UserError(f"{where}: must choose one attack, such as 'attack=boosted'")
     if chosen[0] not in families():
         raise UserError(
-            f"{where}: compromises nobody; valid: attack={', attack='.join(families())}"
+            f"{where}: plants no backdoor; valid: attack={', attack='.join(families())}"
         )
     compose(words)
     return tuple(lines["attack"])

@@ -185,18 +185,18 @@ def test_only_what_was_edited_or_is_new_runs_and_appears_everywhere(repository: 
     assert "4 cells, 2 done before" in said
     after = records(repository)
     further = after.keys() - before.keys()
-    assert {cell.rsplit("-", 1)[0] for cell in further} == {"sign_flip-mean-s0", "boosted-mean-s0"}
+    assert {cell.rsplit("-", 1)[0] for cell in further} == {"shout-mean-s0", "boosted-mean-s0"}
     assert len(further) == 2
     assert before.items() <= after.items()
     assert contents(repository, [f"results/tuning-{STUDY}"]) == studied
 
     listed = json.loads(benchmark(repository, "list", "attacks", "--json"))
-    (entry,) = (entry for entry in listed if entry["name"] == "sign_flip")
-    assert entry["description"] == "Submit the opposite of the honest update."
-    assert entry["facts"]["paper"] == "Li et al. 2019, arXiv 1811.03761"
+    (entry,) = (entry for entry in listed if entry["name"] == "shout")
+    assert entry["description"] == "Submit more of what was trained on the backdoor."
+    assert entry["facts"]["paper"] == "Bagdasaryan et al. 2018, arXiv 1807.00459"
     board = repository / "results" / "smoke"
     for name in ("leaderboard.json", "leaderboard.md", "leaderboard.html"):
-        assert "sign_flip" in (board / name).read_text()
+        assert "shout" in (board / name).read_text()
     assert "up to date" in dvc(repository, "status", "leaderboard")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.config.compose import compose
+from benchmark.config.compose import compose, named
 from benchmark.config.overrides import literal
 from benchmark.config.plugins import available
 from benchmark.run import runner, suite
@@ -30,7 +30,10 @@ def grid(**axes: Any) -> list[list[str]]:
 def test_names_values_and_everything_there_is() -> None:
     assert grid(attack=["none", "boosted"]) == [["attack=none"], ["attack=boosted"]]
     assert grid(attack="*") == grid(attack=["*"])
-    assert grid(attack=["*"]) == [[f"attack={name}"] for name in available("attack")]
+    attacks = [word.removeprefix("attack=") for (word,) in grid(attack=["*"])]
+    assert attacks == [x for x in available("attack") if named("attack", x).goal == "backdoor"]
+    assert {"none", "boosted"} <= {*attacks} < {*available("attack")}
+    assert grid(defense=["*"]) == [[f"defense={name}"] for name in available("defense")]
     assert grid(**{"federation.client_lr": [0.1, 1]}) == [
         ["federation.client_lr=0.1"],
         ["federation.client_lr=1"],

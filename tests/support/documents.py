@@ -16,6 +16,6 @@ def example(path: str) -> str:
 
 def newcomer(root: Path) -> None:
     """Write the example attack and its yaml below a folder with ``benchmark/`` and ``conf/``."""
-    for path in ("benchmark/attacks/sign_flip.py", "conf/attack/sign_flip.yaml"):
+    for path in ("benchmark/attacks/shout.py", "conf/attack/shout.yaml"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(example(path), encoding="utf-8")

@@ -43,7 +43,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     attacks = tmp_path / "benchmark" / "attacks"
     monkeypatch.setattr(benchmark.attacks, "__path__", [*benchmark.attacks.__path__, str(attacks)])
     yield tmp_path
-    sys.modules.pop("benchmark.attacks.sign_flip", None)
+    sys.modules.pop("benchmark.attacks.shout", None)
 
 
 class Strangers(AttackContract):
@@ -52,13 +52,13 @@ class Strangers(AttackContract):
 
 
 def test_the_example_of_contributing_keeps_the_contract(package: Path) -> None:
-    assert failures(Strangers(package / "conf"), "sign_flip") == set()
+    assert failures(Strangers(package / "conf"), "shout") == set()
 
 
 def test_a_yaml_that_tells_another_story_is_found(package: Path) -> None:
-    path = package / "conf" / "attack" / "sign_flip.yaml"
+    path = package / "conf" / "attack" / "shout.yaml"
     path.write_text(path.read_text().replace("# Submit", "# submit").replace("scale: 1.0\n", ""))
-    found = failures(Strangers(package / "conf"), "sign_flip")
+    found = failures(Strangers(package / "conf"), "shout")
     assert "the_yaml_has_exactly_the_constructors_parameters" in found
 
 

@@ -90,7 +90,8 @@ def test_the_same_command_does_nothing_and_a_front_is_another_study(
     ("arguments", "words"),
     [
         (["defense", "--against", "attack=boostd"], ["no attack 'boostd'", "'boosted'"]),
-        (["defense", "--against", "attack=none"], ["compromises nobody", "attack=boosted"]),
+        (["defense", "--against", "attack=none"], ["plants no backdoor", "attack=boosted"]),
+        (["defense", "--against", "attack=alie"], ["plants no backdoor", "attack=boosted"]),
         (["defense", "--against", "attack.epochs=2"], ["must choose one attack"]),
         (["defense", "--against", "attack=boosted seed=1"], ["'seed=1' is not of the attack"]),
         (["defense", "--against", "attack=boosted 'x"], ["no closing quotation"]),
