@@ -35,7 +35,7 @@ _NOBODY = Examples(torch.arange(1), torch.zeros(1, dtype=torch.int64))
 
 
 def craft(
-    attack: str | Attack,
+    name: str | Attack,
     updates: Any,
     *,
     honest: Any = None,
@@ -56,7 +56,7 @@ def craft(
     tensor([[ 3., -6.]])
 
     Args:
-        attack: the name of a yaml in ``conf/attack``, or one that was built; its state goes on.
+        name: of a yaml in ``conf/attack``; or an attack that was built, whose state goes on.
         updates: ``(M, P)``, what the compromised trained, or ``(M, L, P)`` of an attack that
             trains several lanes a client; arrays, tensors or nested lists as for
             :func:`benchmark.testing.aggregate`, whose precision the result has.
@@ -84,7 +84,7 @@ def craft(
     first = (len(history) if round is None else round) - len(history)
     if first < 0:
         raise ValueError(f"round {round} cannot follow {len(history)} earlier ones, from round 0")
-    built = named("attack", attack, **parameters) if isinstance(attack, str) else attack
+    built = named("attack", name, **parameters) if isinstance(name, str) else name
     asked = named("defense", defense) if isinstance(defense, str) else copy.deepcopy(defense)
     rounds = []
     for number, earlier in enumerate([*history, {"updates": updates}]):

@@ -206,6 +206,11 @@ class DefenseContract(PluginContract):
         updates[3] = 1e30
         assert mean_of(plugin, updates).update.isfinite().all()
 
+    def test_updates_of_another_scale_leave_it_finite(self, plugin: Defense) -> None:
+        updates = cohort(plugin).float()
+        updates[3:6] *= torch.tensor([[0.0], [1e-30], [1e6]])
+        assert mean_of(plugin, updates).update.isfinite().all()
+
     def test_the_model_after_the_round_is_finite_and_as_long(self, plugin: Defense) -> None:
         theta = torch.randn(P, generator=seeded())
         with untouched(theta):
