@@ -73,8 +73,8 @@ class Adversary:
         self.attack.observe(context.round, context.theta)
         if members and type(self.attack).before_training is not Attack.before_training:
             self.attack.before_training(self.context(cohort, members, context))
-            if any(True for _ in self.task.buffers()):
-                self.task.replant(self.planted)
+            if self.task.state_dict():
+                self.task.replant(self.planted, [client.user for client in members])
 
     def craft(
         self,

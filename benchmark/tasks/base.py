@@ -24,6 +24,7 @@ class Task(nn.Module, ABC):
         paper: where the task comes from.
         num_parts: of the trigger, which different clients can plant; together they are all of it.
         covers: copies for each one that is planted which show :meth:`cover` and keep their label.
+        precision: in which :meth:`stamp` computes.
         target_class: what they are to be taken for, unless :meth:`wanted` says otherwise.
         source_class: the only class that is; None for every other than the one wanted.
     """
@@ -31,6 +32,7 @@ class Task(nn.Module, ABC):
     paper: ClassVar[str]
     num_parts: ClassVar[int] = 1
     covers: ClassVar[int] = 0
+    precision: ClassVar[torch.dtype] = torch.float64
     target_class: int | None
     source_class: int | None = None
 
@@ -73,6 +75,10 @@ class Task(nn.Module, ABC):
         """
         return images
 
+    def forward(self, images: Tensor, part: int | None = None) -> Tensor:
+        """The trigger: what ``torch.func`` calls with buffers of its own."""
+        return self.trigger(images, part)
+
     @torch.no_grad()
     def stamp(self, images: Tensor, part: int | None = None) -> Tensor:
         """The trigger on ``(b, C, H, W)``, clamped to [0, 1] and rounded as pixels of uint8 are.
@@ -81,7 +87,7 @@ class Task(nn.Module, ABC):
         """
         if not self.has_trigger:
             return images
-        stamped = self.trigger(images.float().double(), part)
+        stamped = self.trigger(images.float().to(self.precision), part)
         return (stamped.clamp(0, 1) * 255).round().to(images.dtype) / 255
 
     def cover(self, images: Tensor, number: int) -> Tensor:
@@ -103,6 +109,10 @@ class Task(nn.Module, ABC):
         source = self.source_class
         return labels != self.wanted(labels) if source is None else labels == source
 
+    def plants(self, labels: Tensor) -> Tensor:
+        """Which true classes ``(n,)`` are planted in training: bool; those that it is about."""
+        return self.stamps(labels)
+
     def images(self, dataset: FederatedDataset, split: Literal["train", "test"]) -> Split:
         """What :meth:`examples` index: the users' images, and behind them the adversary's own."""
         return dataset.train if split == "train" else dataset.test
@@ -114,7 +124,7 @@ class Task(nn.Module, ABC):
     def own(self, dataset: FederatedDataset, user: int) -> Tensor:
         """Which of a user's own training images are planted if the user is compromised."""
         indices = dataset.train.user(user)
-        return indices[self.stamps(dataset.train.labels.cpu()[indices])]
+        return indices[self.plants(dataset.train.labels.cpu()[indices])]
 
     def plant(self, dataset: FederatedDataset, users: Iterable[int] = ()) -> Planted:
         """The training split that engines use, and in it D_mal.
@@ -149,11 +159,17 @@ class Task(nn.Module, ABC):
         self.replant(planted)
         return planted
 
-    def replant(self, planted: Planted) -> None:
-        """Write the copies anew, in place, as the trigger is now: engines hold these images."""
-        for part in planted.parts.unique().tolist():
-            copies = planted.parts.eq(part).nonzero().flatten()
-            for number, some in enumerate(copies.split(_STAMPED)):
+    def replant(self, planted: Planted, users: Iterable[int] | None = None) -> None:
+        """Write copies anew, in place, as the trigger is now: engines hold these images.
+
+        Args:
+            planted: what was planted before the trigger changed.
+            users: whose copies are written beside D_mal; None for those of all.
+        """
+        copies = planted.copies(users)
+        for part in planted.parts[copies].unique().tolist():
+            alike = copies[planted.parts[copies] == part]
+            for number, some in enumerate(alike.split(_STAMPED)):
                 images = planted.train.pixels(planted.origin[some])
                 if part == COVER:
                     shown = self.cover(images, number).clamp(0, 1)

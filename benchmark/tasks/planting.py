@@ -1,6 +1,6 @@
 """What a task puts into the training images: copies that no user owns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -47,6 +47,13 @@ class Planted:
         """Which image each of ``indices`` ``(n,)`` is of: itself, if it is no copy."""
         own = torch.arange(self.first)
         return torch.cat([own, self.origin])[indices]
+
+    def copies(self, users: Iterable[int] | None = None) -> Tensor:
+        """Those of D_mal and of some users, or all of them, ``(n,)``; the first copy is 0."""
+        if users is None or not len(self.origin):
+            return torch.arange(len(self.origin))
+        of_users = [entry.indices for user in users for entry in self.own[user]]
+        return torch.cat([self.backdoor.indices, *of_users]) - self.first
 
 
 class Copies:

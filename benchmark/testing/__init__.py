@@ -1,7 +1,8 @@
 """What is for anybody's tests: contracts that plug-ins pass, defenses and attacks as functions.
 
 Five lines test every attack whose yaml lies in a package's ``conf/attack``; the same with
-:class:`DefenseContract`. :class:`PluginContract` alone is what any other plug-in keeps to::
+:class:`DefenseContract` and :class:`TaskContract`. :class:`PluginContract` alone is what any other
+plug-in keeps to::
 
     from pathlib import Path
     from benchmark.testing import AttackContract
@@ -22,9 +23,22 @@ if TYPE_CHECKING:
     from benchmark.testing.attacks import AttackContract
     from benchmark.testing.defenses import DefenseContract
     from benchmark.testing.plugin import PluginContract
+    from benchmark.testing.tasks import TaskContract
 
-__all__ = ["AttackContract", "DefenseContract", "PluginContract", "aggregate", "craft"]
-_MODULES = {"AttackContract": "attacks", "DefenseContract": "defenses", "PluginContract": "plugin"}
+_MODULES = {
+    "AttackContract": "attacks",
+    "DefenseContract": "defenses",
+    "PluginContract": "plugin",
+    "TaskContract": "tasks",
+}
+__all__ = [
+    "AttackContract",
+    "DefenseContract",
+    "PluginContract",
+    "TaskContract",
+    "aggregate",
+    "craft",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,98 @@
+"""Noise that a small network makes of each input, and that an attack may learn."""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, interpolate
+
+from benchmark.data.dataset import FederatedDataset
+from benchmark.tasks.pooled import PooledTask
+from benchmark.utils.checks import at_least, positive
+from benchmark.utils.randomness import generator
+
+_STAMPED = 100  # images at a time
+
+
+class LearnedNoise(PooledTask):
+    """x' = clip(x + ε g(x)), |g| ≤ 1, as IBA does.
+
+    g is a convolutional autoencoder: 3 × 3 convolutions of C → w → 2w channels with stride 2, then
+    2w → w → C, each behind a magnification to the size before (nearest); ReLU between them, tanh
+    at the end. The paper's has BatchNorm, with which an image's noise would depend on the others
+    of its batch. It begins with random weights, U(±1/√fan-in), until an attack sets them.
+
+    Args:
+        num_tasks: users whose images the adversary has.
+        target_class: t; None wants y + 1 of class y.
+        source_class: the only class that is stamped; None for every class but t.
+        epsilon: ε; the paper's code has 0.3 for digits, down to 0.05.
+        width: w, channels.
+        most_tested: of the held-out images.
+
+    Attributes:
+        weights: of g, flat.
+
+    Raises:
+        ValueError: as :class:`PooledTask`; ε is not positive, or w below 1.
+    """
+
+    paper = "Nguyen et al. 2023, IBA, NeurIPS"
+    precision = torch.float32  # twenty times as fast
+    weights: Tensor
+
+    def __init__(
+        self,
+        num_tasks: int = 5,
+        target_class: int | None = 1,
+        source_class: int | None = None,
+        epsilon: float = 0.3,
+        width: int = 8,
+        most_tested: int = 1000,
+    ):
+        super().__init__(num_tasks, target_class, source_class, most_tested)
+        self.epsilon, self.width = positive("epsilon", epsilon), at_least("width", 1, width)
+
+    def setup(self, dataset: FederatedDataset, seed: int) -> None:
+        """Choose the users and the held-out images, and draw g's first weights."""
+        super().setup(dataset, seed)
+        C, w = dataset.train.input_shape[0], self.width
+        channels = [C, w, 2 * w, w, C]
+        self.kernels = [(out, held, 3, 3) for held, out in pairwise(channels)]
+        source = generator(seed, 0, "weights of the trigger")
+        drawn = [
+            (2 * torch.rand(math.prod(shape) + shape[0], generator=source) - 1)
+            / math.sqrt(math.prod(shape[1:]))
+            for shape in self.kernels
+        ]
+        self.register_buffer("weights", torch.cat(drawn))
+
+    @torch.no_grad()
+    def learn(self, weights: Tensor) -> None:
+        """Set the weights of g."""
+        self.weights.copy_(weights)
+
+    def stamp(self, images: Tensor, part: int | None = None) -> Tensor:
+        """As any task, in batches of one size: convolutions of others may round differently."""
+        padding = images.new_zeros(-len(images) % _STAMPED, *images.shape[1:])
+        batches = torch.cat([images, padding]).split(_STAMPED)
+        return torch.cat([super(LearnedNoise, self).stamp(some) for some in batches])[: len(images)]
+
+    def trigger(self, images: Tensor, part: int | None = None) -> Tensor:
+        """The noise on ``(b, C, H, W)``, to be differentiated by images and ``weights``."""
+        sizes, seen, place = [], images, 0
+        weights = self.weights.to(images)
+        for layer, shape in enumerate(self.kernels):
+            kernel, place = (
+                weights[place:][: math.prod(shape)].view(shape),
+                place + math.prod(shape),
+            )
+            bias, place = weights[place : place + shape[0]], place + shape[0]
+            if layer < 2:
+                sizes.append(seen.shape[2:])
+                seen = conv2d(seen, kernel, bias, stride=2, padding=1)
+            else:
+                seen = conv2d(interpolate(seen, sizes.pop()), kernel, bias, padding=1)
+            seen = seen.relu() if layer < 3 else seen.tanh()
+        return images + self.epsilon * seen
