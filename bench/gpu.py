@@ -23,7 +23,7 @@ from benchmark.config.compose import compose
 from benchmark.data.module import FederatedDataModule
 from benchmark.run.assembly import build
 from benchmark.run.recorder import Checkpoint, Recorder
-from benchmark.run.training import trainer_of
+from benchmark.run.trainer import trainer_of
 from benchmark.utils.machine import one_thread, peak_memory_mb, reset_peak_memory
 
 ENGINES = {

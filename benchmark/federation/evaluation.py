@@ -65,15 +65,18 @@ class Evaluator:
         if task.has_trigger:
             self._main["backdoor_without_trigger"] = self.held_out
 
-    def main(self, predict: Predict) -> dict[str, float]:
-        """What is measured of unchanged images, from one pass over the test set."""
+    def main(self, predict: Predict, of_task: bool = True) -> dict[str, float]:
+        """What is measured of unchanged images, from one pass over the test set.
+
+        Without what is ``of_task``, main accuracy alone.
+        """
         test, counted = self.dataset.test, self._main["main_accuracy"].indices
         read = torch.full((len(test),), -1)
         read[counted] = self._read(predict, test, counted, lambda images: images)
         return {
             name: _share(read[examples.indices], examples)
             for name, examples in self._main.items()
-            if len(examples)
+            if len(examples) and (of_task or name == "main_accuracy")
         }
 
     def backdoor(self, predict: Predict) -> dict[str, float]:

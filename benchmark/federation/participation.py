@@ -15,7 +15,9 @@ class Participation(ABC):
     """Decides which places of a round's cohort the adversary controls.
 
     Args:
-        window: rounds ``[first, end)`` outside which no client is compromised; null for all.
+        window: rounds ``[first, end)`` outside which no client is compromised; null for all. The
+            backdoor is measured from the first on; the rounds before are trained once for all
+            attacks on a defense.
 
     Raises:
         ValueError: a window that is not two integers with 0 ≤ first < end.
@@ -27,6 +29,11 @@ class Participation(ABC):
         if window is not None and not (len(window) == 2 and 0 <= window[0] < window[1]):
             raise ValueError(f"window must be [first, end) with 0 <= first < end, got {window}")
         self.window = window
+
+    @property
+    def first_round(self) -> int:
+        """Before which nobody is compromised, by what is said of it."""
+        return self.window[0] if self.window else 0
 
     def setup(self, num_users: int, seed: int) -> None:  # noqa: B027
         """Choose what has to be chosen once.
@@ -101,7 +108,7 @@ class FixedPlaces(Participation):
 
     @abstractmethod
     def _number(self, round: int) -> int:
-        """Of an attacked round among them, from 0."""
+        """Attacked rounds before this one."""
 
 
 class FixedFrequency(FixedPlaces):
@@ -156,11 +163,16 @@ class ListedRounds(FixedPlaces):
             raise ValueError(f"rounds must be different ones from 0, got {list(rounds)}")
         self.rounds = sorted(rounds)
 
+    @property
+    def first_round(self) -> int:
+        """The first of them."""
+        return self.rounds[0]
+
     def _attacks(self, round: int) -> bool:
         return round in self.rounds
 
     def _number(self, round: int) -> int:
-        return self.rounds.index(round)
+        return sum(attacked < round for attacked in self.rounds)
 
 
 class RandomSampling(Participation):

@@ -234,13 +234,14 @@ class Federation(pl.LightningModule):
             self.theta.copy_(self.defense.after_round(self.theta.detach(), context))
 
     def evaluate(self, context: DefenseContext) -> dict[str, float]:
-        """Backdoor accuracy in every round; main accuracy every few, and in the last."""
+        """Backdoor accuracy from the first attack on; main accuracy every few, and in the last."""
         theta = self.theta.detach()
         deployed = self.defense.deployed(theta, context)
         self.deployed = None if deployed is theta else deployed
         predict = self.defense.predictor(deployed, context)
-        metrics = self.evaluator.backdoor(predict)
+        attackable = context.round >= self.participation.first_round
+        metrics = self.evaluator.backdoor(predict) if attackable else {}
         rounds = context.round + 1
         if rounds == self.protocol.rounds or rounds % self.protocol.evaluate_every == 0:
-            metrics |= self.evaluator.main(predict)
+            metrics |= self.evaluator.main(predict, of_task=attackable)
         return metrics

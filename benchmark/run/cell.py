@@ -34,7 +34,8 @@ ALWAYS_USED = (
     "benchmark.run.assembly.build",
     "benchmark.run.recorder.Recorder",
     "benchmark.run.recorder.summarize",
-    "benchmark.run.training.fit",
+    "benchmark.run.prefix.begin",
+    "benchmark.run.trainer.fit",
 )
 """Code that the numbers of every cell depend on."""
 
@@ -79,22 +80,30 @@ class Cell:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the code that this cell's numbers depend on."""
-        chosen = {g: self.config[g] for g in GROUPS if g not in ("data", "partition", "tracking")}
-        # A plug-in may hold another one, or code that it names as module:Class.
-        targets = [value for key, value in flat(chosen) if key.endswith("._target_")]
-        targets += [v.replace(":", ".") for _, v in flat(chosen) if _CODE.fullmatch(str(v))]
-        return fingerprint.fingerprint([*ALWAYS_USED, *targets])
+        return self._fingerprint(())
 
     @cached_property
     def id(self) -> str:
         """``attack-defense-s<seed>-<hash>`` of configuration, data and code."""
+        names = (self.config["attack"]["name"], self.config["defense"]["name"])
+        return f"{'-'.join(names)}-s{self.seed}-{self.digest()}"
+
+    def digest(self, *without: str) -> str:
+        """Hash of configuration, data and code; those of some groups may be left out."""
         relevant = copy.deepcopy(self.config)
-        for key in NOT_IN_THE_RESULT:
+        for key in (*NOT_IN_THE_RESULT, *without):
             group, _, name = key.partition(".")
             (relevant[group].pop(name, None) if name else relevant.pop(group))
-        unique = digest([relevant, self.data_hash, self.fingerprint], 12)
-        names = (self.config["attack"]["name"], self.config["defense"]["name"])
-        return f"{'-'.join(names)}-s{self.seed}-{unique}"
+        code = self._fingerprint(without) if without else self.fingerprint
+        return digest([relevant, self.data_hash, code], 12)
+
+    def _fingerprint(self, without: Sequence[str]) -> str:
+        unused = ("data", "partition", "tracking", *without)
+        chosen = {g: self.config[g] for g in GROUPS if g not in unused}
+        # A plug-in may hold another one, or code that it names as module:Class.
+        targets = [value for key, value in flat(chosen) if key.endswith("._target_")]
+        targets += [v.replace(":", ".") for _, v in flat(chosen) if _CODE.fullmatch(str(v))]
+        return fingerprint.fingerprint([*ALWAYS_USED, *targets])
 
     @property
     def seed(self) -> int:

@@ -78,10 +78,11 @@ class Checkpoint(pl.Callback):
         folder: for the checkpoint.
         cell: id of the run.
         every: rounds between checkpoints.
+        last: after so many there is one too.
     """
 
-    def __init__(self, folder: Path, cell: str, every: int):
-        self.folder, self.cell, self.every = folder, cell, every
+    def __init__(self, folder: Path, cell: str, every: int, last: int = 0):
+        self.folder, self.cell, self.every, self.last = folder, cell, every, last
 
     def state_dict(self) -> dict[str, Any]:
         """Whose checkpoint it is."""
@@ -89,18 +90,23 @@ class Checkpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save after the Recorder has seen the round."""
-        if (trainer.current_epoch + 1) % self.every == 0:
-            beside = self.folder / "checkpoint.new"
-            try:
-                with space_for(beside):
-                    trainer.save_checkpoint(beside)
-                    sync(beside)
-            except FullError:
-                beside.unlink(missing_ok=True)
-                raise
-            saved = beside.replace(self.folder / _name(trainer.current_epoch, beside))
-            for earlier in set(self.folder.glob(CHECKPOINTS)) - {saved}:
-                earlier.unlink()
+        rounds = trainer.current_epoch + 1
+        if rounds % self.every == 0 or rounds == self.last:
+            self.keep(trainer.save_checkpoint, rounds)
+
+    def keep(self, write: Callable[[Path], None], rounds: int) -> None:
+        """Put the state after so many rounds, by ``write``, in the place of earlier ones."""
+        beside = self.folder / "checkpoint.new"
+        try:
+            with space_for(beside):
+                write(beside)
+                sync(beside)
+        except FullError:
+            beside.unlink(missing_ok=True)
+            raise
+        saved = beside.replace(self.folder / _name(rounds - 1, beside))
+        for earlier in set(self.folder.glob(CHECKPOINTS)) - {saved}:
+            earlier.unlink()
 
     def usable(self) -> str | None:
         """The checkpoint to go on from; what is damaged or another cell's is put aside."""

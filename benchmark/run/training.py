@@ -2,27 +2,25 @@
 
 import hashlib
 import io
-import logging
-import warnings
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 
 from benchmark.data.dataset import FederatedDataset
-from benchmark.data.module import FederatedDataModule
 from benchmark.data.store import load
 from benchmark.federation.contract import DivergedError
 from benchmark.federation.rounds import Federation
 from benchmark.run.assembly import build, choose_device
 from benchmark.run.cell import Cell
 from benchmark.run.curve import Curve, Summary
+from benchmark.run.prefix import begin, shared_rounds
 from benchmark.run.record import Cost, Divergence, Record
 from benchmark.run.recorder import Checkpoint, OnRound, Recorder, summarize
+from benchmark.run.trainer import fit
 from benchmark.utils.files import atomic_file
-from benchmark.utils.machine import environment, one_thread
+from benchmark.utils.machine import environment
 
 
 def check(cell: Cell) -> None:
@@ -54,6 +52,7 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     every = federation.protocol.checkpoint_every
     checkpoint = Checkpoint(cell.work_path(folder), cell.id, every)
     try:
+        begin(cell, folder, federation, dataset, device, checkpoint, on_round)
         fit(federation, dataset, device, [recorder, checkpoint], checkpoint.usable())
     except DivergedError as end:
         diverged = Divergence(end.round, str(end), end.honest, end.compromised)
@@ -65,47 +64,6 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     with atomic_file(cell.weights_path(folder)) as temporary:
         temporary.write_bytes(weights.getvalue())
     return _record(cell, dataset, federation, recorder, device)
-
-
-def fit(
-    federation: Federation,
-    dataset: FederatedDataset,
-    device: str,
-    callbacks: list[pl.Callback],
-    resume: str | None = None,
-) -> None:
-    """Run a federation's rounds, from a checkpoint on if there is one."""
-    trainer = trainer_of(federation.protocol.rounds, device, callbacks)
-    try:
-        # Sums split over threads round differently; the engine brings its own threads.
-        with one_thread():
-            data = FederatedDataModule(dataset)
-            trainer.fit(federation, data, ckpt_path=resume, weights_only=True)
-    except SystemExit:
-        # What Lightning makes of Ctrl-C.
-        raise KeyboardInterrupt from None
-
-
-def trainer_of(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer for a federation, which is an epoch of one batch for each round."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # float32 means float32, and the same bits each time, on a GPU too.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    # pytorch-lightning 2.6 uses what torch deprecates; nothing a user could change.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    # The cpu engine is chosen on purpose where a GPU is there too.
-    warnings.filterwarnings("ignore", message="GPU available but not used")
-    return pl.Trainer(
-        max_epochs=rounds,
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 def _record(
@@ -126,6 +84,8 @@ def _record(
     theta = federation.result.cpu().numpy()
     kind = dataset.facts["user_kind"]
     notes = [] if kind == "writers" else [f"the users are {kind}, not writers"]
+    if shared := shared_rounds(federation):
+        notes.append(f"rounds 0 to {shared - 1} are those that cells of its setting share")
     if diverged:
         notes.append(f"diverged in {diverged.reason}")
     elif federation.attack.active and not any(attacked.values):

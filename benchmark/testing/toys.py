@@ -17,7 +17,7 @@ from benchmark.engine.reference import ReferenceEngine
 from benchmark.engine.workbench import Workbench
 from benchmark.federation.rounds import Federation
 from benchmark.run.assembly import build
-from benchmark.run.training import trainer_of
+from benchmark.run.trainer import trainer_of
 
 NUM_CLASSES = 10
 

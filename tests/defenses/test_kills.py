@@ -28,7 +28,7 @@ from benchmark.config.plugins import available
 from benchmark.config.instantiate import located
 from benchmark.data.module import FederatedDataModule
 from benchmark.run.recorder import Checkpoint
-from benchmark.run.training import trainer_of
+from benchmark.run.trainer import trainer_of
 from benchmark.testing.toys import federation
 
 ROUNDS = 8

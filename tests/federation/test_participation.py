@@ -164,6 +164,7 @@ def test_listed_rounds_stagger_their_attackers():
     mask = staggered.compromised(5, COHORT)
     assert mask.tolist() == [False] * 9 + [True]
     assert [int(staggered.ranks(t, COHORT, mask)) for t in (2, 5, 9)] == [0, 1, 2]
+    assert staggered.ranks(3, COHORT, staggered.compromised(3, COHORT)).tolist() == []
     assert attacked(ListedRounds(), 20) == [12, 14, 16, 18]
 
 

@@ -20,7 +20,7 @@ from benchmark.engine.reference import ReferenceEngine
 from benchmark.federation.participation import FixedFrequency, Participation
 from benchmark.federation.protocol import Protocol
 from benchmark.federation.rounds import Federation
-from benchmark.run.training import trainer_of
+from benchmark.run.trainer import trainer_of
 from benchmark.tasks.base import Task
 from benchmark.tasks.writer_backdoor import WriterBackdoor
 from benchmark.testing.toys import NUM_CLASSES, make_dataset

@@ -127,8 +127,8 @@ def test_words_and_what_nobody_uses_do_not_count(
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("run/training.py", "cudnn.allow_tf32 = False", "cudnn.allow_tf32 = True"),
-        ("run/training.py", "with one_thread():", "if True:"),
+        ("run/trainer.py", "cudnn.allow_tf32 = False", "cudnn.allow_tf32 = True"),
+        ("run/trainer.py", "with one_thread():", "if True:"),
         ("utils/machine.py", "torch.set_num_threads(1)", "torch.set_num_threads(2)"),
         ("utils/checks.py", "value > 0 and", "value >= 0 and"),
         ("utils/checks.py", "raise ValueError(f", "raise TypeError(f"),
