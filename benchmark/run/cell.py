@@ -34,7 +34,8 @@ ALWAYS_USED = (
     "benchmark.run.assembly.build",
     "benchmark.run.recorder.Recorder",
     "benchmark.run.recorder.summarize",
-    "benchmark.run.prefix.begin",
+    "benchmark.run.prefix.adopt",
+    "benchmark.run.prefix.without_attack",
     "benchmark.run.trainer.fit",
 )
 """Code that the numbers of every cell depend on."""

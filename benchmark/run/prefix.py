@@ -81,12 +81,12 @@ def begin(
         path = kept.usable()
         saved = torch.load(path, map_location="cpu", weights_only=True) if path else None
         if saved is None or saved["epoch"] + 1 < rounds:
-            clean = build(_without_attack(cell.config, rounds), dataset)
+            clean = build(without_attack(cell.config, rounds), dataset)
             fit(clean, dataset, device, [Recorder(on_round), kept], path, rounds)
             path = kept.usable()
             assert path
             saved = torch.load(path, map_location="cpu", weights_only=True)
-    _adopt(saved, federation, checkpoint, rounds)
+    adopt(saved, federation, checkpoint, rounds)
 
 
 def _own_groups(cell: Cell, federation: Federation) -> Sequence[str]:
@@ -97,16 +97,18 @@ def _own_groups(cell: Cell, federation: Federation) -> Sequence[str]:
     return own[:2] if protocol.root_images and protocol.root_from != "all" else own
 
 
-def _without_attack(config: dict[str, Any], rounds: int) -> dict[str, Any]:
+def without_attack(config: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """A configuration whose first so many rounds are the clean ones of another."""
     where = "benchmark.federation.participation.ListedRounds"
     late = {"name": "listed_rounds", "_target_": where, "rounds": [rounds], "num_compromised": 1}
     nobody = {"name": "none", "_target_": "benchmark.run.prefix.Onlooker"}
     return {**config, "attack": nobody, "participation": late}
 
 
-def _adopt(
+def adopt(
     saved: dict[str, Any], federation: Federation, checkpoint: Checkpoint, rounds: int
 ) -> None:
+    """Give a cell the state after so many clean rounds: all of it but its attack's and task's."""
     shared: dict[str, Tensor] = saved["state_dict"]
     federation.attack.observe(rounds - 1, shared["attack.theta"])
     state = {key: value for key, value in shared.items() if not key.startswith(_OWN)}
