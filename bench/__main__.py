@@ -4,7 +4,17 @@ import subprocess
 import sys
 import time
 
-SCRIPTS = ("engines", "color", "choosing", "overhead", "scaling", "memory", "neighbor", "publish")
+SCRIPTS = (
+    "engines",
+    "color",
+    "choosing",
+    "rules",
+    "overhead",
+    "scaling",
+    "memory",
+    "neighbor",
+    "publish",
+)
 
 
 def main() -> None:

@@ -35,15 +35,19 @@ class Anchored(LocalRule):
 
     def begin(self, start: Tensor, order: Order) -> LaneState:
         """The first step."""
-        return {"step": 0}
+        return {"step": 0, "moved": torch.empty_like(start)}
 
     def after_step(self, theta: Tensor, before: Tensor, start: Tensor, state: LaneState) -> Tensor:
         """α times the step, and one on the anomaly."""
         rate = self.rates[state["step"]]
         state["step"] += 1
-        pull = anomaly_gradient(before - start, start, self.anomaly, self.boost)
-        theta.sub_(before).mul_(self.alpha).add_(before)
-        return theta.sub_(pull, alpha=rate * (1 - self.alpha))
+        moved, share = torch.sub(before, start, out=state["moved"]), rate * (1 - self.alpha)
+        torch.lerp(before, theta, self.alpha, out=theta)
+        if self.anomaly == "l2":
+            norm = length(moved)
+            return theta.sub_(moved, alpha=share / norm) if norm > 0 else theta
+        pull = anomaly_gradient(moved, start, self.anomaly, self.boost)
+        return theta.sub_(pull, alpha=share)
 
 
 def anomaly_gradient(d: Tensor, start: Tensor, anomaly: Anomaly, boost: float = 1.0) -> Tensor:
@@ -57,7 +61,7 @@ def anomaly_gradient(d: Tensor, start: Tensor, anomaly: Anomaly, boost: float = 
     a, b = length(moved), length(start)
     if a == 0 or b == 0:
         return torch.zeros_like(d)
-    cosine = float(moved.double() @ start.double()) / (a * b)
+    cosine = float(moved.dot(start)) / (a * b)
     return -boost * (start / (a * b) - cosine * moved / a**2)
 
 

@@ -10,7 +10,15 @@ from torch.func import functional_call
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from benchmark.attacks.penalties import Anchored, Anomaly, Proximal, anomaly_gradient
-from benchmark.attacks.rules import Ball, BoostedSteps, InTurn, Momentum, Snapshots, Unfrozen
+from benchmark.attacks.rules import (
+    Ball,
+    BoostedSteps,
+    InTurn,
+    Momentum,
+    Snapshots,
+    Unfrozen,
+    length,
+)
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
@@ -241,9 +249,19 @@ def test_a_ball_counts_the_steps_of_an_epoch_and_ends_with_a_projection():
     assert rule.after_step(far.clone(), start, start, state).norm() < 2
 
 
-def test_what_is_frozen_stays_to_the_bit():
-    rule = Unfrozen(lambda: torch.tensor([True, False]))
-    assert stepped(rule, double(5, 5), double(1, 1), double(0.1, 0.3)) == [5.0, 0.3]
+@pytest.mark.parametrize("mask", [(1, 0, 0), (1, 1, 0), (0, 0, 0), (1, 1, 1)])
+def test_what_is_frozen_stays_to_the_bit(mask: tuple[int, ...]):
+    """Whether few weights move or most."""
+    rule, start = Unfrozen(lambda: torch.tensor(mask) > 0), double(0.1, 0.3, 0.7)
+    found = stepped(rule, double(5, 6, 7), double(1, 1, 1), start)
+    pairs = zip(mask, (5.0, 6.0, 7.0), start.tolist(), strict=True)
+    assert found == [moved if free else still for free, moved, still in pairs]
+
+
+@pytest.mark.parametrize("P", [1, 70_000, 1_200_000])
+def test_a_length_is_as_exact_as_in_float64(P: int):
+    vector = torch.randn(P, generator=seeded())
+    assert length(vector) == pytest.approx(vector.double().norm().item(), rel=1e-6)
 
 
 def test_snapshots_are_of_every_epoch_in_the_order_of_a_flat_vector():

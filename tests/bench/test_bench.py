@@ -20,6 +20,7 @@ from bench import (
     neighbor,
     overhead,
     publish,
+    rules,
     samplers,
     scaling,
 )
@@ -91,6 +92,15 @@ def test_the_choice_of_auto_is_timed_with_nothing_remembered(
     assert took > 0
     assert len(asked) == 1
     assert chose in asked[0]
+
+
+def test_every_rule_of_an_attack_is_timed_beside_an_honest_lane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (taken,) = toy(rules).values()
+    assert len(taken) == 10
+    assert min(min(times) for times in taken.values()) > 0
 
 
 def small_flops() -> int:
