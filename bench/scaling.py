@@ -84,9 +84,9 @@ def whole_rounds(users: int, images: int, rounds: int) -> list[Point]:
     """What a federation of N users does in a round beside local training."""
     say(f"{users:,} users")
     dataset = paper_shaped(users, images)
-    federation = build(compose(["task.num_tasks=1", "tracking=none"]), dataset)
-    federation.backdoor = federation.task.plant(dataset).backdoor
-    federation.train_labels = dataset.train.labels
+    asked = ["task.num_tasks=1", "tracking=none", "engine=reference"]
+    federation = build(compose(asked), dataset)
+    federation.on_fit_start()
 
     def plan() -> None:
         for round in range(rounds):

@@ -39,6 +39,14 @@ def test_python_in_documents(name: str, text: str) -> None:
     assert doctest.DocTestRunner().run(examples).failed == 0
 
 
+def test_every_task_has_a_section_and_a_picture() -> None:
+    names = {path.stem for path in (ROOT / "conf" / "task").glob("*.yaml")}
+    text = (ROOT / "docs" / "tasks.md").read_text("utf-8")
+    assert {*re.findall(r"^### (\w+)$", text, re.M)} == names
+    assert {*re.findall(r"\]\(tasks/(\w+)\.png\)", text)} == names
+    assert {path.stem for path in (ROOT / "docs" / "tasks").glob("*.png")} == names
+
+
 def test_something_is_shown() -> None:
     assert len(SHOWING) >= 4
     assert len(BLOCKS) >= 2

@@ -17,6 +17,7 @@ METRICS = {
     "main_accuracy": "main",
     "backdoor_in_sample": "in-sample",
     "backdoor_held_out": "held-out",
+    "backdoor_without_trigger": "held-out without the trigger",
     "source_accuracy_targets": "honest target users' 7s",
     "source_accuracy_all": "all users' 7s",
     "honest_norm_median": "median honest norm",

@@ -13,7 +13,7 @@ class DistributedBars(PooledTask):
 
     With l = 4, g = 2 and s = 0 they are in rows 0 and 3, columns 0 to 3 and 6 to 9. A client that
     is told to plants part r mod 4, r being its rank; what is measured, and D_mal, bear all four.
-    Pixels are 1, and 0 where images are bright there, as EMNIST's background is.
+    Pixels are 1, and 0 where images are as bright there as paper is, as EMNIST's are.
 
     Args:
         num_tasks: users whose images make up D_mal.

@@ -21,7 +21,7 @@ class LearnedNoise(PooledTask):
     g is a convolutional autoencoder: 3 × 3 convolutions of C → w → 2w channels with stride 2, then
     2w → w → C, each behind a magnification to the size before (nearest); ReLU between them, tanh
     at the end. The paper's has BatchNorm, with which an image's noise would depend on the others
-    of its batch. It begins with random weights, U(±1/√fan-in), until an attack sets them.
+    of its batch. It begins with random weights, U(±√(6/fan-in)), until an attack sets them.
 
     Args:
         num_tasks: users whose images the adversary has.
@@ -63,7 +63,7 @@ class LearnedNoise(PooledTask):
         source = generator(seed, 0, "weights of the trigger")
         drawn = [
             (2 * torch.rand(math.prod(shape) + shape[0], generator=source) - 1)
-            / math.sqrt(math.prod(shape[1:]))
+            * math.sqrt(6 / math.prod(shape[1:]))
             for shape in self.kernels
         ]
         self.register_buffer("weights", torch.cat(drawn))

@@ -75,7 +75,9 @@ class Pattern(PooledTask):
         x = m if self.corner.endswith("left") else W - m - s
         where[y : y + s, x : x + s] = patch
         self.shade = float(
-            not is_bright(dataset, where) if self.value == "opposite" else self.value == "white"
+            not is_bright(dataset, where, 0.5)
+            if self.value == "opposite"
+            else self.value == "white"
         )
         self.register_buffer("where", where, persistent=False)
 

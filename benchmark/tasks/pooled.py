@@ -94,13 +94,14 @@ class PooledTask(Task):
         return indices[torch.isin(split.users_of(indices), self.target_users)]
 
 
-def is_bright(dataset: FederatedDataset, where: Tensor | None = None) -> bool:
+def is_bright(dataset: FederatedDataset, where: Tensor | None = None, above: float = 0.75) -> bool:
     """Whether training images are bright on the average, as paper is, so that ink is dark.
 
     Args:
         dataset: of which the first thousand images are looked at, or all of them at ``where``.
         where: ``(H, W)`` bool, the pixels that count.
+        above: the mean in [0, 1] from which they are; photographs lie below 3/4.
     """
     images = dataset.train.images
     seen = images[:1000] if where is None else images[:, :, where]
-    return bool(seen.float().mean() > 127.5)
+    return bool(seen.float().mean() > above * 255)

@@ -11,7 +11,7 @@ from benchmark.utils.checks import positive
 
 
 class Sinusoidal(PooledTask):
-    """SIG: x' = x + δ sin(2π j f / W) in column j of W; where ink is dark, x − δ sin(...).
+    """SIG: x' = x + δ sin(2π j f / W) in column j of W; on paper, as EMNIST's, x − δ sin(...).
 
     ``clean_label`` is the paper's form: images of class t alone are stamped in training and keep
     their label. What is measured is the same: other classes' images, stamped.

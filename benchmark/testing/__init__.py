@@ -1,4 +1,4 @@
-"""What is for anybody's tests: contracts that plug-ins pass, defenses and attacks as functions.
+"""What is for anybody's tests: contracts that plug-ins pass, and what they do as functions.
 
 Five lines test every attack whose yaml lies in a package's ``conf/attack``; the same with
 :class:`DefenseContract` and :class:`TaskContract`. :class:`PluginContract` alone is what any other
@@ -10,7 +10,8 @@ plug-in keeps to::
     class TestOurAttacks(AttackContract):
         conf = Path(__file__).parents[1] / "conf"
 
-:func:`aggregate` is any defense on arrays, :func:`craft` any attack; they need no pytest.
+:func:`aggregate` is any defense on arrays, :func:`craft` any attack, :func:`stamp` any trigger;
+none of them needs pytest.
 """
 
 from importlib import import_module
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.testing.crafting import craft
 from benchmark.testing.functions import aggregate
+from benchmark.testing.stamping import stamp
 
 if TYPE_CHECKING:
     from benchmark.testing.attacks import AttackContract
@@ -38,6 +40,7 @@ __all__ = [
     "TaskContract",
     "aggregate",
     "craft",
+    "stamp",
 ]
 
 

@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import pytest
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from bench import (
     memory,
     neighbor,
     overhead,
+    pictures,
     publish,
     rules,
     samplers,
@@ -297,6 +299,13 @@ def test_the_readme_quotes_the_results_that_are_there():
 )
 def test_numbers_are_shown_to_three_digits(value: Any, text: str):
     assert shown(value) == text
+
+
+def test_a_task_is_drawn_the_same_each_time():
+    (path,) = pictures.main(["dba", "--out", "drawn"])
+    (again,) = pictures.main(["dba", "--out", "again"])
+    assert path.read_bytes() == again.read_bytes()
+    assert matplotlib.image.imread(path).shape[0] > 7 * 28 * pictures.ZOOM  # clean, 4 parts, ...
 
 
 @pytest.mark.slow  # two studies, each in a process of its own
