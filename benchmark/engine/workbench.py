@@ -46,10 +46,12 @@ class Workbench:
         """What the output layer is given, ``(b, F)``: the penultimate representation."""
         return self._seen(theta, images, self._module(self.client.layers[-1].name), given=True)
 
-    @torch.no_grad()
-    def activations(self, theta: Tensor, images: Tensor, layer: str) -> Tensor:
-        """What the module that owns a parameter of this name makes of images."""
-        return self._seen(theta, images, self._module(layer), given=False)
+    def activations(self, theta: Tensor, images: Tensor, layer: str, given: bool = False) -> Tensor:
+        """What the module that owns a parameter of this name makes of images, or is ``given``.
+
+        It can be differentiated by the images.
+        """
+        return self._seen(theta.detach(), images, self._module(layer), given)
 
     @torch.no_grad()
     def accuracy(self, theta: Tensor, examples: Examples) -> float:
