@@ -176,6 +176,8 @@ class Section:
         partitions: how many partitions of the data its runs were made on.
         attacks, defenses: all labels, the do-nothing ones first.
         cells: the full matrix, by defense and attack; a cell that was never run has no runs.
+        untargeted: cells of attacks that want a worse model and no backdoor, by defense; they
+            stand in none of the rows and judge nothing.
         environment: ``engine``, ``device``, ``precision`` → the values met.
         notes: what a reader must know, from the records and from this section.
     """
@@ -191,6 +193,7 @@ class Section:
     defense_rows: list[DefenseRow]
     attack_rows: list[AttackRow]
     cells: list[Matchup]
+    untargeted: list[Matchup]
     environment: dict[str, list[str]]
     notes: list[str]
 
@@ -203,6 +206,11 @@ class Section:
         if isinstance(row, AttackRow):
             return [c for c in self.cells if c.attack == row.attack]
         return [c for c in self.cells if c.defense == row.defense]
+
+    @property
+    def is_backdoored(self) -> bool:
+        """Whether it is about backdoors, or nothing but untargeted attacks were run."""
+        return not self.untargeted or any(attack != self.unattacked for attack in self.attacks)
 
     def position(self, attack: str) -> int:
         """Of an attack in figures and legends: from 1; 0 is the unattacked run's."""

@@ -12,7 +12,7 @@ from benchmark.results.searches import Search, find
 from benchmark.results.settings import UNATTACKED, UNDEFENDED, split_by_setting
 from benchmark.results.statistics import Estimate, difference, estimate
 from benchmark.results.table import FINISHED, by_seed, known, runs
-from benchmark.run.record import Record
+from benchmark.run.record import BACKDOOR, Record
 from benchmark.utils.errors import UserError, program
 
 if TYPE_CHECKING:
@@ -53,10 +53,13 @@ def build(
             for defense in set(labels.values())
             if (found := find(searches, [r for r in own if labels[r.cell] == defense]))
         }
-        attacks, unattacked = _labels(rows, "attack", UNATTACKED)
-        defenses, undefended = _labels(rows, "defense", UNDEFENDED)
-        seeds = sorted({int(seed) for seed in rows["seed"]})
-        cells, reference = _cells(rows, attacks, defenses, (unattacked, undefended), seeds)
+        ranked, other = rows[rows["goal"] == BACKDOOR], rows[rows["goal"] != BACKDOOR]
+        attacks, unattacked = _labels(ranked, "attack", UNATTACKED)
+        defenses, undefended = _labels(ranked, "defense", UNDEFENDED)
+        seeds = sorted({int(seed) for seed in ranked["seed"]})
+        nothing = (unattacked, undefended)
+        cells, reference = _cells(ranked, attacks, defenses, nothing, seeds)
+        untargeted = _untargeted(rows, other, nothing)
         sections.append(
             Section(
                 setting=setting,
@@ -70,11 +73,12 @@ def build(
                 defense_rows=rank_defenses(cells, unattacked, reference, tuned),
                 attack_rows=rank_attacks(cells, unattacked, undefended, reference),
                 cells=cells,
+                untargeted=untargeted,
                 environment={
                     fact: sorted(set(rows[fact].dropna()))
                     for fact in ("engine", "device", "precision")
                 },
-                notes=_notes(rows, cells),
+                notes=_notes(rows, [*cells, *untargeted]),
             )
         )
     return Leaderboard(name, sections)
@@ -94,7 +98,7 @@ def _labels(table: "pd.DataFrame", group: str, plain: str) -> tuple[list[str], s
     """All of a group, those of the plug-in ``plain`` in front; the foremost if it is one."""
     names = dict(zip(table[group], table[f"{group}.name"], strict=True))
     labels = sorted(names, key=lambda x: (names[x] != plain, names[x], _natural(x)))
-    return labels, labels[0] if names[labels[0]] == plain else None
+    return labels, labels[0] if labels and names[labels[0]] == plain else None
 
 
 def _natural(label: str) -> list[tuple[float, str]]:
@@ -145,6 +149,16 @@ def _cells(
     return matrix, estimate(by_seed(sound, MAIN, "last_fifth"))
 
 
+def _untargeted(
+    table: "pd.DataFrame", own: "pd.DataFrame", nothing: tuple[str | None, str | None]
+) -> list[Matchup]:
+    """The cells of untargeted attacks, which are compared with those of nobody."""
+    attacks, _ = _labels(own, "attack", UNATTACKED)
+    defenses, _ = _labels(own, "defense", UNDEFENDED)
+    seeds = sorted({int(seed) for seed in own["seed"]})
+    return _cells(table, attacks, defenses, nothing, seeds)[0]
+
+
 def _run(row: dict[Any, Any], loss: Mapping[int, float]) -> Run:
     def whole(name: str) -> int | None:
         value = known(row[name])
@@ -160,7 +174,7 @@ def _run(row: dict[Any, Any], loss: Mapping[int, float]) -> Run:
         seconds=known(row["seconds_per_round"]),
         diverged_round=whole("diverged_round"),
         all_rejected=whole("all_rejected_rounds"),
-        below_gate=loss.get(row["seed"], 0.0) > GATE,
+        below_gate=row["goal"] == BACKDOOR and loss.get(row["seed"], 0.0) > GATE,
     )
 
 

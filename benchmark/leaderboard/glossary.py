@@ -40,6 +40,12 @@ DIVERGED = (
     "is not scored."
 )
 
+UNTARGETED = (
+    "Untargeted attacks want a worse model and no backdoor: what counts is the main accuracy that "
+    "they leave, that of the most harmful in front. They have no part in ranks, worst cases and "
+    "the accuracy gate."
+)
+
 
 def seeds(section: Section) -> str:
     """How many seeds there are, what that means for the intervals, and what these leave out."""

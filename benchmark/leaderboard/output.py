@@ -75,6 +75,8 @@ def to_json(board: Leaderboard) -> str:
     }
     for raw, section in zip(value["sections"], board.sections, strict=True):
         raw["floor"] = _plain(section.floor)
+        if not section.untargeted:
+            del raw["untargeted"]
         rows: list[DefenseRow | AttackRow] = [*section.defense_rows, *section.attack_rows]
         for told, row in zip(raw["defense_rows"] + raw["attack_rows"], rows, strict=True):
             # Of a row's cells the matrix says the rest.

@@ -9,7 +9,16 @@ NOT_TRACKED = "not tracked"
 
 def cell_anchor(s: int, section: Section, cell: Matchup) -> str:
     """Where a page tells of a cell's runs; ``s`` is the section's number, from 1."""
-    return f"cell-{s}-{section.defenses.index(cell.defense)}-{section.attacks.index(cell.attack)}"
+    defenses, attacks = _names(section)
+    return f"cell-{s}-{defenses.index(cell.defense)}-{attacks.index(cell.attack)}"
+
+
+def _names(section: Section) -> tuple[list[str], list[str]]:
+    """All defenses and attacks, those of backdoors first."""
+    cells = section.untargeted
+    defenses = dict.fromkeys([*section.defenses, *(cell.defense for cell in cells)])
+    attacks = dict.fromkeys([*section.attacks, *(cell.attack for cell in cells)])
+    return list(defenses), list(attacks)
 
 
 def gaps(cell: Matchup) -> doc.Text:
@@ -41,9 +50,10 @@ def run_details(s: int, section: Section) -> list[doc.Block]:
     blocks: list[doc.Block] = [
         doc.Paragraph("Each run is a record beside this page; the command repeats it.")
     ]
-    for d, defense in enumerate(section.defenses):
+    for d, defense in enumerate(_names(section)[0]):
         blocks.append(doc.Heading(4, defense, f"runs-{s}-{d}"))
-        for cell in (cell for cell in section.cells if cell.defense == defense):
+        every = (*section.cells, *section.untargeted)
+        for cell in (cell for cell in every if cell.defense == defense):
             summary = (f"{cell.attack} ", doc.Mark(counted(len(cell.runs), "run"), "quiet"))
             told = [block for run in cell.runs for block in _run(run)]
             if cell.missing:

@@ -4,6 +4,7 @@ from benchmark.leaderboard import glossary, tables
 from benchmark.leaderboard.board import Leaderboard, Section
 from benchmark.leaderboard.runs import run_details
 from benchmark.leaderboard.tuned import attacker, tuned_attackers
+from benchmark.leaderboard.untargeted import untargeted
 from benchmark.report import document as doc
 from benchmark.results.gates import GATE, SUCCESS
 
@@ -34,11 +35,12 @@ def document(board: Leaderboard) -> doc.Document:
     blocks = [b for s, section in enumerate(board.sections, start=1) for b in _section(s, section)]
     trade_off = doc.Picture("tradeoff", "Trade-off", TRADEOFF)
     whole = doc.Picture("curves", "Curves", CURVES)
-    blocks.append(doc.Only("text", [doc.Heading(2, "Figures"), trade_off, whole]))
+    if is_backdoored := any(section.is_backdoored for section in board.sections):
+        blocks.append(doc.Only("text", [doc.Heading(2, "Figures"), trade_off, whole]))
     return doc.Document(
         title=f"Federated backdoor leaderboard: {board.name}",
         blocks=blocks,
-        lead=LEAD,
+        lead=LEAD if is_backdoored else glossary.UNTARGETED,
         footer=(
             "Written by ",
             doc.Mark(f"python -m benchmark leaderboard {board.name}", "code"),
@@ -55,15 +57,20 @@ def summary(board: Leaderboard) -> list[doc.Block]:
         title = section.setting.label or board.name
         lowest = f"{title}: defenses, lowest worst-case backdoor accuracy first"
         highest = f"{title}: attacks, highest mean lift first"
-        blocks += [doc.Paragraph(""), tables.defenses(s, section, lowest)]
-        blocks.append(tables.attacks(s, section, highest))
+        if section.is_backdoored:
+            blocks += [doc.Paragraph(""), tables.defenses(s, section, lowest)]
+            blocks.append(tables.attacks(s, section, highest))
+        if section.untargeted:
+            left = f"{title}: main accuracy under untargeted attacks, most in the worst case first"
+            blocks += [doc.Paragraph(""), untargeted(s, section, left)]
         told = [glossary.TUNED, glossary.TUNED_ORDER] if section.tuned else []
         for defense, found in section.tuned:
             run = f"; run it: {found.winner.command}" if found.winner else ""
             told.append(f"Tuned against {defense}: {attacker(found)}{run}")
+        told += [glossary.UNTARGETED] if section.untargeted else []
         told += [
             glossary.missing(section),
-            glossary.gate(section),
+            glossary.gate(section) if section.is_backdoored else "",
             f"{glossary.WINDOW} {glossary.seeds(section)}",
             glossary.users(section),
             *section.notes,
@@ -73,7 +80,6 @@ def summary(board: Leaderboard) -> list[doc.Block]:
 
 
 def _section(s: int, section: Section) -> list[doc.Block]:
-    fixed = "fixed " if section.tuned else ""
     blocks: list[doc.Block] = [doc.Heading(2, section.setting.label or "Results", f"setting-{s}")]
     if missing := glossary.missing(section):
         told = " Defenses and attacks that lack runs are listed without a rank."
@@ -88,8 +94,28 @@ def _section(s: int, section: Section) -> list[doc.Block]:
         ("Setting", groups),
         ("Made on", made),
     ]
-    blocks += [
-        doc.Facts(facts),
+    blocks.append(doc.Facts(facts))
+    if section.is_backdoored:
+        blocks += _backdoors(s, section)
+    if section.untargeted:
+        blocks += [
+            doc.Heading(3, "Untargeted attacks", f"untargeted-{s}"),
+            doc.Paragraph(f"Main accuracy, %. {glossary.UNTARGETED}"),
+            untargeted(s, section),
+        ]
+    notes: list[doc.Text] = [(doc.Mark("Note:"), f" {note}") for note in section.notes]
+    return [
+        *blocks,
+        doc.Heading(3, "How to read this", f"reading-{s}"),
+        doc.Bullets([*glossary.glossary(section), *notes]),
+        doc.Heading(3, "Runs", f"runs-{s}"),
+        *run_details(s, section),
+    ]
+
+
+def _backdoors(s: int, section: Section) -> list[doc.Block]:
+    fixed = "fixed " if section.tuned else ""
+    blocks: list[doc.Block] = [
         doc.Heading(3, "Defenses", f"defenses-{s}"),
         doc.Paragraph(
             "Ranked by worst-case in-sample backdoor accuracy, the lowest first. A row's numbers "
@@ -108,14 +134,7 @@ def _section(s: int, section: Section) -> list[doc.Block]:
     for metric, name in MATRICES.items():
         blocks.append(doc.Heading(4, f"{name}, %", f"matrix-{s}-{metric}"))
         blocks.append(tables.matrix(s, section, metric))
-    notes: list[doc.Text] = [(doc.Mark("Note:"), f" {note}") for note in section.notes]
-    return [
-        *blocks,
-        doc.Heading(3, "How to read this", f"reading-{s}"),
-        doc.Bullets([*glossary.glossary(section), *notes]),
-        doc.Heading(3, "Runs", f"runs-{s}"),
-        *run_details(s, section),
-    ]
+    return blocks
 
 
 def _figures(s: int, section: Section) -> list[doc.Block]:

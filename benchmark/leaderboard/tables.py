@@ -20,23 +20,23 @@ def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
     fixed = "fixed, " * bool(section.tuned)
 
     def worst(row: DefenseRow) -> Entry:
-        return _name(row.worst.attack if row.worst else NOTHING)
+        return named(row.worst.attack if row.worst else NOTHING)
 
     def seconds(row: DefenseRow) -> Entry:
         return Entry(short(row.seconds), row.seconds)
 
     at_most = "at most, points"
     columns: list[Column[DefenseRow]] = [
-        Column("Defense", lambda row: _name(row.defense), is_number=False),
-        _scored("Backdoor in-sample", "worst", "in_sample", f"worst case, {fixed}%"),
+        Column("Defense", lambda row: named(row.defense), is_number=False),
+        scored("Backdoor in-sample", "worst", "in_sample", f"worst case, {fixed}%"),
         *(_by_tuning(s, section) if section.tuned else []),
-        _scored("Backdoor held-out", "worst", "held_out"),
-        _scored("Lift", "worst", "lift", "points", room=120 + room),
+        scored("Backdoor held-out", "worst", "held_out"),
+        scored("Lift", "worst", "lift", "points", room=120 + room),
         Column("Worst attack", worst, is_number=False),
-        _scored("Main accuracy attacked", "worst", "main"),
-        _scored("Main accuracy unattacked", "unattacked", "main", room=96 + room),
-        _scored("Main accuracy lost", "dearest", "loss", at_most, room=112 + room),
-        _scored("Honest cost", "worst", "cost", "points", room=150 + room),
+        scored("Main accuracy attacked", "worst", "main"),
+        scored("Main accuracy unattacked", "unattacked", "main", room=96 + room),
+        scored("Main accuracy lost", "dearest", "loss", at_most, room=112 + room),
+        scored("Honest cost", "worst", "cost", "points", room=150 + room),
         Column("Time", seconds, "s / round", room=150 + room),
         Column("Seeds", lambda row: str(row.seeds), room=135 + room, only="text"),
         runs_of(s, section),
@@ -56,17 +56,17 @@ def attacks(s: int, section: Section, title: str = "") -> Table[AttackRow]:
     """Ranked by mean lift."""
 
     def lift(row: AttackRow) -> Entry:
-        return Entry(interval(row.lift, signed=True), _key(row.lift))
+        return Entry(interval(row.lift, signed=True), sort_key(row.lift))
 
     def successes(row: AttackRow) -> Entry:
         return Entry(f"{row.successes} of {row.defenses}", row.successes)
 
     limit = f"defenses, from {100 * SUCCESS:.0f} %"
     columns: list[Column[AttackRow]] = [
-        Column("Attack", lambda row: _name(row.attack), is_number=False),
+        Column("Attack", lambda row: named(row.attack), is_number=False),
         Column("Mean lift", lift, "points", descending=True),
-        _scored("In-sample undefended", "undefended", "in_sample", descending=True),
-        _scored("Lift undefended", "undefended", "lift", "points", room=120, descending=True),
+        scored("In-sample undefended", "undefended", "in_sample", descending=True),
+        scored("Lift undefended", "undefended", "lift", "points", room=120, descending=True),
         Column("Succeeds on", successes, limit, descending=True),
         _into("Gets most into", "worst_defense", room=70),
         _into("Gets least into", "best_defense", room=90),
@@ -94,11 +94,11 @@ def matrix(s: int, section: Section, metric: str) -> Table[str]:
                 return Entry((Mark("missing", "gap"),))
             shown = Link(interval(value), f"#{cell_anchor(s, section, cell)}")
             share = value.mean if value and metric != "main" else None
-            return Entry((shown,), _key(value), gaps(cell), share)
+            return Entry((shown,), sort_key(value), gaps(cell), share)
 
         return Column(attack, entry, descending=metric == "main")
 
-    first: Column[str] = Column("Defense", _name, is_number=False)
+    first: Column[str] = Column("Defense", named, is_number=False)
     columns = [first, *map(column, section.attacks)]
     return Table(columns, section.defenses, is_sortable=True)
 
@@ -109,7 +109,8 @@ def parted(label: str) -> tuple[str, str]:
     return name, parameters.removesuffix(")")
 
 
-def _name(label: str) -> Entry:
+def named(label: str) -> Entry:
+    """A label's name, and its parameters as a note."""
     name, parameters = parted(label)
     return Entry(name, label, parameters)
 
@@ -148,7 +149,7 @@ def _by_tuning(s: int, section: Section) -> list[Column[DefenseRow]]:
 
     def gain(row: DefenseRow) -> Entry:
         value = row.tuned.winner.gain if row.tuned and row.tuned.winner else None
-        return Entry(interval(value, signed=True), _key(value))
+        return Entry(interval(value, signed=True), sort_key(value))
 
     def spent(row: DefenseRow) -> Text:
         return (Mark(tuned.budget(row.tuned), "quiet"),)
@@ -160,7 +161,7 @@ def _by_tuning(s: int, section: Section) -> list[Column[DefenseRow]]:
     ]
 
 
-def _scored(head: str, of: str, metric: str, unit: str = "%", **options: Any) -> Column[Any]:
+def scored(head: str, of: str, metric: str, unit: str = "%", **options: Any) -> Column[Any]:
     """A mean with its interval, and the last round's; a backdoor that succeeds stands out.
 
     Args:
@@ -176,7 +177,7 @@ def _scored(head: str, of: str, metric: str, unit: str = "%", **options: Any) ->
         told = interval(value, signed="points" in unit)
         is_hot = value is not None and metric in ("in_sample", "held_out") and succeeds(value.mean)
         shown: Text = (Mark(told, "hot"),) if is_hot else told
-        return Entry(shown, _key(value), f"final {number(last.mean)}" if last else "")
+        return Entry(shown, sort_key(value), f"final {number(last.mean)}" if last else "")
 
     return Column(head, entry, unit, **{"descending": metric == "main", **options})
 
@@ -189,10 +190,11 @@ def _into(head: str, of: str, room: int) -> Column[AttackRow]:
         if cell is None:
             return Entry(NOTHING, "")
         name, parameters = parted(cell.defense)
-        return Entry(f"{interval(cell.in_sample)} {name}", _key(cell.in_sample), parameters)
+        return Entry(f"{interval(cell.in_sample)} {name}", sort_key(cell.in_sample), parameters)
 
     return Column(head, entry, "in-sample, %", is_number=False, descending=True, room=room)
 
 
-def _key(value: Estimate | None) -> float | None:
+def sort_key(value: Estimate | None) -> float | None:
+    """What readers sort by."""
     return None if value is None else value.mean

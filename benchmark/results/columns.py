@@ -35,6 +35,7 @@ COLUMNS = (
     Stated("setting", "text", "", "what tells the run's setting from the others, or `all`"),
     Stated("attack", "text", "", "the attack with its explicit parameters"),
     Stated("defense", "text", "", "the defense with its explicit parameters"),
+    Stated("goal", "text", "", "of the attack: backdoor or untargeted"),
     Stated("seconds_per_round", "number", "s", "median over rounds"),
     Stated("peak_memory_mb", "number", "MiB", "of the hungriest round, on the device"),
     Stated("device", "text", "", "what it ran on"),

@@ -125,6 +125,7 @@ def _own(record: Record) -> Row:
         "seed": record.seed,
         "status": DIVERGED if record.diverged else FINISHED,
         "reason": record.diverged.reason if record.diverged else None,
+        "goal": record.goal,
         "diverged_round": record.diverged.round if record.diverged else None,
         "all_rejected_rounds": sum(judged.values()) if judged else None,
         "seconds_per_round": statistics.median(cost.round_seconds) if cost.round_seconds else None,

@@ -15,6 +15,7 @@ from benchmark.utils.files import write_json
 from benchmark.utils.nested import digest
 
 SCHEMA_VERSION = 2
+BACKDOOR = "backdoor"
 WITHOUT_CHECKSUM = 1
 """The version before, some of whose records have none."""
 
@@ -98,6 +99,7 @@ class Record:
         cost: seconds, memory, device.
         notes: what a reader must know before using the numbers.
         mlflow_run_id: None while the run is not tracked.
+        goal: of the attack: ``backdoor``, or ``untargeted``, whose backdoor accuracy means nothing.
         diverged: None where the model stayed finite. One that did not reads nothing: its main
             accuracy at the end is 0, and there is no other number of its end.
         checksum: of the result, in a file; None before it is written, and in records of version 1.
@@ -116,6 +118,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     mlflow_run_id: str | None = None
     diverged: Divergence | None = None
+    goal: str = BACKDOOR
     checksum: str | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -132,7 +135,9 @@ class Record:
 
     def result(self) -> dict[str, Any]:
         """All that must come out the same when the cell is run again on the same machine."""
-        return {k: v for k, v in asdict(self).items() if k not in NOT_IN_THE_RESULT}
+        told = {k: v for k, v in asdict(self).items() if k not in NOT_IN_THE_RESULT}
+        # Records of before there were other goals have none, and keep their checksum.
+        return {k: v for k, v in told.items() if (k, v) != ("goal", BACKDOOR)}
 
     def with_run(self, run_id: str) -> "Record":
         """The same record, tracked as ``run_id``."""

@@ -110,6 +110,7 @@ def _record(
         ),
         notes=notes,
         diverged=diverged,
+        goal=federation.attack.goal,
     )
 
 
