@@ -27,10 +27,17 @@ from benchmark.run.suite import Suite
 from benchmark.utils.errors import UserError, program, unknown
 from benchmark.utils.statements import stated
 
-FACTS = ("paper", "knowledge", "license", "homepage")
+FACTS = ("paper", "knowledge", "goal", "cost", "license", "homepage")
 """What classes state of themselves."""
 
-CARD = {"needs": "the server needs", "smallest": "smallest cohort", "cost": "cost (time; memory)"}
+CARD = {
+    "attack": {"cost": "cost, in trainings of an honest client"},
+    "defense": {
+        "needs": "the server needs",
+        "smallest": "smallest cohort",
+        "cost": "cost (time; memory)",
+    },
+}
 """What pages call the facts of a card."""
 
 KINDS = {
@@ -78,7 +85,7 @@ class Choice:
         name: as in ``group=name``.
         description: first comment of its yaml.
         parameters: with their values as the yaml has them.
-        facts: what its class states: paper, knowledge, license; and its card in reports.
+        facts: what its class states: paper, knowledge, goal, license; and its card in reports.
         readings: what its yaml says of a parameter's choices.
         search: where the tuner looks for the parameters' values.
         report: what reports call it.
@@ -121,9 +128,10 @@ def _cards(found: dict[str, list[Choice]]) -> list[Block]:
     blocks: list[Block] = []
     for kind, entries in found.items():
         blocks += [Heading(2, kind)] if len(found) > 1 else []
+        called = CARD.get(KINDS[kind], {})
         for entry in entries:
             told: list[tuple[str, Text]] = [
-                (CARD.get(key, key), fact) for key, fact in entry.facts.items()
+                (called.get(key, key), fact) for key, fact in entry.facts.items()
             ]
             if entry.parameters:
                 told.append(("by default", (Mark(_lines("=", entry.parameters, " "), "code"),)))
@@ -154,7 +162,10 @@ def _table(kind: str, entries: list[Choice]) -> Table:
 def _what(entry: Choice) -> str:
     if entry.fault:
         return "[red]cannot be chosen[/red]"
-    return entry.description + (f"\nIn reports: {entry.report}" if entry.report else "")
+    told = [f"In reports: {entry.report}"] if entry.report else []
+    if goal := entry.facts.get("goal"):
+        told.append(f"Goal: {goal}; cost: {entry.facts['cost']}")
+    return "\n".join([entry.description, *told])
 
 
 def _lines(sign: str, values: dict[str, Any], between: str = "\n") -> str:

@@ -104,14 +104,19 @@ def missing(section: Section) -> str:
 
 def glossary(section: Section) -> list[str]:
     """The sentences that a reader of one section's tables needs, the most needed first."""
+    window = f"{WINDOW} {seeds(section)}"
+    cells = (*section.cells, *section.untargeted)
+    diverged = [DIVERGED] if any(cell.diverged for cell in cells) else []
+    if not section.is_backdoored:
+        return [window, *diverged]
     return [
         gate(section),
-        f"{WINDOW} {seeds(section)}",
+        window,
         IN_SAMPLE,
         HELD_OUT,
         LIFT,
         COST,
-        *([DIVERGED] if any(cell.diverged for cell in section.cells) else []),
+        *diverged,
         *([TUNED] if section.tuned else []),
         ORDER,
         *([TUNED_ORDER] if section.tuned else []),

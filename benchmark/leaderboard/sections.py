@@ -87,10 +87,11 @@ def _section(s: int, section: Section) -> list[doc.Block]:
     groups = "; ".join(f"{group}: {chosen}" for group, chosen in section.setting.groups.items())
     made = "; ".join(f"{fact}: {', '.join(met)}" for fact, met in section.environment.items())
     allowed = f"At most {100 * GATE:g} points of main accuracy lost."
+    judged = f"{allowed} {glossary.reference(section)}"
     facts: list[tuple[str, doc.Text]] = [
         ("Users", glossary.users(section)),
         ("Seeds", glossary.seeds(section)),
-        ("Accuracy gate", f"{allowed} {glossary.reference(section)}"),
+        *([("Accuracy gate", judged)] if section.is_backdoored else []),
         ("Setting", groups),
         ("Made on", made),
     ]

@@ -12,7 +12,7 @@ from benchmark.config.compose import read_yaml
 from benchmark.config.plugins import available
 from benchmark.config.types import target_class
 
-PAGE = Path(__file__).parents[2] / "docs" / "cards.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -42,6 +42,23 @@ def test_a_reading_is_what_the_yaml_says_beside_a_choice(cards: dict[str, dict[s
     assert "assumed_compromised" not in cards["bulyan"]["readings"]
 
 
-def test_the_committed_page_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "defenses", "--markdown"]) == 0
-    assert capsys.readouterr().out == PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("kind", "page"), [("defenses", "cards.md"), ("attacks", "attack_cards.md")]
+)
+def test_the_committed_page_is_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str], kind: str, page: str
+) -> None:
+    assert main(["list", kind, "--markdown"]) == 0
+    assert capsys.readouterr().out == (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_an_attack_says_what_it_wants_and_what_that_costs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list", "attacks", "--json"]) == 0
+    for entry in json.loads(capsys.readouterr().out):
+        of = target_class("attack", {**read_yaml("attack", entry["name"]), "name": entry["name"]})
+        assert entry["facts"]["goal"] == of.goal
+        assert entry["facts"]["cost"] == of.cost
+    assert main(["list", "attacks"]) == 0
+    assert "untargeted" in capsys.readouterr().out
