@@ -13,6 +13,12 @@ from benchmark.engine.plan import Examples, Lane, LocalClient
 from benchmark.engine.workbench import Workbench
 
 Goal = Literal["backdoor", "untargeted"]
+Learned = Literal["pattern", "weights"]
+
+LEARNED_BY_TASK: Mapping[Learned, str] = MappingProxyType(
+    {"pattern": "learned_patch", "weights": "learned_noise"}
+)
+"""What an attack can learn of a trigger, a buffer of the task, and the task that has it."""
 
 
 class Knowledge(IntEnum):
@@ -167,6 +173,7 @@ class Attack(nn.Module):
         goal: ``backdoor``, or ``untargeted``: then main accuracy under attack is its result.
         cost: of a compromised client's round, in trainings of an honest client.
         active: False for the attack that compromises nobody.
+        learns: what of the trigger it learns, without which it is not itself; None needs nothing.
         exempt: what every attack keeps to and this one does not: the test of the contract, without
             ``test_``, and the reason.
         in_tests: parameters that the contract sets, where with the defaults it would take minutes.
@@ -179,6 +186,7 @@ class Attack(nn.Module):
     goal: ClassVar[Goal] = "backdoor"
     cost: ClassVar[str] = "1"
     active: ClassVar[bool] = True
+    learns: ClassVar[Learned | None] = None
     exempt: ClassVar[Mapping[str, str]] = MappingProxyType({})
     in_tests: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     setting: AttackSetting | None = None

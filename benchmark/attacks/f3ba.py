@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from benchmark.attacks.base import AttackContext, AttackSetting, CompromisedClient, workbench_of
-from benchmark.attacks.learned_trigger import LearnedTrigger, stamped
+from benchmark.attacks.learned_trigger import LearnedTrigger, learned_trigger, stamped, value_of
 from benchmark.attacks.penalties import Anchored
 from benchmark.attacks.poisoning import Poisoning
 from benchmark.engine.client import Layer
@@ -87,12 +87,12 @@ class F3BA(Poisoning):
 
     def before_training(self, context: AttackContext) -> None:
         """Learn the trigger, where it can be learned."""
-        trigger, bench = context.trigger, context.workbench
+        trigger, bench = learned_trigger(context, "pattern"), context.workbench
         if not (self.trigger_passes and self.rounds and bench and context.members):
             return
         first = next((layer for layer in context.layers if layer.is_convolution), None)
-        if isinstance(trigger, LearnedTrigger) and hasattr(trigger, "pattern") and first:
-            trigger.learn(self._learned(trigger, trigger.pattern, first, bench, context))
+        if trigger and first:
+            trigger.learn(self._learned(trigger, first, bench, context))
 
     def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One honest step, whose result is not used: training begins at other weights than w_t."""
@@ -146,14 +146,9 @@ class F3BA(Poisoning):
         return theta
 
     def _learned(
-        self,
-        trigger: LearnedTrigger,
-        pattern: Tensor,
-        first: Layer,
-        bench: Workbench,
-        context: AttackContext,
+        self, trigger: LearnedTrigger, first: Layer, bench: Workbench, context: AttackContext
     ) -> Tensor:
-        client, found = context.members[0], pattern.to(context.start)
+        client, found = context.members[0], value_of(trigger, "pattern", context.start)
         mask = self._candidates(first, context.start)
         for _ in range(self.trigger_passes):
             for indices in client.local.indices.split(client.batch_size):

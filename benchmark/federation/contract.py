@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from benchmark.attacks.base import Attack, Knowledge
+from benchmark.attacks.base import LEARNED_BY_TASK, Attack, Knowledge
 from benchmark.defenses.base import Aggregation, Defense, DefenseSetting
 from benchmark.federation.cohort import Cohort
+from benchmark.tasks.base import Task
 from benchmark.utils.errors import UserError
 
 
@@ -70,6 +71,19 @@ def check_fit(defense: Defense, setting: DefenseSetting) -> None:
         raise ValueError(
             f"{name} needs clean data of the server's own, and there are none; "
             "federation.root_images=100 takes as many from the users"
+        )
+
+
+def check_trigger(attack: Attack, task: Task) -> None:
+    """Refuse an attack that learns the trigger where the task has none that can be learned.
+
+    Raises:
+        ValueError: says which task has.
+    """
+    if attack.learns is not None and not hasattr(task, attack.learns):
+        raise ValueError(
+            f"{type(attack).__name__} learns the trigger: it needs "
+            f"task={LEARNED_BY_TASK[attack.learns]}"
         )
 
 

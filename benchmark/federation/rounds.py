@@ -18,7 +18,7 @@ from benchmark.engine.plan import Examples, Lane, LocalClient, Plan
 from benchmark.engine.workbench import Workbench
 from benchmark.federation.adversary import Adversary, ever_compromised
 from benchmark.federation.cohort import Cohort, draw
-from benchmark.federation.contract import check_finite
+from benchmark.federation.contract import check_finite, check_trigger
 from benchmark.federation.evaluation import Evaluator
 from benchmark.federation.observation import observed
 from benchmark.federation.participation import Participation
@@ -68,6 +68,7 @@ class Federation(pl.LightningModule):
             dataset = dataset.measuring(protocol.measured_on)
         set_up(defense, attack, client, dataset.num_users, protocol)
         task.setup(dataset, seed)
+        check_trigger(attack, task)
         dataset = with_root(dataset, task, protocol, seed)
         participation.check_cohort(protocol.clients_per_round)
         participation.setup(dataset.num_users, seed)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmark.attacks.base import (
+    LEARNED_BY_TASK,
     Attack,
     Goal,
     Knowledge,
@@ -108,9 +109,10 @@ class AttackContract(PluginContract):
         assert torch.equal(result, expected)
 
     def test_it_runs_in_a_federation(self, name: str) -> None:
-        changed = self.target(name).in_tests
+        attack = self.target(name)
         run = federation(
-            {"attack": self.resolved(name, **changed)},
+            {"attack": self.resolved(name, **attack.in_tests)},
+            *([f"task={LEARNED_BY_TASK[attack.learns]}"] if attack.learns else []),
             "participation=random_sampling",
             "participation.fraction=0.5",
         )
