@@ -54,7 +54,7 @@ class A3FL(Poisoning):
     """
 
     paper = "Zhang et al. 2023, NeurIPS, and its published code"
-    cost = "2 epochs, and once a round 40 epochs that are not compiled"
+    cost = "2/E for E local epochs of an honest one, and once a round 40/E, not compiled"
     learns = "pattern"
     in_tests = MappingProxyType({"passes": 2, "adapt_every": 1, "adapt_epochs": 1})
 

@@ -84,7 +84,7 @@ class Chameleon(Poisoning):
     """
 
     paper = "Dai and Li 2023, ICML, arXiv 2304.12961, and its published code"
-    cost = "13 epochs, of which 10 are not compiled"
+    cost = "13/E for E local epochs of an honest one; 10 of 13 are not compiled"
     in_tests = MappingProxyType({"contrastive_epochs": 2, "epochs": 1})
 
     def __init__(

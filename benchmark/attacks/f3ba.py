@@ -54,7 +54,7 @@ class F3BA(Poisoning):
     """
 
     paper = "Fang and Chen 2023, AAAI, arXiv 2301.08170, and its published code"
-    cost = "1, and a few passes over the local data"
+    cost = "2/E for E local epochs of an honest one, and a few evaluations"
     in_tests = MappingProxyType({"epochs": 1})
     previous: Tensor
     rounds: Tensor

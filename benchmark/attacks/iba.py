@@ -49,7 +49,7 @@ class IBA(Poisoning):
     """
 
     paper = "Nguyen et al. 2023, NeurIPS, and its published code"
-    cost = "2, and once a round 4 epochs that are not compiled"
+    cost = "2, and once a round 4/E for E local epochs of an honest one, not compiled"
     learns = "weights"
     in_tests = MappingProxyType({"passes": 1})
     success: Tensor

@@ -58,7 +58,7 @@ class ThreeDFed(Poisoning):
     """
 
     paper = "Li et al. 2023, IEEE S&P, and its published code"
-    cost = "1 and 15 epochs"
+    cost = "1 + 15/E for E local epochs of an honest one"
     in_tests = MappingProxyType({"epochs": 2, "mark": 1e3})  # 1e5 makes float32's rounding as large
     alphas: Tensor
     places: Tensor
