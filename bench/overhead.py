@@ -24,6 +24,7 @@ from unittest.mock import patch
 from bench.measure import facts, say
 from bench.report import Result, Table, Value, arguments
 from benchmark.config.types import target_class
+from benchmark.federation.adversary import Adversary
 from benchmark.federation.rounds import Federation
 from benchmark.run.cell import Cell
 from benchmark.run.recorder import Checkpoint, Recorder
@@ -146,7 +147,8 @@ def observe(overrides: Sequence[str], store: Path | None, folder: Path) -> Round
     defense = target_class("defense", cell.config["defense"])
     with (
         clock.around(PLAN, Federation, "sample_cohort", "plan"),
-        clock.around(SERVER, Federation, "craft", "server_step"),
+        clock.around(SERVER, Federation, "server_step"),
+        clock.around(SERVER, Adversary, "prepare", "craft"),
         clock.around(SERVER, defense, "aggregate"),
         clock.around(EVALUATION, Federation, "evaluate"),
         clock.around(TRAINING, engine, "train"),

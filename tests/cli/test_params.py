@@ -159,7 +159,7 @@ def test_other_bytes_and_no_file(file: Path) -> None:
         ({"federation__round": 3}, ["no key 'round' in federation", "did you mean 'rounds'?"]),
         ({"federation__rounds": "many"}, ["federation.rounds: expected a whole number"]),
         ({"suite__axes": {"atack": ["none"]}}, ["no key 'atack'", "did you mean 'attack'?"]),
-        ({"suite__axes": {"attack": ["nobody"]}}, ["no attack 'nobody'", "valid: boosted"]),
+        ({"suite__axes": {"attack": ["nobody"]}}, ["no attack 'nobody'", "valid: ", ", boosted, "]),
         ({"suite__seeds": ["a"]}, ["suite smoke: seeds.0 must be a whole number", "'a'"]),
     ],
 )

@@ -40,7 +40,7 @@ def make_record(cell="boosted-mean-s1-abc", rounds=ROUNDS, **changes):
             overrides=["attack=boosted", "seed=1"],
             config={
                 **{group: {"name": "some"} for group in GROUPS},
-                "attack": {"name": "boosted", "boost": None},
+                "attack": {"name": "boosted", "gain": None},
                 "defense": {"name": "mean", "weighted": False},
                 "federation": {"name": "small", "rounds": rounds, "client_lr": 0.1},
                 "seed": 1,
@@ -117,7 +117,7 @@ def test_a_suite_and_its_cell_are_tracked_whole(uri, tmp_path):
     assert run.data.params == {f"{group}.name": "some" for group in others} | {
         "federation.name": "small",
         "attack.name": "boosted",
-        "attack.boost": "null",
+        "attack.gain": "null",
         "defense.name": "mean",
         "defense.weighted": "false",
         "federation.rounds": "12",
@@ -188,12 +188,12 @@ def test_a_suite_grows_and_its_result_takes_the_place_of_the_last_one(uri):
         ),
         (["federation=small", "federation.rounds=12"], "mean · boosted · small rounds = 12 · s1"),
         (["model=some", "tracking=mlflow"], "mean · boosted · s1"),
-        (["attack.boost=null", "+attack.gone=5"], "mean · boosted boost = null, gone = 5 · s1"),
+        (["attack.gain=null", "+attack.gone=5"], "mean · boosted gain = null, gone = 5 · s1"),
     ],
 )
 def test_a_run_is_called_by_what_was_chosen(overrides, name):
     """With values as they are resolved; of what all cells share, attack and defense alone."""
-    shared = ["model=some", "attack.boost=null"]
+    shared = ["model=some", "attack.gain=null"]
     assert run_name(CellFacts.of(make_record(overrides=overrides)), shared) == name
 
 
