@@ -94,7 +94,8 @@ test: setup ## the quick tests, under 4 minutes on 2 cores
 
 .PHONY: test-slow
 test-slow: setup ## the tests marked slow: science, kill-and-resume, browser
-	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder \
+	  $$(grep -rl "mark\.slow" --include="test_*.py" tests)
 
 .PHONY: bench
 bench: setup ## time the engines, and what a round costs around them: about half an hour on 2 cores

@@ -62,6 +62,24 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program with few attacks and defenses, for processes: nothing changes under them."""
+    from tests.support.running import package_of
+
+    return package_of(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def few_choices(package: Path) -> Iterator[None]:
+    """The same attacks and defenses in this process."""
+    from benchmark.config import plugins
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "CONF", package / "conf")
+        yield
+
+
 @pytest.fixture
 def fresh_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What engines decide by measuring is neither taken from this machine nor left on it."""

@@ -78,15 +78,15 @@ def test_it_runs_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "benchmark" / "__init__.py").write_text("raise RuntimeError('not ours')")
     for words, said in {
         "list": "norm_clip",
-        " ".join(("run", *TINY, "attack=boosted")): "boosted-mean-s0-",
         " ".join(("suite", "smoke", *TINY)): "4 of 4 cells have a record",
         "leaderboard smoke": "leaderboard.html",
     }.items():
         done = fedbackdoor(installed, tmp_path, *words.split())
         assert done.returncode == 0, done.stderr
         assert said in done.stdout + done.stderr
-    (record,) = (tmp_path / "results" / "runs" / "records").iterdir()
-    assert '"commit": "unknown"' in record.read_text()
+    records = list((tmp_path / "results" / "smoke" / "records").iterdir())
+    assert len(records) == 4
+    assert all('"commit": "unknown"' in record.read_text() for record in records)
 
 
 def test_another_benchmark_in_the_way_is_named(installed: Path, tmp_path: Path) -> None:

@@ -309,7 +309,10 @@ def test_a_task_is_drawn_the_same_each_time():
 
 
 @pytest.mark.slow  # two studies, each in a process of its own
-def test_samplers_are_compared_on_what_their_studies_found(workplace: Path):
+def test_samplers_are_compared_on_what_their_studies_found(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(package))
     found = toy(samplers, "--results", "studies")["found"]
     assert [row["sampler"] for row in found] == ["tpe", "random"]
     for row in found:

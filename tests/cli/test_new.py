@@ -10,28 +10,31 @@ from tests.support.running import call, environment, files
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["attack", "defense"])
 def test_what_it_writes_keeps_the_contract_as_it_stands(
-    workplace: Path, capsys: pytest.CaptureFixture[str], kind: str
+    workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer = call(capsys, "new", kind, "my_own")
-    written = ["plugins/my_own.py", f"plugins/conf/{kind}/my_own.yaml", f"plugins/test_{kind}s.py"]
-    assert answer.out.splitlines()[:3] == written
-    assert files(workplace / "plugins") == {path.removeprefix("plugins/") for path in written}
+    every = set()
+    for kind in ("attack", "defense"):
+        own = f"my_{kind}"
+        answer = call(capsys, "new", kind, own)
+        written = [f"{own}.py", f"conf/{kind}/{own}.yaml", f"test_{kind}s.py"]
+        assert answer.out.splitlines()[:3] == [f"plugins/{name}" for name in written]
+        every.update(written)
+        assert files(workplace / "plugins") == every
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "plugins"],
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "plugins"],
         cwd=workplace,
         env=environment(),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
-    # Another one of the kind is tested by the same file.
-    assert call(capsys, "new", kind, "another").status == 0
-    assert sorted(path.name for path in (workplace / "plugins").glob("test_*")) == [
-        f"test_{kind}s.py"
-    ]
+    for kind in ("attack", "defense"):
+        assert f"[my_{kind}" in done.stdout
+    # Another one of a kind is tested by the same file.
+    assert call(capsys, "new", "attack", "another").status == 0
+    tests = sorted(path.name for path in (workplace / "plugins").glob("test_*"))
+    assert tests == ["test_attacks.py", "test_defenses.py"]
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,9 @@ def test_a_library_that_was_cut_or_changed_is_compiled_again(
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="options of x86-64")
 @pytest.mark.parametrize("target", ["x86-64", "x86-64-v3"])
 def test_narrower_vectors_train_and_predict_right(fresh: pytest.MonkeyPatch, target: str):
-    flags = [f.replace("native", target) for f in native._FLAGS]
-    assert flags != list(native._FLAGS)
+    # The vectors are the source's own: without most of the optimizer it compiles in half the time.
+    flags = [f.replace("native", target).replace("-O3", "-O1") for f in native._FLAGS]
+    assert f"-march={target}" in flags
     fresh.setattr(native, "_FLAGS", flags)
     for model in (SmallCNN, PaperCNN):
         torch.manual_seed(0)

@@ -20,16 +20,18 @@ import pytest
 import torch
 
 from benchmark.run.record import Record
-from tests.support.running import ROOT, TINY, environment, files
+from tests.support.running import TINY, environment, files
 from tests.support.stopping import (
     Program,
+    descendants,
     finish,
+    gone,
     halt_when,
     interrupt,
     kill_group,
     kill_parent,
-    kill_parent_and_go_on,
     terminate,
+    wait_for,
 )
 
 pytestmark = pytest.mark.slow
@@ -104,16 +106,6 @@ class Place:
         return found
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the program, so that nothing changes under a suite while it is away."""
-    folder = tmp_path_factory.mktemp("package")
-    for name in ("benchmark", "conf"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    return folder
-
-
 @pytest.fixture
 def place(workplace: Path, package: Path) -> Iterator[Place]:
     place = Place(workplace, package)
@@ -131,41 +123,27 @@ def undisturbed(
     return place
 
 
-RECORDS = {"in the first cell": 0, "in the second cell": 1, "in the last cell": 2}
-"""How many cells have a record already."""
+STOPS: list[tuple[int, Callable[[Program], None]]] = [
+    (0, terminate),
+    (1, kill_parent),
+    (2, interrupt),
+]
+"""How many of three cells have a record at least, and what is done to the suite then."""
 
 
-@pytest.mark.timeout(1500)  # Python and torch start eight times
-@pytest.mark.parametrize(
-    ("workers", "kills"),
-    [
-        (
-            1,
-            [
-                ("as the first cell begins", kill_group),
-                ("in the second cell", kill_parent_and_go_on),
-                ("in the last cell", interrupt),
-            ],
-        ),
-        (2, [("in the first cell", terminate), ("in the second cell", kill_parent)]),
-    ],
-)
-def test_a_suite_goes_on_where_it_was_stopped(
-    place: Place,
-    undisturbed: Place,
-    workers: int,
-    kills: list[tuple[str, Callable[[Program], None]]],
-) -> None:
-    """However often it is: every stop comes after the start before it has made headway."""
+@pytest.mark.timeout(1500)  # Python and torch start four times
+def test_a_suite_goes_on_where_it_was_stopped(place: Place, undisturbed: Place) -> None:
+    """However often it is: every stop comes after the start before it has made headway.
+
+    The other two tests kill all at once. Two workers, where the undisturbed suite has one.
+    """
     finished: dict[str, tuple[int, int]] = {}
     saved: dict[str, list[float]] = {}
 
-    def reached(moment: str) -> bool:
-        if moment not in RECORDS:
-            return any(place.results.glob("work/*/"))
+    def reached(records: int) -> bool:
         now = place.saved()
         headway = [cell for cell in now if len(saved.get(cell, [])) < len(now[cell]) < ROUNDS]
-        return bool(headway) and len(place.identity()) >= RECORDS[moment]
+        return bool(headway) and len(place.identity()) >= records
 
     def nothing_ran_again() -> None:
         # A record that is written again is another file, a round that is run again takes
@@ -176,19 +154,23 @@ def test_a_suite_goes_on_where_it_was_stopped(
         }
         assert all(seconds[cell][: len(done)] == done for cell, done in saved.items())
 
-    for moment, kill in kills:
-        process = place.suite(workers)
-        halt_when(partial(reached, moment), process)
-        kill(process)
-        if kill is kill_parent_and_go_on:
-            continue
+    workers: list[int] = []
+    for count, kill in STOPS:
+        process = place.suite(workers=2)
+        # Workers whose parent was killed notice by themselves, beside those of the next one.
+        wait_for(partial(gone, workers))
+        nothing_ran_again()
+        finished, saved = place.identity(), place.saved()
+        halt_when(partial(reached, count), process)
         nothing_ran_again()
         finished, saved = place.identity(), place.saved()
         assert len(finished) < 3
-        if moment in RECORDS:
-            assert any(0 < len(done) < ROUNDS for done in saved.values())
+        assert any(0 < len(done) < ROUNDS for done in saved.values())
+        workers = list(descendants(process.pid))
+        assert workers
+        kill(process)
 
-    finish(place.suite(workers))
+    finish(place.suite(workers=2))
     nothing_ran_again()
     records, expected = place.records(), undisturbed.records()
     assert records.keys() == expected.keys()

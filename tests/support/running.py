@@ -1,6 +1,7 @@
 """Running the program: tiny federations, the command line in this process and in its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,6 +26,30 @@ TINY = (
     "tracking=none",
 )
 """Three rounds in less than a second."""
+
+
+FEW = {
+    "attack": ("none", "boosted", "norm_bounded"),
+    "defense": ("mean", "norm_clip", "norm_reject", "weak_dp"),
+}
+"""Of a search that is tried, which has a trial and three federations for each that there is."""
+
+
+def leave_few(conf: Path) -> None:
+    """Take all other attacks and defenses out of a copy of ``conf/``."""
+    for group, names in FEW.items():
+        for path in (conf / group).glob("*.yaml"):
+            if path.stem not in names:
+                path.unlink()
+
+
+def package_of(folder: Path) -> Path:
+    """A copy of the program, with few attacks and defenses."""
+    for name in ("benchmark", "conf"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    leave_few(folder / "conf")
+    return folder
 
 
 def tiny(*overrides: str) -> Cell:

@@ -86,18 +86,7 @@ def kill_group(process: Program) -> None:
 
 
 def kill_parent(process: Program) -> None:
-    """The workers stay; they must notice by themselves."""
-    workers = list(descendants(process.pid))
-    assert workers
-    process.kill()
-    go_on(process)
-    process.wait()
-    wait_for(lambda: gone(workers))
-    process.communicate()
-
-
-def kill_parent_and_go_on(process: Program) -> None:
-    """The next suite starts while the workers of this one may still be there."""
+    """The workers stay, perhaps into the next suite; they must notice by themselves."""
     assert process.stdout
     assert process.stderr
     process.kill()

@@ -17,6 +17,8 @@ from tests.run.test_local_executor import kill_worker
 from tests.support.running import TINY, files, obstruct, tiny
 from tests.support.tuning_toy import here, place_in
 
+pytestmark = pytest.mark.usefixtures("few_choices")
+
 ROUNDS = 5
 OVERRIDES = (*TINY, f"federation.rounds={ROUNDS}", "federation.client_lr=0.001")
 

@@ -16,6 +16,8 @@ from benchmark.run.record import Record
 from benchmark.run.studies import StudySettings, study_name
 from tests.support.running import TINY, call, files
 
+pytestmark = pytest.mark.usefixtures("few_choices")
+
 # Nobody learns enough in three rounds for an attack to cost main accuracy.
 HARMLESS = ("defense=norm_clip", "defense.norm_bound=0.1", "federation.client_lr=0.001")
 NAME = "attack-on-norm_clip-norm_bound-0.1"

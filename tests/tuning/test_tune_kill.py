@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from benchmark.tuning.trial import AGAIN, SURPLUS
 from tests.run.test_kill_resume import Place
-from tests.support.running import ROOT, TINY
+from tests.support.running import TINY
 from tests.support.stopping import (
     Program,
     command,
@@ -46,8 +46,8 @@ FOLDER = Path("results/tuning-killed")
 class Tuner:
     """The command, what it keeps, and how many rounds it has run by its checkpoints."""
 
-    def __init__(self, folder: Path):
-        self.place = Place(folder, ROOT)
+    def __init__(self, folder: Path, package: Path):
+        self.place = Place(folder, package)
         self.folder = folder
 
     def start(self) -> Program:
@@ -94,9 +94,9 @@ def is_worker(pid: int) -> bool:
 
 
 @pytest.fixture
-def tuner(workplace: Path) -> Iterator[Tuner]:
+def tuner(workplace: Path, package: Path) -> Iterator[Tuner]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    tuner = Tuner(workplace)
+    tuner = Tuner(workplace, package)
     yield tuner
     tuner.place.clear_up()
 

@@ -13,6 +13,8 @@ from benchmark.cli.session import Progress
 from benchmark.tuning.problem import FinishedTrial
 from tests.support.running import TINY, call, files
 
+pytestmark = pytest.mark.usefixtures("few_choices")
+
 COMMAND = (
     "tune",
     "race",
