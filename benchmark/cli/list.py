@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.config.compose import REPORT, SEARCH, read_yaml
+from benchmark.config.ensemble import Ensemble
 from benchmark.config.named_setting import NamedSetting
 from benchmark.config.overrides import literal
 from benchmark.config.plugins import available, origin, yaml_path
@@ -51,6 +52,7 @@ KINDS = {
     "federations": "federation",
     "engines": "engine",
     "settings": "setting",
+    "ensembles": "ensemble",
     "suites": "suite",
     "tunings": "tuning",
     "profiles": "profile",
@@ -59,6 +61,7 @@ KINDS = {
 }
 USE = {
     "setting": "setting=NAME",
+    "ensemble": "attack: [NAME] in a suite",
     "suite": f"{program()} suite NAME",
     "tuning": "make params SUITE=NAME && make tune",
     "profile": f"{program()} reproduce NAME",
@@ -69,6 +72,7 @@ USE = {
 
 CHECKED: dict[str, Callable[[str], object]] = {
     "setting": NamedSetting.read,
+    "ensemble": Ensemble.read,
     "suite": Suite.read,
     "tuning": StudySettings.read,
     "profile": Profile.read,

@@ -96,6 +96,7 @@ def values(protocol: Mapping[str, Any], num_tasks: int, num_parameters: int, uni
     - ``$sum025``, ``$sum158``: of noise on the sum.
     - ``$epsilon1`` … ``$epsilon10``: fraction of users 1/(f·K) that frequency f stands for.
     - ``$window``: rounds from the half to three quarters of the run.
+    - ``$shots``: four rounds from the half of the run on, every other one.
     - ``$tasks``: number of target users.
 
     Args:
@@ -113,7 +114,8 @@ def values(protocol: Mapping[str, Any], num_tasks: int, num_parameters: int, uni
         found |= {f"std{name}": _short(std * unit * length)}
         found |= {f"sum{name}": _short(std * bound * length)}
     found |= {f"epsilon{f}": _short(1 / (f * K)) for f in FREQUENCIES}
-    return found | {"window": [T // 2, 3 * T // 4], "tasks": num_tasks}
+    shots = [T // 2 + 2 * i for i in range(4)]
+    return found | {"window": [T // 2, 3 * T // 4], "shots": shots, "tasks": num_tasks}
 
 
 def paper() -> Values:
