@@ -41,7 +41,7 @@ def plausible(resolved: dict[str, Any], seed: int) -> dict[str, float]:
     if attack == "none":
         return found
     share = resolved["participation"].get("fraction") or 1 / (
-        resolved["participation"]["frequency"] * resolved["federation"]["clients_per_round"]
+        resolved["participation"].get("frequency", 1) * resolved["federation"]["clients_per_round"]
     )
     strength = min(1.0, 12 * share) if attack == "boosted" else min(0.9, 8 * share)
     if "norm_bound" in defense:
