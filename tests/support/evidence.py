@@ -140,7 +140,7 @@ def record(
 def _compromised(resolved: dict[str, Any], rounds: int) -> Curve:
     """Rounds with a compromised client: in a window, or by frequency."""
     chosen = resolved["participation"]
-    first, end = chosen["window"] or (0, rounds)
+    first, end = chosen.get("window") or (0, rounds)
     every = chosen.get("frequency", 1)
     attacked = [
         resolved["attack"]["name"] != "none" and first <= t < end and t % every == every // 2
