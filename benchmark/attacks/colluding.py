@@ -83,6 +83,11 @@ def moments(rows: Tensor, ddof: int = 0) -> tuple[Tensor, Tensor]:
     return torch.cat(means), torch.cat(deviations)
 
 
+def total(rows: Tensor) -> Tensor:
+    """Σ of the rows of ``(n, P)``: ``(P,)`` float64."""
+    return torch.cat([rows[:, place].double().sum(dim=0) for place in blocks(rows.shape[1])])
+
+
 def gram(rows: Tensor, center: Tensor, *further: Tensor) -> Tensor:
     """Products of c − x_i, of the rows of ``(n, P)``, and of ``further`` vectors, float64."""
     n = len(rows) + len(further)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmark.attacks.base import Attack, AttackContext, Knowledge
-from benchmark.attacks.colluding import honest_rows, moments
+from benchmark.attacks.colluding import honest_rows, moments, total
 from benchmark.attacks.krum_deviation import First, against_krum, against_krum_alone
 from benchmark.utils.checks import one_of
 from benchmark.utils.randomness import generator
@@ -81,7 +81,7 @@ class Fang(Attack):
 
     def _full(self, own: Tensor, context: AttackContext) -> Tensor:
         others = honest_rows(self, own, context)
-        sign = (own.double().sum(dim=0) + others.double().sum(dim=0)).sign()
+        sign = (total(own) + total(others)).sign()
         least = torch.minimum(own.amin(dim=0), others.amin(dim=0)).double()
         most = torch.maximum(own.amax(dim=0), others.amax(dim=0)).double()
         base = context.start.double() if self.scaled == "weights" else torch.zeros_like(least)

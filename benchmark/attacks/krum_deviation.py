@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.attacks.colluding import gram, moments, squared_distances
+from benchmark.attacks.colluding import gram, moments, squared_distances, total
 
 First = Literal["derived", "code"]
 FULL, PARTIAL = 1e-5, 2e-5
@@ -16,7 +16,7 @@ FULL, PARTIAL = 1e-5, 2e-5
 
 def against_krum(honest: Tensor, own: Tensor, first: First) -> tuple[Tensor, bool]:
     """−λ s ``(P,)`` beside the honest ``(H, P)``, and whether Krum picks it."""
-    sign = (honest.double().sum(dim=0) + own.double().sum(dim=0)).sign()
+    sign = (total(honest) + total(own)).sign()
     H, M, P = len(honest), len(own), honest.shape[1]
     K, copies = H + M, CraftedCopies(honest, sign)
     squares = copies.among.clone().fill_diagonal_(torch.inf).sort(dim=1).values[:, : max(H - 2, 0)]
