@@ -57,7 +57,11 @@ def honest_rows(attack: Attack, own: Tensor, context: AttackContext) -> Tensor:
         ValueError: they are not known.
     """
     if context.honest_updates is None:
-        raise ValueError(f"{type(attack).__name__} needs the honest updates of the round")
+        without = {"honest": ", or known=own", "full": ", or known=partial"}
+        raise ValueError(
+            f"{type(attack).__name__} needs the honest updates of the round"
+            f"{without.get(getattr(attack, 'known', ''), '')}"
+        )
     return context.honest_updates if len(context.honest_updates) else own
 
 
