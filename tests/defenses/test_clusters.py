@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmark.defenses.align_ins import sign_agreement
 from benchmark.defenses.base import DefenseSetting
-from benchmark.defenses.clusters import densest, largest, num_clusters
+from benchmark.defenses.clusters import densest, largest, num_clusters, random_state
 from benchmark.defenses.flame import Flame
 from benchmark.defenses.multi_metrics import manhattan, whitened_squares
 from benchmark.defenses.rflbat import likeness, near, plane
@@ -207,6 +207,19 @@ def test_sign_guard_looks_at_a_drawn_block_that_hangs_together() -> None:
     alternating = torch.ones(9, 100, dtype=torch.float64)
     alternating[8, ::2] = -1
     assert aggregate("sign_guard", alternating).trust.tolist() == [1] * 8 + [0]
+
+
+def test_sign_guard_clusters_in_double_precision() -> None:
+    """Whatever the updates are: in single precision it keeps others."""
+    state, others = random_state(0, 0, "defense clusters"), 0
+    for seed in (16, 27, 41):
+        rows = torch.randn(12, 60, generator=seeded(seed))
+        shares = sign_shares(rows)
+        kept = mean_shifted(shares, state)
+        result = aggregate("sign_guard", rows, block=1.0, low=0.0, high=9.0)
+        assert torch.equal(result.trust > 0, kept)
+        others += not torch.equal(mean_shifted(shares.float(), state), kept)
+    assert others > 0
 
 
 def test_sign_guard_compares_with_the_last_aggregate_from_the_fourth_round() -> None:
