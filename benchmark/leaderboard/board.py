@@ -119,6 +119,8 @@ class DefenseRow:
         seconds: median over its runs of each one's median seconds a round.
         seeds: the fewest seeds among its cells.
         tuned: the attacker that was tuned against it; None if nobody did.
+        ensemble: mean over seeds of the highest in-sample backdoor accuracy that an attack of the
+            section's ensemble reached with that seed; None where one of them was not run.
     """
 
     rank: int | None
@@ -135,6 +137,7 @@ class DefenseRow:
     seconds: float | None
     seeds: int
     tuned: Tuned | None
+    ensemble: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ class Section:
         cells: the full matrix, by defense and attack; a cell that was never run has no runs.
         untargeted: cells of attacks that want a worse model and no backdoor, by defense; they
             stand in none of the rows and judge nothing.
+        ensemble: the ensemble of attacks that was run, by name; None where none was run whole.
         environment: ``engine``, ``device``, ``precision`` → the values met.
         notes: what a reader must know, from the records and from this section.
     """
@@ -194,6 +198,7 @@ class Section:
     attack_rows: list[AttackRow]
     cells: list[Matchup]
     untargeted: list[Matchup]
+    ensemble: str | None
     environment: dict[str, list[str]]
     notes: list[str]
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchmark.config.ensemble import complete
 from benchmark.leaderboard.board import Leaderboard, Matchup, Run, Section, counted
 from benchmark.leaderboard.ranking import rank_attacks, rank_defenses
 from benchmark.results.gates import GATE
@@ -60,6 +61,7 @@ def build(
         nothing = (unattacked, undefended)
         cells, reference = _cells(ranked, attacks, defenses, nothing, seeds)
         untargeted = _untargeted(rows, other, nothing)
+        ensemble = complete(attacks)
         sections.append(
             Section(
                 setting=setting,
@@ -70,10 +72,11 @@ def build(
                 partitions=_partitions(rows),
                 attacks=attacks,
                 defenses=defenses,
-                defense_rows=rank_defenses(cells, unattacked, reference, tuned),
+                defense_rows=rank_defenses(cells, unattacked, reference, tuned, ensemble),
                 attack_rows=rank_attacks(cells, unattacked, undefended, reference),
                 cells=cells,
                 untargeted=untargeted,
+                ensemble=ensemble.name if ensemble else None,
                 environment={
                     fact: sorted(set(rows[fact].dropna()))
                     for fact in ("engine", "device", "precision")

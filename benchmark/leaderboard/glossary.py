@@ -40,6 +40,11 @@ DIVERGED = (
     "is not scored."
 )
 
+ENSEMBLE = (
+    "{}: in-sample backdoor accuracy under whichever attack of this ensemble got most in with each "
+    "seed. The list belongs to the name, so that others who say it mean the same."
+)
+
 UNTARGETED = (
     "Untargeted attacks want a worse model and no backdoor: what counts is the main accuracy that "
     "they leave, that of the most harmful in front. They have no part in ranks, worst cases and "
@@ -118,6 +123,7 @@ def glossary(section: Section) -> list[str]:
         COST,
         *diverged,
         *([TUNED] if section.tuned else []),
+        *([ENSEMBLE.format(section.ensemble)] if section.ensemble else []),
         ORDER,
         *([TUNED_ORDER] if section.tuned else []),
         ATTACK_ORDER,

@@ -9,12 +9,13 @@ A defense is judged by the attack that gets most into it, tuned or not. Five kin
 - one that lacks runs which others have: its worst case would be unearned.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 from statistics import median
 from typing import Any, TypeVar, get_args
 
+from benchmark.config.ensemble import Ensemble
 from benchmark.leaderboard.board import AttackRow, DefenseRow, Matchup, Status, counted, score
 from benchmark.report.numbers import interval, number
 from benchmark.results.gates import gate, has_collapsed, succeeds
@@ -30,6 +31,7 @@ def rank_defenses(
     unattacked: str | None,
     reference: Estimate | None,
     tuned: Mapping[str, Tuned],
+    ensemble: Ensemble | None = None,
 ) -> list[DefenseRow]:
     """Lowest worst case first; below it, in the order of :data:`Status`, those without a rank.
 
@@ -41,6 +43,16 @@ def rank_defenses(
     rows = [
         _defense_row([c for c in cells if c.defense == d], unattacked, reference, tuned.get(d))
         for d in dict.fromkeys(cell.defense for cell in cells)
+    ]
+    chosen = ensemble.attacks if ensemble else []
+    rows = [
+        replace(
+            r,
+            ensemble=_worst_of(
+                [c for c in cells if c.defense == r.defense and c.attack in chosen], chosen
+            ),
+        )
+        for r in rows
     ]
     return _numbered(rows, _defense_key)
 
@@ -105,6 +117,18 @@ def _defense_row(
         seeds=min((len(c.runs) for c in cells if c.runs), default=0),
         tuned=tuned,
     )
+
+
+def _worst_of(cells: list[Matchup], attacks: Sequence[str]) -> Estimate | None:
+    """Seed by seed the highest of all attacks, each of which has every seed."""
+    found = [_in_sample(cell) for cell in cells]
+    if (
+        len(cells) < len(attacks)
+        or not found
+        or any(map(set(found[0]).symmetric_difference, found))
+    ):
+        return None
+    return estimate({seed: max(run[seed] for run in found) for seed in found[0]})
 
 
 def _dearest(cells: list[Matchup]) -> Matchup | None:

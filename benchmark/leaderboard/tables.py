@@ -22,6 +22,9 @@ def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
     def worst(row: DefenseRow) -> Entry:
         return named(row.worst.attack if row.worst else NOTHING)
 
+    def ensemble(row: DefenseRow) -> Entry:
+        return Entry(interval(row.ensemble), sort_key(row.ensemble))
+
     def seconds(row: DefenseRow) -> Entry:
         return Entry(short(row.seconds), row.seconds)
 
@@ -30,6 +33,7 @@ def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
         Column("Defense", lambda row: named(row.defense), is_number=False),
         scored("Backdoor in-sample", "worst", "in_sample", f"worst case, {fixed}%"),
         *(_by_tuning(s, section) if section.tuned else []),
+        *([Column(section.ensemble, ensemble, "worst by seed, %")] if section.ensemble else []),
         scored("Backdoor held-out", "worst", "held_out"),
         scored("Lift", "worst", "lift", "points", room=120 + room),
         Column("Worst attack", worst, is_number=False),

@@ -40,7 +40,10 @@ def test_every_yaml_composes_and_builds(group: str, name: str) -> None:
     enough = needed if group == "defense" else []
     # A task need not know how many users it is about.
     small = [SMALL[2]] if name == "edge_case" else SMALL[1:]
-    resolved = compose([*chosen, *small, *enough, f"{group}={name}"])
+    # Some attacks learn a trigger.
+    learned = {"a3fl": ["task=learned_patch"], "iba": ["task=learned_noise"]}
+    wanted = learned.get(name, [])
+    resolved = compose([*chosen, *wanted, *small, *enough, f"{group}={name}"])
     assert resolved[group]["name"] == name
     expected = get_class(resolved[group]["_target_"])
     if group in ("data", "partition", "tracking"):
