@@ -58,8 +58,9 @@ def curves(record: Record) -> Figure:
     The thin line is the cumulative mean of the in-sample backdoor accuracy, as in the figures
     of Sun et al. 2019; triangles on the floor mark the rounds with a compromised client.
     """
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    # Margins as they are: finding some draws everything once more, for every cell of a suite.
+    figure = Figure(figsize=(8, 4.5), dpi=100)
+    axes = figure.add_axes((0.08, 0.22, 0.9, 0.71))
     for name, (label, color, style) in LINES.items():
         if name in record.curves:
             found = points(record, name)
@@ -79,5 +80,5 @@ def curves(record: Record) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+        figure.legend(loc="lower center", ncols=3, frameon=False, fontsize="small")
     return figure
