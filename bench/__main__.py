@@ -9,6 +9,7 @@ SCRIPTS = (
     "color",
     "choosing",
     "rules",
+    "late",
     "overhead",
     "scaling",
     "memory",

@@ -17,6 +17,7 @@ from bench import (
     engines,
     figure,
     gpu,
+    late,
     memory,
     neighbor,
     overhead,
@@ -103,6 +104,15 @@ def test_every_rule_of_an_attack_is_timed_beside_an_honest_lane(
     (taken,) = toy(rules).values()
     assert len(taken) == 10
     assert min(min(times) for times in taken.values()) > 0
+
+
+def test_late_attacks_are_timed_with_and_without_what_they_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    taken = toy(late)
+    assert taken.keys() == {"shared", "from round 0"}
+    assert min(taken.values()) > 0
 
 
 def small_flops() -> int:
