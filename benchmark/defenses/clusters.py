@@ -88,6 +88,9 @@ def kmeans(points: Points, count: int, state: int) -> tuple[NDArray[np.int64], P
     """
     order = np.lexsort(points.T[::-1])
     apart = min(count, len(np.unique(_told_apart(points), axis=0)))
+    if apart == 1:
+        # Nothing to search, in half of the clusterings that the gap statistic asks for.
+        return np.zeros(len(points), dtype=np.int64), points.mean(axis=0, keepdims=True)
     found = KMeans(apart, random_state=state, n_init=10).fit(points[order])
     labels = np.empty(len(points), dtype=np.int64)
     labels[order] = found.labels_
