@@ -1,7 +1,8 @@
 """A blend of an honest and a backdoor update, as far as the defense that is there lets it pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -15,32 +16,38 @@ from benchmark.attacks.base import (
     Knowledge,
     Reaction,
 )
+from benchmark.attacks.boosted import Boosted
 from benchmark.attacks.data_poisoning import DataPoisoning
 from benchmark.attacks.neurotoxin import Neurotoxin
 from benchmark.attacks.scaling import norms
 from benchmark.engine.plan import Examples, Lane
 from benchmark.utils.checks import one_of
 
-Base = Literal["data_poisoning", "neurotoxin"]
-Value = Callable[[float], float]
-"""How far the aggregate moves at a place of a line; minus infinity where nothing is accepted."""
+Base = Literal["boosted", "data_poisoning", "neurotoxin"]
+Line = Callable[[float], Tensor]
+"""Submissions ``(M, P)`` of a place from 0 to 1."""
 
 GAIN = 1e-4
 """Of what is gained, relative: where a defense clips, rounding is no gain."""
+QUESTIONS = 20
+"""To the defense, in a round."""
+_BASES: Mapping[Base, type[Attack]] = MappingProxyType(
+    {"boosted": Boosted, "data_poisoning": DataPoisoning, "neurotoxin": Neurotoxin}
+)
 
 
 class AdaptiveBlend(Attack):
-    """Submits r_j (a Δ^m_j + (1 − a) Δ^b_j), with the a and r that move the aggregate farthest.
+    """Submits the blend r_j (a Δ^m_j + (1 − a) Δ^b_j) that moves the aggregate farthest.
 
     Each of the M compromised has an honest update Δ^b and a backdoor update Δ^m. In every round a
-    copy of the defense is asked what it makes of blends, of the same a and r for all M; taken is
-    the one, of those tried, with the largest ⟨update, d⟩/‖d‖, d = Σ_j Δ^m_j, among those of which
-    the defense accepts a part: some trust of the M is above 0, or it gives no trust. Bisected, at
-    first tried at their far end, are
+    copy of the defense is asked what it makes of blends, of the same a and r for all M, at most 20
+    times; taken is that of the largest ⟨update, d⟩/‖d‖, d = Σ_j Δ^m_j, among those of which the
+    defense accepts a part: some trust of the M is above 0, or it gives no trust. Bisected are
 
-    1. a from 0 to 1, at r = 1: 7 blends;
-    2. r from 1 to β_j, on a scale of powers of β_j, at the best a: 6;
-    3. r from 0 to 1 at a = 1, where Δ^m itself was no gain: 6.
+    1. a, with each client's own Δ^b, r = 1;
+    2. where Δ^m itself is not the best of them, a, with the mean of the honest clients' for Δ^b;
+    3. there too, r from 0 to 1 at a = 1;
+    4. with the questions left, r from there: up to β_j, or between what 3 found and its next.
 
     That is a lower bound of what an attacker with this knowledge can do, deterministic and without
     a number to tune: the standard attacker against a defense, as AutoAttack is among adversarial
@@ -52,7 +59,8 @@ class AdaptiveBlend(Attack):
     tensor([[4., 0.]])
 
     Args:
-        base: which attack, with its defaults, makes Δ^m: ``data_poisoning`` or ``neurotoxin``.
+        base: which attack, with its defaults but for boosting, makes Δ^m: ``boosted`` (local data
+            and D_mal), ``data_poisoning`` or ``neurotoxin``.
 
     Raises:
         ValueError: an unknown ``base``.
@@ -62,10 +70,10 @@ class AdaptiveBlend(Attack):
     knowledge = Knowledge.DEFENSE
     cost = "2, and at most 20 aggregations a round"
 
-    def __init__(self, base: Base = "data_poisoning"):
+    def __init__(self, base: Base = "boosted"):
         super().__init__()
         name = one_of("base", Base, base)
-        self.base: Attack = DataPoisoning() if name == "data_poisoning" else Neurotoxin()
+        self.base: Attack = _BASES[name]()
 
     def setup(self, setting: AttackSetting) -> None:
         """The base's buffers."""
@@ -94,80 +102,82 @@ class AdaptiveBlend(Attack):
             raise ValueError("AdaptiveBlend asks the defense, and there is none to ask")
         plain = replace(context, boosts=torch.ones_like(context.boosts))
         honest, malicious = updates[:, 0], self.base.craft(updates[:, 1:], plain)
-        blends = Blends(honest, malicious, context.boosts, context.simulate)
-        if not blends.toward.any():
+        search = BlendSearch(context.simulate, malicious, honest)
+        if not search.toward.any():
             return honest.clone()
-        first = blends.value(0.0, 0.0)
-        a, most = bisected(lambda a: blends.value(a, 0.0), (0.0, 1.0), first, 7)
-        power, most = bisected(lambda p: blends.value(a, p), (0.0, 1.0), most, 6)
+        a = search.along(lambda a: a * malicious + (1 - a) * honest, 5, near=search.start)
+        shorter = 0.0
         if a < 1:
-            share, farther = bisected(lambda s: blends.value(1.0, 0.0, s), (0.0, 1.0), most, 6)
-            if farther > most:
-                return share * malicious
-        return blends.at(a, power)
+            others = context.honest_updates
+            mean = (honest if others is None or not len(others) else others).mean(dim=0)
+            search.along(lambda a: a * malicious + (1 - a) * mean, 5, knows_far=True)
+            shorter = search.along(lambda r: r * malicious, 5, knows_far=True)
+        best, boosts = search.rows, context.boosts.to(honest)[:, None]
+        if shorter:
+            step = 2.0**-5 / shorter  # where the next of 5 halvings lies
+            search.along(lambda x: best * (1 + x * step), QUESTIONS, search.most, knows_far=True)
+        else:
+            search.along(lambda x: best * boosts**x, QUESTIONS, search.most)
+        return search.rows.clone()
 
 
-class Blends:
-    """What the compromised can submit, and what the defense makes of it.
+class BlendSearch:
+    """The best submission that was found, and how many questions are left.
+
+    Args:
+        simulate: the defense.
+        malicious: ``(M, P)``, whose sum is the direction d.
+        honest: ``(M, P)``, what is submitted where nothing is better.
 
     Attributes:
         toward: d/‖d‖ ``(P,)`` float64; 0 where no backdoor update goes anywhere.
+        start: how far honest updates move the aggregate; minus infinity where not accepted.
+        rows: ``(M, P)``, the best.
+        most: how far it moves the aggregate along d.
     """
 
-    def __init__(
-        self,
-        honest: Tensor,
-        malicious: Tensor,
-        boosts: Tensor,
-        simulate: Callable[[Tensor], Reaction],
-    ):
-        self.honest, self.malicious, self.boosts = honest, malicious, boosts
-        self.simulate = simulate
+    def __init__(self, simulate: Callable[[Tensor], Reaction], malicious: Tensor, honest: Tensor):
         total = malicious.double().sum(dim=0)
         length = norms(total[None])[0]
         self.toward = total / length if length > 0 else torch.zeros_like(total)
+        self.simulate, self.left, self.rows = simulate, QUESTIONS, honest
+        self.most, is_accepted = self._asked(honest)
+        self.start = self.most if is_accepted else -torch.inf
 
-    def at(self, a: float, power: float, share: float = 1.0) -> Tensor:
-        """Submissions ``(M, P)``, r_j = share · β_j^power."""
-        blend = a * self.malicious + (1 - a) * self.honest
-        return share * blend * (self.boosts**power).to(blend)[:, None]
+    def along(
+        self, line: Line, questions: int, near: float = -torch.inf, knows_far: bool = False
+    ) -> float:
+        """Bisect a line, and say where the best of it lies; 0 where nothing on it is the best.
 
-    def value(self, a: float, power: float, share: float = 1.0) -> float:
-        """How far the aggregate goes along d; −∞ where none of the compromised is accepted."""
-        answer = self.simulate(self.at(a, power, share))
-        if answer.trust is not None and not (answer.trust > 0).any():
-            return -torch.inf
-        return float(answer.update.double() @ self.toward)
+        The far end is tried at first. Then the middle of what is left, above which it goes on
+        where that is accepted and more than at the end below it, else below. It is over where the
+        far end is the best and the middle is not.
 
+        Args:
+            line: from 0 to 1.
+            questions: how many, at most.
+            near: how far the aggregate goes at 0; minus infinity where that is not accepted.
+            knows_far: the far end is known to be no gain, and not asked.
+        """
+        low, high, best = 0.0, 1.0, 0.0
+        for number in range(min(questions, self.left)):
+            x = (low + high) / 2 if number or knows_far else 1.0
+            rows = line(x)
+            moved, is_accepted = self._asked(rows)
+            gains = is_accepted and moved > self.most + GAIN * abs(self.most)
+            if gains:
+                self.rows, self.most, best = rows, moved, x
+            elif best == 1:
+                break
+            if x < 1 and is_accepted and moved > near:
+                low, near = x, moved
+            elif x < 1:
+                high = x
+        return best
 
-def bisected(
-    value: Value, between: tuple[float, float], known: float, trials: int
-) -> tuple[float, float]:
-    """Where on a line the largest value was found, and which; the far end is tried at first.
-
-    Then the middle of what is left, which goes on above a place that is better than all before,
-    else below it. It is over when the far end is best and the middle is not.
-
-    >>> bisected(lambda x: x if x <= 0.3 else -1.0, (0.0, 1.0), 0.0, 7)
-    (0.296875, 0.296875)
-
-    Args:
-        value: of a place.
-        between: the near end, and the far one.
-        known: the value that is to be exceeded, that of the near end or more.
-        trials: how often ``value`` is asked.
-    """
-    (best, high), most = between, known
-    low, at_end = best, value(high)
-    if at_end > most + GAIN * abs(most):
-        best, most = high, at_end
-    for _ in range(trials - 1):
-        middle = (low + high) / 2
-        found = value(middle)
-        if found > most + GAIN * abs(most):
-            best, most, low = middle, found, middle
-        elif best == between[1]:
-            break
-        else:
-            high = middle
-    return best, most
+    def _asked(self, rows: Tensor) -> tuple[float, bool]:
+        """How far the aggregate goes along d, and whether some of the M are accepted."""
+        self.left -= 1
+        answer = self.simulate(rows)
+        is_accepted = answer.trust is None or bool((answer.trust > 0).any())
+        return float(answer.update.double() @ self.toward), is_accepted

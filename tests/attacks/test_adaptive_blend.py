@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.attacks.adaptive_blend import AdaptiveBlend, bisected
+from benchmark.attacks.adaptive_blend import AdaptiveBlend, BlendSearch
 from benchmark.attacks.base import AttackContext, Reaction
 from benchmark.defenses.krum import Krum
 from benchmark.defenses.norm_clip import NormClip
@@ -53,7 +53,7 @@ def test_krum_is_given_what_it_still_picks() -> None:
     lanes = torch.tensor([[[0.0, 0.0], [4.0, 0.0]]]).double()
     found = craft("adaptive_blend", lanes, honest=honest, defense=Krum(1))
     assert along(Krum(1), found, honest) == found[0, 0]
-    assert 3**0.5 - 4 / 64 <= found[0, 0] <= 3**0.5
+    assert 3**0.5 - 4 / 32 <= found[0, 0] <= 3**0.5
 
 
 def test_the_median_moves_as_far_as_honest_updates_spread() -> None:
@@ -67,10 +67,11 @@ def test_all_of_a_round_submit_a_blend_of_their_own_of_one_share_and_length() ->
     lanes = torch.randn(2, 2, 5, generator=seeded(), dtype=torch.float64)
     honest = torch.randn(6, 5, generator=seeded(1), dtype=torch.float64)
     found = craft("adaptive_blend", lanes, honest=honest, defense=Krum(2))
-    shares = torch.stack(
-        [torch.linalg.lstsq(lanes[j].T, found[j][:, None]).solution[:, 0] for j in range(2)]
-    )
+    mean = honest.mean(dim=0)
+    parts = [torch.stack([*lanes[j], mean], dim=1) for j in range(2)]
+    shares = [torch.linalg.lstsq(parts[j], found[j][:, None]).solution for j in range(2)]
     assert torch.allclose(shares[0], shares[1])
+    assert shares[0][1] > 0
 
 
 def told(answer: Any, M: int = 1) -> AttackContext:
@@ -105,11 +106,36 @@ def test_it_asks_no_more_than_twenty_times(defense: str) -> None:
 def test_it_needs_a_defense() -> None:
     with pytest.raises(ValueError, match="there is none to ask"):
         craft("adaptive_blend", ALONE, honest=HONEST)
-    with pytest.raises(ValueError, match="base must be one of data_poisoning, neurotoxin"):
-        AdaptiveBlend("boosted")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="base must be one of boosted, data_poisoning, neurotoxin"):
+        AdaptiveBlend("none")  # type: ignore[arg-type]
 
 
-def test_bisection_finds_a_peak_that_is_nearer_than_its_far_end() -> None:
-    assert bisected(lambda x: 1 - abs(x - 0.625), (0.0, 1.0), 0.375, 7) == (0.625, 1.0)
-    assert bisected(lambda x: x, (0.0, 1.0), 0.0, 7) == (1.0, 1.0)
-    assert bisected(lambda x: -torch.inf, (0.0, 1.0), -1.0, 7) == (0.0, -1.0)
+def searched(peak: float, bound: float = 1.0, **given: Any) -> tuple[float, float, int]:
+    """Along 1 − |x − peak|, accepted up to a bound: best place, its value, number of questions."""
+
+    def answer(rows: Tensor) -> Reaction:
+        x = float(rows[0, 0])
+        return Reaction(torch.tensor([1 - abs(x - peak)]), torch.tensor([float(x <= bound)]))
+
+    search = BlendSearch(answer, torch.ones(1, 1), torch.zeros(1, 1))
+    best = search.along(lambda x: torch.tensor([[x]]), 7, near=search.start, **given)
+    return best, search.most, 19 - search.left
+
+
+def test_bisection_finds_a_bound_an_end_and_a_peak() -> None:
+    assert searched(1.0) == (1.0, 1.0, 2)
+    assert searched(1.0, bound=0.3) == (0.296875, 0.296875, 7)
+    assert searched(0.625) == (0.625, 1.0, 7)
+    assert searched(-1.0) == (0.0, 0.0, 7)
+    assert searched(1.0, bound=0.3, knows_far=True)[0] == 0.296875
+
+
+def test_it_hides_in_the_mean_of_all_where_its_own_honest_update_is_not_picked() -> None:
+    """Krum takes what is nearest to its neighbors: an outlier's blend never is."""
+    around = [[-0.7, -0.7], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.7, -0.7]]
+    honest = torch.tensor(around, dtype=torch.float64) - torch.tensor([0.0, 3.0])
+    lanes = torch.tensor([[[0.0, 9.0], [4.0, 9.0]]], dtype=torch.float64)
+    found = craft("adaptive_blend", lanes, honest=honest, defense=Krum(1))
+    assert aggregate(Krum(1), torch.cat([found, honest])).trust.tolist() == [1, *[0] * 6]
+    offset, toward = found[0] - honest.mean(dim=0), lanes[0, 1] - honest.mean(dim=0)
+    assert torch.allclose(offset / offset.norm(), toward / toward.norm())
