@@ -138,7 +138,7 @@ def test_iba_is_honest_until_the_noise_does_it_and_trains_it_on_the_local_model(
 
 def test_iba_plants_and_learns_on_in_every_second_round():
     noise = prepared(LearnedNoise(num_tasks=1, width=2))
-    there, attack = told(noise), IBA(threshold=0.0, trigger_lr=0.5)
+    there, attack = told(noise), IBA(threshold=0.0, passes=1, trigger_lr=0.01)
     ready(attack)
     changed, planted = [], []
     for _ in range(5):
