@@ -9,6 +9,7 @@ from torch import Tensor
 from benchmark.attacks.base import Attack, AttackContext, Knowledge
 from benchmark.attacks.colluding import Known, honest_rows, moments
 from benchmark.attacks.penalties import Proximal
+from benchmark.attacks.poisoning import relabelled
 from benchmark.attacks.rules import InTurn, Momentum
 from benchmark.utils.checks import at_least, at_most, not_negative, one_of, positive
 
@@ -80,7 +81,7 @@ class AlieBackdoor(Attack):
         assert bench
         assert backdoor
         start = (context.start.double() + center).to(context.start)
-        if bench.accuracy(start, backdoor) == 1:
+        if bench.accuracy(start, relabelled(backdoor, bench)) == 1:
             return center
         lane = client.batches(backdoor, self.epochs, self.batch_size, "backdoor")
         rates = (self.lr,) * lane.num_steps

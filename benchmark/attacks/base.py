@@ -90,8 +90,9 @@ class CompromisedClient(LocalClient):
             backdoor: D_mal.
             part: of the trigger; None for all of it, the last of :attr:`poisoned`.
         """
-        own = self.poisoned[-1 if part is None else part] if self.poisoned else ()
-        return own if isinstance(own, Examples) and len(own) else backdoor
+        own = self.poisoned[-1 if part is None else part] if self.poisoned else backdoor
+        # D_mal bears the whole trigger: a part is planted on images of its own or not at all.
+        return own if len(own) or part is not None else backdoor
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class DistributedBackdoor(Poisoning):
     """
 
     paper = "Xie et al. 2020, ICLR, section 3, and its published code"
+    cost = "10/E for E local epochs of an honest one"
     in_tests = MappingProxyType({"epochs": 2})
 
     def __init__(

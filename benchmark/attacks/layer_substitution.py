@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.attacks.base import AttackContext, AttackSetting, CompromisedClient, workbench_of
-from benchmark.attacks.poisoning import Poisoning
+from benchmark.attacks.poisoning import Poisoning, relabelled
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
 from benchmark.utils.checks import one_of, positive, share
@@ -106,6 +106,7 @@ class LayerSubstitution(Poisoning):
         bench, backdoor = workbench_of(context, self)
         client = context.members[row]
         _, unseen = parted(client, client.poison(backdoor))
+        unseen = relabelled(unseen, bench)
         start = context.start
 
         def rate(update: Tensor) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmark.attacks.base import AttackContext, CompromisedClient
-from benchmark.attacks.poisoning import Poisoning
+from benchmark.attacks.poisoning import Poisoning, relabelled
 from benchmark.attacks.rules import BoostedSteps, Snapshots
 from benchmark.attacks.scaling import boosted
 from benchmark.engine.plan import Examples, Lane
@@ -42,6 +42,7 @@ class ModelReplacement(Poisoning):
     """
 
     paper = "Bagdasaryan et al. 2018, arXiv 1807.00459, section 3, and its published code"
+    cost = "15/E for E local epochs of an honest one"
     in_tests = MappingProxyType({"epochs": 2})
 
     def __init__(
@@ -67,7 +68,8 @@ class ModelReplacement(Poisoning):
         """Slow down where the backdoor is there already."""
         self.slowed = 1.0
         if self.slow_when_planted and context.workbench and context.backdoor:
-            held = context.workbench.accuracy(context.start, context.backdoor)
+            poison = relabelled(context.backdoor, context.workbench)
+            held = context.workbench.accuracy(context.start, poison)
             self.slowed /= (50 if held > 0.2 else 1) * (100 if held > 0.6 else 1)
 
     def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
@@ -97,7 +99,7 @@ class ModelReplacement(Poisoning):
         assert bench
         assert context.backdoor
         assert self.stop_loss
-        poison = client.poison(context.backdoor)
+        poison = relabelled(client.poison(context.backdoor), bench)
         least = bench.accuracy(theta, client.local)
         taken = self.snapshots.pop((client.round, client.slot)).taken
         for local in taken[:-1]:

@@ -7,7 +7,7 @@ from benchmark.attacks.base import AttackContext, CompromisedClient, workbench_o
 from benchmark.attacks.penalties import Proximal
 from benchmark.attacks.poisoning import Poisoning
 from benchmark.attacks.rules import Ball, Norm, projected
-from benchmark.attacks.scaling import boosted
+from benchmark.attacks.scaling import boosted, within
 from benchmark.engine.plan import Examples, Lane
 from benchmark.utils.checks import at_least, not_negative, one_of, positive
 
@@ -41,7 +41,7 @@ class PGD(Poisoning):
     """
 
     paper = "Wang et al. 2020, NeurIPS, arXiv 2007.05084, section 3, and its published code"
-    cost = "1; 2 with prox"
+    cost = "1; 1 + 5/E with prox, for E local epochs of an honest one"
 
     def __init__(
         self,
@@ -83,7 +83,8 @@ class PGD(Poisoning):
             for row, radius in zip(found, radii, strict=True)
         ]
         kept = torch.stack(rows)
-        return boosted(kept, context.boosts) if self.replacement else kept
+        sent = boosted(kept, context.boosts) if self.replacement else kept
+        return within(sent, self.norm_bound) if self.norm == "l2" else sent
 
     def radius(self, boost: float) -> float:
         """ε, before boosting."""

@@ -11,6 +11,7 @@ from benchmark.attacks.base import Attack, CompromisedClient
 from benchmark.attacks.rules import InTurn, Momentum
 from benchmark.engine.plan import Examples, Lane, LocalClient
 from benchmark.engine.rules import LocalRule
+from benchmark.engine.workbench import Workbench
 from benchmark.utils.checks import at_least, not_negative, positive, share
 from benchmark.utils.randomness import generator
 
@@ -115,6 +116,17 @@ def poisoned_batches(
     indices, labels = lane.indices.clone(), lane.labels.clone()
     indices[places], labels[places] = poison.indices[order], poison.labels[order]
     return replace(lane, indices=indices, labels=labels)
+
+
+def relabelled(poison: Examples, bench: Workbench) -> Examples:
+    """Poison that bears another label than the true one; all of it where none does.
+
+    What is left out is planted beside it to be told from it, and says nothing of the backdoor.
+    """
+    changed = poison.labels != bench.data.labels.cpu()[poison.indices]
+    if not changed.any():
+        return poison
+    return Examples(poison.indices[changed], poison.labels[changed])
 
 
 def backdoor_pass(

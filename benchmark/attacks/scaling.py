@@ -35,6 +35,16 @@ def to_length(updates: Tensor, wanted: Tensor | float, most: Tensor | None = Non
     factors = torch.where(found > 0, wanted / found, 0)
     if most is not None:
         factors = factors.minimum(most.to(factors))
+    return within(updates * factors.to(updates).unsqueeze(1), wanted)
+
+
+def within(updates: Tensor, bound: Tensor | float) -> Tensor:
+    """Rows ``(M, P)`` that rounding has made longer than a bound, by a few units in the last place.
+
+    A server that rejects what is longer, even by one, takes them.
+    """
+    found, room = norms(updates), 1 - 8 * torch.finfo(updates.dtype).eps
+    factors = torch.where(found > bound, room * bound / found, 1)
     return updates * factors.to(updates).unsqueeze(1)
 
 

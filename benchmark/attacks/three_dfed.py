@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmark.attacks.base import AttackContext, AttackSetting, CompromisedClient
 from benchmark.attacks.noise_masks import FIRST, optimized, output_places
 from benchmark.attacks.penalties import Anchored
-from benchmark.attacks.poisoning import Poisoning
+from benchmark.attacks.poisoning import Poisoning, relabelled
 from benchmark.attacks.scaling import norms
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
@@ -142,7 +142,9 @@ class ThreeDFed(Poisoning):
             return
         source = self._source(context, f"noise/{number}")
         places = output_places(context.layers)
-        wanted = context.backdoor.labels.unique() if context.backdoor else torch.zeros(0)
+        wanted = torch.zeros(0)
+        if context.backdoor and context.workbench:
+            wanted = relabelled(context.backdoor, context.workbench).labels.unique()
         free = torch.arange(len(places))[~torch.isin(torch.arange(len(places)), wanted)]
         chosen = free[torch.randperm(len(free), generator=source)[: self.noisy_rows]]
         where = places[chosen]

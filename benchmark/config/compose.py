@@ -133,10 +133,13 @@ def named(group: str, name: str, /, **parameters: Any) -> Any:
     return construct(resolve(group, name, {**read_yaml(group, name), **parameters}))
 
 
-def goal_of(attack: str) -> str:
-    """What an attack wants, by the source of its class."""
-    facts = stated(str(read_yaml("attack", attack).get("_target_")), ["goal"])
-    return (facts or {}).get("goal", "backdoor")
+def plants_any(attack: str) -> bool:
+    """Whether an attack plants whatever backdoor the task is, by the source of its class.
+
+    Not one that wants none, nor one that learns the trigger, for which only some tasks have room.
+    """
+    facts = stated(str(read_yaml("attack", attack).get("_target_")), ["goal", "learns"]) or {}
+    return facts.get("goal", "backdoor") == "backdoor" and facts.get("learns", "None") == "None"
 
 
 def _compose_groups(choices: Sequence[Override]) -> Any:

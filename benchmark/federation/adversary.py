@@ -61,7 +61,7 @@ class Adversary:
                 boost=boost,
                 num_clients=len(cohort.clients),
                 num_compromised=len(clients),
-                poisoned=self.planted.own[user],
+                poisoned=self.planted.own[user] if self.task.plants_own else (),
             )
             for user, rank, boost, client in places
         ]
@@ -71,10 +71,12 @@ class Adversary:
     ) -> None:
         """It sees the global model, and prepares a round that it attacks."""
         self.attack.observe(context.round, context.theta)
-        if members and type(self.attack).before_training is not Attack.before_training:
+        if not members:
+            return
+        if type(self.attack).before_training is not Attack.before_training:
             self.attack.before_training(self.context(cohort, members, context))
-            if self.task.state_dict():
-                self.task.replant(self.planted, [client.user for client in members])
+        if self.task.state_dict():
+            self.task.replant(self.planted, [client.user for client in members])
 
     def craft(
         self,

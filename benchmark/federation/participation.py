@@ -42,12 +42,16 @@ class Participation(ABC):
             ValueError: the number of users does not allow it.
         """
 
-    def check_cohort(self, clients_per_round: int) -> None:  # noqa: B027
-        """Refuse cohorts of K clients that it is not made for.
+    def check(self, clients_per_round: int, rounds: int) -> None:
+        """Refuse a protocol of K clients a round and T rounds that it is not made for.
 
         Raises:
             ValueError: says why.
         """
+        if self.first_round >= rounds:
+            raise ValueError(
+                f"the attack begins in round {self.first_round}, of {rounds} rounds from 0"
+            )
 
     def compromised(self, round: int, cohort: Tensor) -> Tensor:
         """Which places of the cohort ``(K,)`` are compromised: ``(K,)`` bool."""
@@ -84,8 +88,9 @@ class FixedPlaces(Participation):
         super().__init__(window)
         self.num_compromised = at_least("num_compromised", 1, num_compromised)
 
-    def check_cohort(self, clients_per_round: int) -> None:
+    def check(self, clients_per_round: int, rounds: int) -> None:
         """The places must be there."""
+        super().check(clients_per_round, rounds)
         if self.num_compromised > clients_per_round:
             raise ValueError(
                 f"num_compromised must be 1 to {clients_per_round}, the clients of a round; "
@@ -167,6 +172,12 @@ class ListedRounds(FixedPlaces):
     def first_round(self) -> int:
         """The first of them."""
         return self.rounds[0]
+
+    def check(self, clients_per_round: int, rounds: int) -> None:
+        """All of its rounds must be there."""
+        super().check(clients_per_round, rounds)
+        if self.rounds[-1] >= rounds:
+            raise ValueError(f"rounds must be 0 to {rounds - 1}, got {self.rounds[-1]}")
 
     def _attacks(self, round: int) -> bool:
         return round in self.rounds

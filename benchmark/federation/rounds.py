@@ -70,7 +70,7 @@ class Federation(pl.LightningModule):
         task.setup(dataset, seed)
         check_trigger(attack, task)
         dataset = with_root(dataset, task, protocol, seed)
-        participation.check_cohort(protocol.clients_per_round)
+        participation.check(protocol.clients_per_round, protocol.rounds)
         participation.setup(dataset.num_users, seed)
         self.theta = nn.Parameter(client.flat())
         self.client, self.attack, self.defense = client, attack, defense

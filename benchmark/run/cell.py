@@ -34,6 +34,7 @@ ALWAYS_USED = (
     "benchmark.run.assembly.build",
     "benchmark.run.recorder.Recorder",
     "benchmark.run.recorder.summarize",
+    "benchmark.run.prefix.Onlooker",
     "benchmark.run.prefix.adopt",
     "benchmark.run.prefix.without_attack",
     "benchmark.run.trainer.fit",

@@ -12,7 +12,7 @@ from benchmark.data.dataset import FederatedDataset
 from benchmark.federation.rounds import Federation
 from benchmark.run.assembly import build
 from benchmark.run.cell import Cell
-from benchmark.run.recorder import Checkpoint, OnRound, Recorder
+from benchmark.run.recorder import Checkpoint, Recorder
 from benchmark.run.trainer import fit
 from benchmark.utils.files import locked
 
@@ -41,8 +41,7 @@ class Onlooker(Attack):
 
 def shared_rounds(federation: Federation) -> int:
     """How many rounds are trained once for all attacks, tasks and participations."""
-    first = federation.participation.first_round
-    return first if first < federation.protocol.rounds else 0
+    return federation.participation.first_round
 
 
 def begin(
@@ -52,7 +51,7 @@ def begin(
     dataset: FederatedDataset,
     device: str,
     checkpoint: Checkpoint,
-    on_round: OnRound | None,
+    recorder: Recorder,
 ) -> None:
     """Let a cell that has not begun go on from the rounds before its first attack.
 
@@ -66,7 +65,7 @@ def begin(
         dataset: that it was built on.
         device: that it runs on.
         checkpoint: of the cell, to which the state is given.
-        on_round: told of every round that is trained.
+        recorder: of the cell, which sees every round that is trained.
     """
     rounds = shared_rounds(federation)
     if not rounds or checkpoint.usable():
@@ -82,7 +81,7 @@ def begin(
         saved = torch.load(path, map_location="cpu", weights_only=True) if path else None
         if saved is None or saved["epoch"] + 1 < rounds:
             clean = build(without_attack(cell.config, rounds), dataset)
-            fit(clean, dataset, device, [Recorder(on_round), kept], path, rounds)
+            fit(clean, dataset, device, [recorder, kept], path, rounds)
             path = kept.usable()
             assert path
             saved = torch.load(path, map_location="cpu", weights_only=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.config.compose import goal_of, read_yaml
+from benchmark.config.compose import plants_any, read_yaml
 from benchmark.config.ensemble import ENSEMBLE, Ensemble
 from benchmark.config.overrides import GROUPS, literal
 from benchmark.config.plugins import available
@@ -36,8 +36,8 @@ class Suite:
         overrides: for every cell, in Hydra's grammar.
         axes: group or key → its choices. For a group: a name, ``{name: {parameter: value}}``, where
             a list of values is a grid of its own, or ``"*"`` for all there are, of attacks those
-            that want a backdoor, but those that are named beside it; an ensemble of attacks is all
-            of them. For a key: values.
+            that plant any backdoor, but those that are named beside it; an ensemble of attacks is
+            all of them. For a key: values.
         seeds: one cell each.
     """
 
@@ -126,7 +126,7 @@ def _axis(axis: str, entries: Sequence[Any]) -> Iterator[list[str]]:
             yield [f"{axis}={literal(entry)}"]
         elif entry == "*":
             beside = {name for e in entries for name in (e if isinstance(e, dict) else [e])}
-            every = (x for x in available(axis) if axis != "attack" or goal_of(x) == "backdoor")
+            every = (x for x in available(axis) if axis != "attack" or plants_any(x))
             yield from ([f"{axis}={name}"] for name in every if name not in beside)
         elif axis == "attack" and entry in available(ENSEMBLE):
             yield from ([f"{axis}={name}"] for name in Ensemble.read(entry).attacks)

@@ -52,7 +52,7 @@ def train(cell: Cell, folder: Path, on_round: OnRound | None = None) -> Record:
     every = federation.protocol.checkpoint_every
     checkpoint = Checkpoint(cell.work_path(folder), cell.id, every)
     try:
-        begin(cell, folder, federation, dataset, device, checkpoint, on_round)
+        begin(cell, folder, federation, dataset, device, checkpoint, recorder)
         fit(federation, dataset, device, [recorder, checkpoint], checkpoint.usable())
     except DivergedError as end:
         diverged = Divergence(end.round, str(end), end.honest, end.compromised)

@@ -25,6 +25,7 @@ class Task(nn.Module, ABC):
         num_parts: of the trigger, which different clients can plant; together they are all of it.
         covers: copies for each one that is planted which show :meth:`cover` and keep their label.
         precision: in which :meth:`stamp` computes.
+        plants_own: whether compromised clients plant images of their own; else all plant D_mal.
         target_class: what they are to be taken for, unless :meth:`wanted` says otherwise.
         source_class: the only class that is; None for every other than the one wanted.
     """
@@ -32,6 +33,7 @@ class Task(nn.Module, ABC):
     paper: ClassVar[str]
     num_parts: ClassVar[int] = 1
     covers: ClassVar[int] = 0
+    plants_own: ClassVar[bool] = True
     precision: ClassVar[torch.dtype] = torch.float64
     target_class: int | None
     source_class: int | None = None

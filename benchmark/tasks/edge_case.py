@@ -47,6 +47,7 @@ class EdgeCase(Task):
     """
 
     paper = "Wang et al. 2020, arXiv 2007.05084"
+    plants_own = False
     source_class: int
     target_class: int
 

@@ -34,6 +34,7 @@ class WriterBackdoor(Task):
     source_class: int
     target_class: int
     paper = "Sun et al. 2019, arXiv 1911.07963, section 4"
+    plants_own = False
 
     def __init__(self, num_tasks: int = 30, source_class: int = 7, target_class: int = 1):
         super().__init__()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.config.compose import compose, goal_of, read_yaml
+from benchmark.config.compose import compose, plants_any, read_yaml
 from benchmark.config.plugins import available
 from benchmark.config.search_space import Space
 from benchmark.config.types import target_class
@@ -106,7 +106,7 @@ def families() -> list[str]:
     return [
         name
         for name in available("attack")
-        if goal_of(name) == "backdoor"
+        if plants_any(name)
         and target_class("attack", {"name": name, **read_yaml("attack", name)}).active  # type: ignore[attr-defined]
     ]
 

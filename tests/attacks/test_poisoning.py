@@ -15,7 +15,7 @@ from benchmark.attacks.model_replacement import ModelReplacement
 from benchmark.attacks.neurotoxin import Neurotoxin, smallest
 from benchmark.attacks.penalties import Anchored
 from benchmark.attacks.pgd import PGD
-from benchmark.attacks.poisoning import poisoned_batches
+from benchmark.attacks.poisoning import poisoned_batches, relabelled
 from benchmark.attacks.rules import Ball, InTurn, Momentum
 from benchmark.attacks.train_and_scale import TrainAndScale
 from benchmark.engine.client import Layer
@@ -352,3 +352,35 @@ def test_the_others_last_update_can_be_what_is_stayed_near():
 def test_numbers_out_of_range_are_refused(make, message: str):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "attack",
+    [PGD(norm_bound=1.0), PGD(norm_bound=1.0, replacement=True), TrainAndScale(norm_bound=1.0)],
+)
+def test_a_server_that_rejects_beyond_the_bound_takes_what_is_sent(attack: Attack, dtype):
+    for seed in range(20):
+        updates = torch.randn(2, 1, 20_000, generator=seeded(seed)).to(dtype)
+        sent = attack.craft(updates, context(4.0, 4.0, P=20_000))
+        lengths = sent.double().norm(dim=1)
+        assert (lengths <= 1).all()
+        assert (lengths > 1 - 1e-5).all()
+
+
+def test_what_is_planted_beside_poison_says_nothing_of_the_backdoor():
+    tools = bench()
+    true = tools.data.labels[:6]
+    labels = torch.where(torch.arange(6) < 2, (true + 1) % 10, true)
+    mixed = Examples(torch.arange(6), labels)
+    assert relabelled(mixed, tools).indices.tolist() == [0, 1]
+    clean_label = Examples(torch.arange(6), true)
+    assert len(relabelled(clean_label, tools)) == 6
+
+
+def test_a_part_is_not_planted_as_the_whole_trigger_for_want_of_images():
+    none = Examples(*torch.zeros(2, 0).long())
+    member = replace(CLIENT, poisoned=(none,) * 5)
+    (lane,) = DistributedBackdoor(epochs=1).lanes(member, POISON, 3.0)
+    assert (lane.indices < 20).all()
+    assert len(member.poison(POISON)) == len(POISON)

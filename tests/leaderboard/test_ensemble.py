@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import leaderboard
-from benchmark.config.compose import goal_of
+from benchmark.config.compose import plants_any
 from benchmark.config.ensemble import Ensemble, complete
 from benchmark.leaderboard.glossary import glossary
 from benchmark.run.suite import Suite
@@ -89,6 +89,6 @@ def test_what_is_no_ensemble_is_refused_in_a_line(paired: Path, text: str, fault
         Ensemble.read("paired-1")
 
 
-def test_ours_are_read_and_want_a_backdoor():
+def test_ours_are_read_and_plant_any_backdoor():
     ours = Ensemble.read("standard-1")
-    assert {goal_of(attack) for attack in ours.attacks} == {"backdoor"}
+    assert all(plants_any(attack) for attack in ours.attacks)

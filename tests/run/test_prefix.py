@@ -11,6 +11,7 @@ from benchmark.run.cell import Cell
 from benchmark.run.record import Record
 from benchmark.run.runner import StoppedError, run
 from benchmark.run.trainer import fit
+from benchmark.utils.errors import UserError
 
 LATE = [
     *("data=digits5k", "task.num_tasks=5", "federation.rounds=6", "tracking=none"),
@@ -95,7 +96,23 @@ def test_clean_rounds_that_were_stopped_go_on_and_damaged_ones_are_made_again(wo
     assert rounds == [0, 1, 2, 3, 4, 5]
 
 
-def test_an_attack_that_begins_after_the_end_shares_nothing(workplace: Path):
-    late = Cell.of([*LATE[:-1], "participation.window=[6,9]"])
-    trained(late, Path("results/a"))
-    assert not Path("results/prefixes").exists()
+@pytest.mark.parametrize(
+    ("late", "fault"),
+    [
+        (["participation.window=[6,9]"], "the attack begins in round 6, of 6 rounds from 0"),
+        (
+            ["participation=listed_rounds", "participation.rounds=[3,6]"],
+            "rounds must be 0 to 5, got 6",
+        ),
+    ],
+)
+def test_an_attack_after_the_end_is_refused(workplace: Path, late: list[str], fault: str):
+    with pytest.raises(UserError, match=fault):
+        trained(Cell.of([*LATE[:-1], *late]), Path("results/a"))
+
+
+def test_clean_rounds_that_diverge_are_told_as_a_run_from_round_0_tells_it(workplace: Path):
+    record, rounds = trained(cell("federation.server_lr=1e30"), Path("results/a"))
+    assert record.diverged
+    assert rounds == list(range(record.diverged.round))
+    assert record.curves["train_loss"].rounds == rounds
