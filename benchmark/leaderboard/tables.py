@@ -22,9 +22,6 @@ def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
     def worst(row: DefenseRow) -> Entry:
         return named(row.worst.attack if row.worst else NOTHING)
 
-    def ensemble(row: DefenseRow) -> Entry:
-        return Entry(interval(row.ensemble), sort_key(row.ensemble))
-
     def seconds(row: DefenseRow) -> Entry:
         return Entry(short(row.seconds), row.seconds)
 
@@ -33,7 +30,7 @@ def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
         Column("Defense", lambda row: named(row.defense), is_number=False),
         scored("Backdoor in-sample", "worst", "in_sample", f"worst case, {fixed}%"),
         *(_by_tuning(s, section) if section.tuned else []),
-        *([Column(section.ensemble, ensemble, "worst by seed, %")] if section.ensemble else []),
+        *(_of_ensemble(section.ensemble, 96 + room) if section.ensemble else []),
         scored("Backdoor held-out", "worst", "held_out"),
         scored("Lift", "worst", "lift", "points", room=120 + room),
         Column("Worst attack", worst, is_number=False),
@@ -54,6 +51,13 @@ def defenses(s: int, section: Section, title: str = "") -> Table[DefenseRow]:
         is_quiet=lambda row: row.rank is None,
         is_sortable=True,
     )
+
+
+def _of_ensemble(name: str, room: int) -> list[Column[DefenseRow]]:
+    def entry(row: DefenseRow) -> Entry:
+        return Entry(interval(row.ensemble), sort_key(row.ensemble))
+
+    return [Column(name, entry, "worst by seed, %", room=room)]
 
 
 def attacks(s: int, section: Section, title: str = "") -> Table[AttackRow]:
