@@ -1,10 +1,11 @@
 """Ensembles of attacks, so that "robust under standard-1" is a sentence that two papers share."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from benchmark.config.plugins import available, yaml_path
 from benchmark.config.schema import Schema, load_yaml
-from benchmark.utils.errors import unknown
+from benchmark.utils.errors import UserError, unknown
 
 ENSEMBLE = "ensemble"
 
@@ -47,6 +48,13 @@ class Ensemble:
 
 
 def complete(attacks: list[str]) -> Ensemble | None:
-    """The last ensemble, by name, all of whose attacks are among these."""
-    found = [Ensemble.read(name) for name in available(ENSEMBLE)]
-    return next((e for e in reversed(found) if {*e.attacks} <= {*attacks}), None)
+    """The last ensemble, by name, all of whose attacks are among these.
+
+    One that is none, or has an attack that is not here, breaks nothing but itself.
+    """
+    for name in reversed(available(ENSEMBLE)):
+        with suppress(UserError):
+            found = Ensemble.read(name)
+            if {*found.attacks} <= {*attacks}:
+                return found
+    return None

@@ -68,6 +68,14 @@ def test_an_ensemble_counts_where_all_of_it_was_run(paired: Path):
     assert found.name == "paired-2"
 
 
+def test_a_leaderboard_does_without_an_ensemble_that_is_broken(paired: Path):
+    (paired / "paired-3.yaml").write_text(PAIRED.replace("boosted,", "gone,"))
+    (paired / "paired-4.yaml").write_text("attacks: 3")
+    found = complete(["norm_bounded", "boosted"])
+    assert found
+    assert found.name == "paired-1"
+
+
 def test_a_suite_runs_an_ensemble_by_its_name(paired: Path):
     axes = {"attack": ["none", "paired-1"]}
     points = list(Suite("s", "d", [], axes, [0]).points())
