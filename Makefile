@@ -89,7 +89,7 @@ dashboard: setup ## open optuna-dashboard on the studies, at 127.0.0.1:8080 (POR
 	optuna-dashboard "$(patsubst journal:///%,%,$(STORAGE))" --host 127.0.0.1 --port $${PORT:-8080}
 
 .PHONY: test
-test: setup ## the quick tests, under 4 minutes on 2 cores
+test: setup ## the quick tests, about 6 minutes on 2 cores
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 
 .PHONY: test-slow
