@@ -9,9 +9,10 @@ from torch import Tensor
 from benchmark.attacks.base import Attack, AttackContext, CompromisedClient, Knowledge
 from benchmark.attacks.boosted import Boosted
 from benchmark.defenses.base import Aggregation, DefenseContext
+from benchmark.defenses.centered_clipping import CenteredClipping
 from benchmark.defenses.mean import Mean
 from benchmark.engine.plan import Examples, Lane, Plan
-from benchmark.federation.participation import RandomSampling
+from benchmark.federation.participation import FixedFrequency, RandomSampling
 from tests.support.toys import fit, make_federation
 
 
@@ -100,3 +101,47 @@ def test_a_defense_never_learns_who_is_compromised():
         "root",
         "workbench",
     }
+
+
+class Asking(Attack):
+    """Asks the defense of its round so often, and submits what it trained."""
+
+    paper = "a test"
+    knowledge = Knowledge.DEFENSE
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def craft(self, updates: Tensor, context: AttackContext) -> Tensor:
+        assert context.simulate
+        for _ in range(self.times):
+            context.simulate(100 * updates[:, 0])
+            self.answer = context.simulate(updates[:, 0])
+        return updates[:, 0]
+
+
+def test_who_asks_the_defense_is_told_what_it_does_and_leaves_no_trace_in_it():
+    """Not in the history of one that remembers, nor in the updates that it then receives."""
+    runs = []
+    for times in (0, 3):
+        attack, defense = Asking(times), CenteredClipping()
+        run = make_federation(
+            attack=attack, defense=defense, clients_per_round=6, participation=FixedFrequency(1, 2)
+        )
+        start = run.theta.detach().clone()
+        fit(run)
+        assert not torch.equal(run.theta, start)
+        runs.append(run)
+    assert torch.equal(runs[0].theta, runs[1].theta)
+    for key, value in runs[0].defense.state_dict().items():
+        assert torch.equal(value, runs[1].defense.state_dict()[key])
+    assert runs[0].defense.state_dict()
+
+
+def test_the_answer_is_what_the_server_then_makes_of_it():
+    attack = Asking(1)
+    run = make_federation(attack=attack, clients_per_round=3, rounds=1)
+    start = run.theta.detach().clone()
+    fit(run)
+    assert torch.allclose(attack.answer.update, run.theta.detach() - start, rtol=1e-12)
