@@ -79,11 +79,13 @@ class Poisoning(Attack):
             then: rules after the optimizer's step.
             penalties: rules that are part of the gradient.
         """
-        own = [Momentum(self.rates(client, lane), self.momentum, self.weight_decay)]
-        turns = [*penalties, *(own if self.momentum or self.weight_decay else []), *then]
+        rates, turns = self.rates(client, lane), [*penalties, *then]
+        if self.momentum or self.weight_decay:
+            own = Momentum(rates, self.momentum, self.weight_decay)
+            turns.insert(len(penalties), own)
         rule = turns[0] if len(turns) == 1 else InTurn(turns) if turns else LocalRule()
         given = self.lr is not None or self.step_decay
-        return replace(lane, rates=self.rates(client, lane) if given else None, rule=rule)
+        return replace(lane, rates=rates if given else None, rule=rule)
 
     def rates(self, client: LocalClient, lane: Lane) -> tuple[float, ...]:
         """The learning rate of each of a lane's steps."""

@@ -1,6 +1,7 @@
 """What one client trains: model, loss, local optimizer, as an ordinary Lightning module."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,6 +52,21 @@ def layers_of(shapes: Mapping[str, Sequence[int]]) -> tuple[Layer, ...]:
         is_output = owner[0] == output[0] if output[0] else name == output[2]
         found.append(Layer(name, place, tuple(shape), len(shape) == 4, is_output))
     return tuple(found)
+
+
+@contextmanager
+def watched(module: nn.Module, given: bool) -> Iterator[list[Tensor]]:
+    """What a module is given meanwhile, its first argument each time, or what it makes of it."""
+    seen: list[Tensor] = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append(inputs[0] if given else output)
+
+    handle = module.register_forward_hook(look)
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 class ClientModule(pl.LightningModule):

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Predict, Trained
-from benchmark.engine.client import ClientModule
+from benchmark.engine.client import ClientModule, watched
 from benchmark.engine.layout import supported
 from benchmark.engine.native import NativeModel, available
 from benchmark.engine.plan import Lane, Plan
-from benchmark.engine.reference import given
 from benchmark.engine.rules import LocalLoss, Order, acts_on_steps
 from benchmark.models.dropout import set_keys
 from benchmark.utils.checks import worker_count
@@ -170,7 +169,7 @@ class _ResidentModel:
     def _loss(self, images: Tensor, labels: Tensor, own: LocalLoss | None) -> Tensor:
         if own is None:
             return self.client.loss(self.client.model(images), labels)
-        with given(self.client.output) as features:
+        with watched(self.client.output, given=True) as features:
             logits = self.client.model(images)
         return own(logits, features[0], labels)
 

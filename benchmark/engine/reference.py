@@ -1,15 +1,12 @@
 """The oracle: plain autograd, one lane after another, on any device and in any precision."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Trained
-from benchmark.engine.client import ClientModule
+from benchmark.engine.client import ClientModule, watched
 from benchmark.engine.plan import Lane, Plan
 from benchmark.engine.rules import Order
 from benchmark.models.dropout import set_keys
@@ -42,10 +39,12 @@ def train_lane(
         set_keys(client.dropouts, lane.dropout_seed, step)
         theta.requires_grad_()
         weights = client.split(theta) | client.split_statistics(statistics)
-        with given(client.output) as features:
-            logits = functional_call(client.model, weights, (images,))
-        own = lane.loss
-        loss = own(logits, features[0], labels) if own else client.loss(logits, labels)
+        if lane.loss:
+            with watched(client.output, given=True) as features:
+                logits = functional_call(client.model, weights, (images,))
+            loss = lane.loss(logits, features[0], labels)
+        else:
+            loss = client.loss(functional_call(client.model, weights, (images,)), labels)
         (gradient,) = torch.autograd.grad(loss, theta)
         before, rate = theta.detach(), lane.rates[step] if lane.rates else client.lr
         theta = lane.rule.after_step(before - rate * gradient, before, start, state)
@@ -53,14 +52,3 @@ def train_lane(
             theta = lane.rule.after_epoch(theta, start, state)
         losses.append(loss.detach())
     return theta, torch.stack(losses).mean(), statistics
-
-
-@contextmanager
-def given(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a module is given meanwhile, its first argument each time."""
-    seen: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
-        yield seen
-    finally:
-        handle.remove()

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Predict
-from benchmark.engine.client import ClientModule
+from benchmark.engine.client import ClientModule, watched
 from benchmark.engine.plan import Examples, Lane, Plan
 
 _READ = 4000  # images at a time
@@ -44,14 +44,15 @@ class Workbench:
     @torch.no_grad()
     def features(self, theta: Tensor, images: Tensor) -> Tensor:
         """What the output layer is given, ``(b, F)``: the penultimate representation."""
-        return self._seen(theta, images, self._module(self.client.layers[-1].name), given=True)
+        return self._seen(theta, images, self.client.output, given=True)
 
     def activations(self, theta: Tensor, images: Tensor, layer: str, given: bool = False) -> Tensor:
         """What the module that owns a parameter of this name makes of images, or is ``given``.
 
         It can be differentiated by the images.
         """
-        return self._seen(theta.detach(), images, self._module(layer), given)
+        module = self.client.model.get_submodule(layer.rpartition(".")[0])
+        return self._seen(theta.detach(), images, module, given)
 
     @torch.no_grad()
     def accuracy(self, theta: Tensor, examples: Examples) -> float:
@@ -84,19 +85,8 @@ class Workbench:
         logits: Tensor = functional_call(self.client.model, self.client.split(theta), (images,))
         return logits
 
-    def _module(self, parameter: str) -> nn.Module:
-        return self.client.model.get_submodule(parameter.rpartition(".")[0])
-
     def _seen(self, theta: Tensor, images: Tensor, module: nn.Module, given: bool) -> Tensor:
-        seen: list[Tensor] = []
-
-        def look(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen.append(inputs[0] if given else output)
-
         self.client.eval()
-        handle = module.register_forward_hook(look)
-        try:
+        with watched(module, given) as seen:
             self._call(theta, images)
-        finally:
-            handle.remove()
         return seen[0]
