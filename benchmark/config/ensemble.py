@@ -3,8 +3,9 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from benchmark.config.plugins import available, yaml_path
-from benchmark.config.schema import Schema, load_yaml
+from benchmark.config.compose import read_yaml
+from benchmark.config.plugins import available
+from benchmark.config.schema import Schema
 from benchmark.utils.errors import UserError, unknown
 
 ENSEMBLE = "ensemble"
@@ -35,9 +36,8 @@ class Ensemble:
         """
         if name not in available(ENSEMBLE):
             raise unknown(ENSEMBLE, name, available(ENSEMBLE))
-        raw = load_yaml(yaml_path(ENSEMBLE, name))
-        fields = raw if isinstance(raw, dict) else {}
-        return Schema(Ensemble).check({"name": name, **fields}, f"ensemble {name}")
+        raw = {"name": name, **read_yaml(ENSEMBLE, name)}
+        return Schema(Ensemble).check(raw, f"ensemble {name}")
 
     def __post_init__(self) -> None:
         if len(self.attacks) < 2:
