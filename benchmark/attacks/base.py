@@ -175,6 +175,7 @@ class Attack(nn.Module):
         cost: of a compromised client's round, in trainings of an honest client.
         active: False for the attack that compromises nobody.
         learns: what of the trigger it learns, without which it is not itself; None needs nothing.
+        needs_parts: whether it is not itself unless the trigger has several parts.
         exempt: what every attack keeps to and this one does not: the test of the contract, without
             ``test_``, and the reason.
         in_tests: parameters that the contract sets, where with the defaults it would take minutes.
@@ -188,6 +189,7 @@ class Attack(nn.Module):
     cost: ClassVar[str] = "1"
     active: ClassVar[bool] = True
     learns: ClassVar[Learned | None] = None
+    needs_parts: ClassVar[bool] = False
     exempt: ClassVar[Mapping[str, str]] = MappingProxyType({})
     in_tests: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     setting: AttackSetting | None = None

@@ -33,6 +33,7 @@ class DistributedBackdoor(Poisoning):
 
     paper = "Xie et al. 2020, ICLR, section 3, and its published code"
     cost = "10/E for E local epochs of an honest one"
+    needs_parts = True
     in_tests = MappingProxyType({"epochs": 2})
 
     def __init__(
@@ -51,8 +52,8 @@ class DistributedBackdoor(Poisoning):
             raise ValueError(f"scaling must be one of boost, none; got {scaling}")
 
     def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
-        """One lane on its part; on the whole trigger, where the task has no parts."""
-        parts = max(len(client.poisoned) - 1, 1)
+        """One lane on its part."""
+        parts = max(len(client.poisoned) - 1, 1)  # arrays have none
         poison = client.poison(backdoor, client.rank % parts)
         return [self.trained(client, self.poisoned(client, poison))]
 

@@ -136,10 +136,12 @@ def named(group: str, name: str, /, **parameters: Any) -> Any:
 def plants_any(attack: str) -> bool:
     """Whether an attack plants whatever backdoor the task is, by the source of its class.
 
-    Not one that wants none, nor one that learns the trigger, for which only some tasks have room.
+    Not one that wants none, nor one that learns the trigger or plants parts of it, which only
+    some tasks allow.
     """
-    facts = stated(str(read_yaml("attack", attack).get("_target_")), ["goal", "learns"]) or {}
-    return facts.get("goal", "backdoor") == "backdoor" and facts.get("learns", "None") == "None"
+    plain = {"goal": "backdoor", "learns": "None", "needs_parts": "False"}
+    facts = stated(str(read_yaml("attack", attack).get("_target_")), [*plain]) or {}
+    return plain | facts == plain
 
 
 def _compose_groups(choices: Sequence[Override]) -> Any:

@@ -74,17 +74,24 @@ def check_fit(defense: Defense, setting: DefenseSetting) -> None:
         )
 
 
+def task_needed(attack: Attack | type[Attack]) -> str | None:
+    """A task that has what an attack needs; None where any will do."""
+    return (
+        LEARNED_BY_TASK[attack.learns] if attack.learns else "dba" if attack.needs_parts else None
+    )
+
+
 def check_trigger(attack: Attack, task: Task) -> None:
-    """Refuse an attack that learns the trigger where the task has none that can be learned.
+    """Refuse an attack that learns the trigger, or plants parts of it, where the task has no such.
 
     Raises:
         ValueError: says which task has.
     """
+    name, needed = type(attack).__name__, task_needed(attack)
     if attack.learns is not None and not hasattr(task, attack.learns):
-        raise ValueError(
-            f"{type(attack).__name__} learns the trigger: it needs "
-            f"task={LEARNED_BY_TASK[attack.learns]}"
-        )
+        raise ValueError(f"{name} learns the trigger: it needs task={needed}")
+    if attack.needs_parts and task.num_parts < 2:
+        raise ValueError(f"{name} plants parts of the trigger: it needs task={needed}")
 
 
 def check_parts(defense: Defense, attack: Attack, part_size: int) -> None:

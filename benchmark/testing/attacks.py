@@ -5,14 +5,10 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from benchmark.attacks.base import (
-    LEARNED_BY_TASK,
-    Attack,
-    Goal,
-    Knowledge,
-)
+from benchmark.attacks.base import Attack, Goal, Knowledge
 from benchmark.config.instantiate import make
 from benchmark.engine.plan import Lane
+from benchmark.federation.contract import task_needed
 from benchmark.testing.attack_toys import backdoor, bench, client, context, crafted, ready
 from benchmark.testing.plugin import PluginContract
 from benchmark.testing.toys import (
@@ -112,7 +108,7 @@ class AttackContract(PluginContract):
         attack = self.target(name)
         run = federation(
             {"attack": self.resolved(name, **attack.in_tests)},
-            *([f"task={LEARNED_BY_TASK[attack.learns]}"] if attack.learns else []),
+            *([f"task={task}"] if (task := task_needed(attack)) else []),
             "participation=random_sampling",
             "participation.fraction=0.5",
         )

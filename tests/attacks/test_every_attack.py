@@ -18,13 +18,13 @@ from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.layout import supported
 from benchmark.engine.reference import ReferenceEngine
+from benchmark.federation.contract import task_needed
 from benchmark.federation.participation import RandomSampling
 from benchmark.federation.rounds import Federation
 from benchmark.run.recorder import Checkpoint
 from tests.support.toys import fit, make_federation
 
 ATTACKS = [name for name in available("attack") if name != "none"]
-TASKS = {"dba": "dba", "a3fl": "learned_patch", "iba": "learned_noise"}
 ENGINES = {
     "compiled": lambda: CpuEngine(workers=2),
     "vectorized": lambda: CudaEngine(convolution="grouped", lanes=3),
@@ -51,9 +51,10 @@ def built(name: str, rounds: int, engine: Engine, dtype: torch.dtype) -> Federat
     attack: Attack = plugin(
         "attack", name, **located(read_yaml("attack", name)["_target_"]).in_tests
     )
+    task = task_needed(attack) or "pattern"
     return make_federation(
         attack=attack,
-        task=plugin("task", TASKS.get(name, "pattern"), num_tasks=2, target_class=1),
+        task=plugin("task", task, num_tasks=2, target_class=1),
         participation=RandomSampling(0.5),
         client=chain(dtype),
         engine=engine,

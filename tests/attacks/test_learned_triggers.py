@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.attacks.a3fl import A3FL, alikeness
 from benchmark.attacks.base import AttackContext
+from benchmark.attacks.dba import DistributedBackdoor
 from benchmark.attacks.iba import IBA
 from benchmark.engine.client import Layer
 from benchmark.tasks.base import Task
@@ -159,9 +160,16 @@ def test_iba_learns_noise_that_is_read_as_wanted():
     assert loss(noise, there) < before
 
 
-@pytest.mark.parametrize(("attack", "task"), [(A3FL(), "learned_patch"), (IBA(), "learned_noise")])
-def test_a_trigger_that_cannot_be_learned_is_refused_before_the_first_round(attack, task: str):
-    with pytest.raises(ValueError, match=f"learns the trigger: it needs task={task}"):
+@pytest.mark.parametrize(
+    ("attack", "fault"),
+    [
+        (A3FL(), "learns the trigger: it needs task=learned_patch"),
+        (IBA(), "learns the trigger: it needs task=learned_noise"),
+        (DistributedBackdoor(), "plants parts of the trigger: it needs task=dba"),
+    ],
+)
+def test_a_task_without_the_trigger_it_needs_is_refused_before_the_first_round(attack, fault: str):
+    with pytest.raises(ValueError, match=fault):
         make_federation(task=Pattern(num_tasks=2), attack=attack)
 
 

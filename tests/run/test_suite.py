@@ -32,7 +32,9 @@ def test_names_values_and_everything_there_is() -> None:
     assert grid(attack="*") == grid(attack=["*"])
     attacks = [word.removeprefix("attack=") for (word,) in grid(attack=["*"])]
     every = {x: named("attack", x) for x in available("attack")}
-    assert attacks == [x for x, a in every.items() if a.goal == "backdoor" and not a.learns]
+    backdoors = {x: a for x, a in every.items() if a.goal == "backdoor"}
+    assert attacks == [x for x, a in backdoors.items() if not (a.learns or a.needs_parts)]
+    assert "dba" in backdoors.keys() - {*attacks}
     assert {"none", "boosted"} <= {*attacks} < {*available("attack")}
     assert grid(defense=["*"]) == [[f"defense={name}"] for name in available("defense")]
     assert grid(**{"federation.client_lr": [0.1, 1]}) == [

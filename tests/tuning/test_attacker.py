@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.config.compose import named
 from benchmark.config.plugins import available
+from benchmark.federation.contract import task_needed
 from benchmark.results.gates import TOLERANCE
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Finished, Round, Started
@@ -73,7 +74,7 @@ def test_an_attack_that_breaks_the_model_is_worth_nothing(workplace: Path) -> No
 def test_the_space_is_of_attacks_that_compromise_somebody() -> None:
     problem = attacker()
     every = {name: named("attack", name) for name in available("attack")}
-    plain = {name for name, attack in every.items() if attack.active and not attack.learns}
+    plain = {x for x, attack in every.items() if attack.active and task_needed(attack) is None}
     assert set(problem.space.families) == {x for x in plain if every[x].goal == "backdoor"}
     assert problem.known().keys() == problem.space.families.keys()
     # What stands outside of the ranges is no setting of the space.
