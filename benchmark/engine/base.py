@@ -96,7 +96,7 @@ class Engine(ABC):
         return UserError(
             f"the checkpoint was trained with {_words(state)}, here it would go on with "
             f"{_words(self.state())}, which gives other bits; remove the cell's folder in "
-            "work/, and prefixes/ beside the suite's folder, to start it anew"
+            "work/ to start it anew"
         )
 
 

@@ -14,6 +14,7 @@ from benchmark.run.assembly import build
 from benchmark.run.cell import Cell
 from benchmark.run.recorder import Checkpoint, Recorder
 from benchmark.run.trainer import fit
+from benchmark.utils.errors import UserError
 from benchmark.utils.files import locked
 
 FOLDER = "prefixes"
@@ -55,8 +56,9 @@ def begin(
 ) -> None:
     """Let a cell that has not begun go on from the rounds before its first attack.
 
-    They are trained once for each setting, defense and seed, and kept beside the suites' results.
-    An attack that begins then is shown the last global model before.
+    They are trained once for each setting, defense and seed, and kept beside the suites' results;
+    anew where an engine made them that gives other bits than the one here. An attack that begins
+    then is shown the last global model before.
 
     Args:
         cell: what runs.
@@ -79,6 +81,8 @@ def begin(
         home.mkdir(parents=True, exist_ok=True)
         path = kept.usable()
         saved = torch.load(path, map_location="cpu", weights_only=True) if path else None
+        if saved and not _goes_on(federation, dataset.to(device), saved["engine"]):
+            path = saved = None
         if saved is None or saved["epoch"] + 1 < rounds:
             clean = build(without_attack(cell.config, rounds), dataset)
             fit(clean, dataset, device, [recorder, kept], path, rounds)
@@ -86,6 +90,16 @@ def begin(
             assert path
             saved = torch.load(path, map_location="cpu", weights_only=True)
     adopt(saved, federation, checkpoint, rounds)
+
+
+def _goes_on(federation: Federation, dataset: FederatedDataset, engine: dict[str, Any]) -> bool:
+    """Whether rounds that were trained by such an engine can be gone on from here."""
+    federation.engine.setup(federation.client, dataset.train)
+    try:
+        federation.engine.restore(engine)
+    except UserError:
+        return False
+    return True
 
 
 def _own_groups(cell: Cell, federation: Federation) -> Sequence[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.data.store import load
+from benchmark.engine import cpu
 from benchmark.run.assembly import build
 from benchmark.run.cell import Cell
 from benchmark.run.record import Record
@@ -37,6 +38,8 @@ def trained(cell: Cell, folder: Path) -> tuple[Record, list[int]]:
         ["attack=boosted", "defense=norm_clip"],
         ["attack=neurotoxin", "defense=foolsgold"],
         ["attack=norm_bounded", "defense=fltrust", "federation.root_images=50"],
+        ["attack=alternating_minimization", "attack.epochs=1", "attack.center=others"],
+        ["attack=a3fl", "task=learned_patch", "attack.passes=2", "attack.adapt_every=1"],
     ],
 )
 def test_a_late_attack_gives_the_bits_of_a_run_from_round_0(workplace: Path, overrides: list[str]):
@@ -72,6 +75,18 @@ def test_what_changes_the_clean_rounds_trains_them_again(workplace: Path, other:
     trained(cell("attack=none"), Path("results/a"))
     _, rounds = trained(cell("attack=none", other), Path("results/a"))
     assert rounds == [0, 1, 2, 3, 4, 5]
+
+
+def test_clean_rounds_of_another_kind_of_engine_are_trained_again(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trained(cell("attack=none"), Path("results/a"))
+    monkeypatch.setattr(cpu, "available", lambda: False)
+    record, rounds = trained(cell("attack=boosted"), Path("results/a"))
+    assert rounds == [0, 1, 2, 3, 4, 5]
+    assert record.cost.engine == "cpu (autograd)"
+    _, rounds = trained(cell("attack=data_poisoning"), Path("results/a"))
+    assert rounds == [3, 4, 5]
 
 
 def test_who_the_targets_are_counts_where_the_servers_images_spare_them(workplace: Path):
