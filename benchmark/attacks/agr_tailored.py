@@ -25,11 +25,13 @@ class AgrTailored(Colluding):
     p is −σ (ALIE and Min-Max), −μ (IPM) or −‖μ‖/√n sign μ (n coordinates that are not 0); ``best``
     tries all. From γ = 0 it goes on by 1, 2, 4, … while that gains, then back and forth by steps
     that shrink by 0.8. ``accepted`` takes instead, of the same search as Min-Max's code, the
-    largest γ at which all compromised are accepted, or one is the aggregate itself (Krum).
+    largest γ at which all compromised are accepted, or one is the aggregate itself (Krum); of a
+    defense that judges nobody it takes the deviation all the same.
 
     Args:
         direction: ``best``, ``std``, ``unit`` or ``sign``.
-        objective: ``deviation`` of the aggregate, or the largest γ that is ``accepted``.
+        objective: ``deviation`` of the aggregate, or the largest γ that is ``accepted``, where
+            the defense accepts and rejects.
         evaluations: simulated aggregations for each direction of ``deviation``, 5 to 50.
         known: as :class:`benchmark.attacks.colluding.Colluding`.
 
@@ -65,7 +67,7 @@ class AgrTailored(Colluding):
         found, most = center, 0.0
         for toward in self._directions(center, spread):
             trial = Simulated(center, toward, updates, context.simulate)
-            if self.objective == "deviation":
+            if self.objective == "deviation" or not trial.is_judged():
                 gamma, value = maximized(trial.deviation, self.evaluations)
             else:
                 gamma = halved(trial.is_accepted)
@@ -104,6 +106,10 @@ class Simulated:
         """How far from μ the aggregate lies."""
         answer = self.simulate(self.at(gamma).expand_as(self.updates))
         return float(torch.dist(answer.update.double(), self.center))
+
+    def is_judged(self) -> bool:
+        """Whether the defense accepts and rejects clients."""
+        return self.simulate(self.updates).trust is not None
 
     def is_accepted(self, gamma: float) -> bool:
         """Whether the defense keeps all of them, or takes what they sent as it is."""

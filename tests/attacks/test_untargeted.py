@@ -335,6 +335,18 @@ def test_tailored_to_a_defense_it_moves_the_aggregate_more_than_what_was_not(def
     assert accepted > 0
 
 
+def test_where_nobody_is_judged_what_counts_is_how_far_the_aggregate_moves() -> None:
+    """Anything is accepted there: the search would end at its edge, whatever that gives."""
+    rows = torch.randn(12, 30, generator=seeded(), dtype=torch.float64)
+    told = {"honest": rows[2:], "defense": "median"}
+    assert aggregate("median", rows).trust is None
+    accepted, deviation = (
+        craft("agr_tailored", rows[:2], objective=objective, **told)
+        for objective in ("accepted", "deviation")
+    )
+    assert torch.equal(accepted, deviation)
+
+
 def test_who_asks_a_defense_needs_one() -> None:
     with pytest.raises(ValueError, match="AgrTailored asks the defense, and there is none to ask"):
         craft("agr_tailored", OWN, honest=ROWS)
