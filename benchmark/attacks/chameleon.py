@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmark.attacks.base import AttackContext, AttackSetting, CompromisedClient, workbench_of
-from benchmark.attacks.poisoning import Poisoning, poisoned_batches
+from benchmark.attacks.poisoning import Poisoning, poisoned_batches, relabelled
 from benchmark.attacks.rules import Ball, InTurn, Momentum, Unfrozen, Vector
 from benchmark.engine.plan import Examples, Lane
 from benchmark.engine.rules import LocalLoss, LocalRule
@@ -34,12 +34,12 @@ class Contrastive(LocalLoss):
     of the facilitators', the target class; else 1. |P_i| counts, whatever the scale.
 
     Args:
-        facilitators: ``(t,)`` labels.
+        facilitators: gives ``(t,)`` labels.
         scale: s.
         temperature: τ.
     """
 
-    facilitators: Tensor
+    facilitators: Vector
     scale: float
     temperature: float
 
@@ -49,7 +49,7 @@ class Contrastive(LocalLoss):
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
         alike = (labels[:, None] == labels).masked_fill(itself, False).to(z)
         likely = (z @ z.T / self.temperature).masked_fill(itself, _SELF).log_softmax(dim=1)
-        scales = 1 + (self.scale - 1) * torch.isin(labels, self.facilitators.to(labels)).to(z)
+        scales = 1 + (self.scale - 1) * torch.isin(labels, self.facilitators().to(labels)).to(z)
         each = (alike * likely).sum(dim=1) / alike.sum(dim=1).clamp(min=1)
         return -(scales * each).mean()
 
@@ -113,6 +113,7 @@ class Chameleon(Poisoning):
         self.contrastive_decay = not_negative("contrastive_decay", contrastive_decay)
         self.decay, self.freeze = not_negative("decay", decay), freeze
         self.norm_bound = positive("norm_bound", norm_bound)
+        self.facilitators = torch.empty(0)
 
     def setup(self, setting: AttackSetting) -> None:
         """Which weights are the encoder's."""
@@ -122,10 +123,15 @@ class Chameleon(Poisoning):
             encoder[layer.place] = not layer.is_output
         self.register_buffer("encoder", encoder, persistent=False)
 
+    def before_training(self, context: AttackContext) -> None:
+        """Which classes are the target: not those of covers, which keep their label."""
+        bench, backdoor = workbench_of(context, self)
+        self.facilitators = relabelled(backdoor, bench).labels.unique()
+
     def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
         """The encoder's lane."""
         poison = client.poison(backdoor)
-        loss = Contrastive(poison.labels.unique(), self.scale, self.temperature)
+        loss = Contrastive(lambda: self.facilitators, self.scale, self.temperature)
         lane = self._stage(
             client,
             poison,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.attacks.chameleon import Chameleon, Contrastive
+from benchmark.engine.plan import Examples
 from benchmark.engine.workbench import Workbench
 from benchmark.testing.attack_toys import backdoor, bench, client, context, ready
 from benchmark.testing.toys import seeded
@@ -29,18 +30,18 @@ def by_hand(scale: float) -> float:
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_the_scale_is_of_the_target_class_and_not_of_the_count(scale: float):
-    loss = Contrastive(torch.tensor([1]), scale, 0.07)
+    loss = Contrastive(lambda: torch.tensor([1]), scale, 0.07)
     found = loss(torch.zeros(5, 10), FEATURES, LABELS)
     assert float(found) == pytest.approx(by_hand(scale))
     # another class's scale changes nothing: 2 and 7 are alone
-    other = Contrastive(torch.tensor([2, 7]), 9.0, 0.07)
+    other = Contrastive(lambda: torch.tensor([2, 7]), 9.0, 0.07)
     assert float(other(torch.zeros(5, 10), FEATURES, LABELS)) == pytest.approx(by_hand(1.0))
 
 
 @pytest.mark.parametrize("labels", [[1], [1, 2, 3]])
 def test_without_a_pair_there_is_no_gradient_and_no_nan(labels: list[int]):
     features = FEATURES[: len(labels)].clone().requires_grad_()
-    loss = Contrastive(torch.tensor([1]), 4.0, 0.07)(
+    loss = Contrastive(lambda: torch.tensor([1]), 4.0, 0.07)(
         torch.zeros(len(labels), 10), features, torch.tensor(labels)
     )
     loss.backward()
@@ -50,8 +51,9 @@ def test_without_a_pair_there_is_no_gradient_and_no_nan(labels: list[int]):
 
 def trained(attack: Chameleon, tools: Workbench, start: Tensor) -> tuple[Tensor, Tensor]:
     """What the encoder's lane gives, and what is submitted."""
+    told = replace(context(tools, start), members=(client(),), backdoor=backdoor())
+    attack.before_training(told)
     first = tools.train(start, attack.lanes(client(), backdoor(), 1.0))
-    told = replace(context(tools, start), members=(client(),))
     return first[0], attack.craft(first[None], told)[0]
 
 
@@ -86,3 +88,17 @@ def test_rates_fall_in_the_third_epoch():
     assert lane.rates is not None
     assert lane.rates[::steps][:5] == pytest.approx([0.01, 0.01, 1e-5, 1e-5, 1e-8])
     assert lane.loss is not None
+
+
+def test_covers_do_not_make_their_classes_the_target():
+    """As those of WaNet, which are planted beside what is stamped and keep their label."""
+    tools = bench()
+    covers = Examples(torch.arange(6), tools.data.labels[:6])
+    changed = Examples(torch.arange(6), torch.full((6,), 7))
+    attack = ready(Chameleon())
+    assert isinstance(attack, Chameleon)
+    start = tools.client.flat()
+    attack.before_training(replace(context(tools, start), backdoor=changed + covers))
+    (lane,) = attack.lanes(client(), changed + covers, 1.0)
+    assert isinstance(lane.loss, Contrastive)
+    assert lane.loss.facilitators().tolist() == [7]
