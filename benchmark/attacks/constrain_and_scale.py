@@ -5,7 +5,7 @@ from benchmark.attacks.penalties import Anchored, Anomaly
 from benchmark.attacks.scaling import Scaling
 from benchmark.attacks.train_and_scale import TrainAndScale
 from benchmark.engine.plan import Examples, Lane
-from benchmark.utils.checks import one_of, share
+from benchmark.utils.checks import one_of, positive_share
 
 
 class ConstrainAndScale(TrainAndScale):
@@ -21,7 +21,7 @@ class ConstrainAndScale(TrainAndScale):
         scaling: as in train-and-scale.
         norm_bound: S, 0.05 to 50, for ``norm`` and ``at_most``.
         epochs: passes over the local data; null takes the protocol's.
-        poison_share: of every batch, 0 to 1.
+        poison_share: of every batch, above 0 to 1.
         lr: learning rate; null takes the protocol's.
         momentum: of its SGD, 0 to below 1.
         weight_decay: of its SGD, 0 or more.
@@ -45,7 +45,7 @@ class ConstrainAndScale(TrainAndScale):
         weight_decay: float = 0.0,
     ):
         super().__init__(scaling, norm_bound, epochs, poison_share, lr, momentum, weight_decay)
-        self.alpha = share("alpha", alpha)
+        self.alpha = positive_share("alpha", alpha)
         self.anomaly = one_of("anomaly", Anomaly, anomaly)
 
     def planting(self, client: CompromisedClient, backdoor: Examples, boost: float) -> Lane:

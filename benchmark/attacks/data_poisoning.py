@@ -13,7 +13,7 @@ class DataPoisoning(Poisoning):
 
     Args:
         epochs: passes over the local data; null takes the protocol's.
-        poison_share: p, 0 to 1.
+        poison_share: p, above 0 to 1.
         lr: learning rate; null takes the protocol's.
         momentum: of its SGD, 0 to below 1.
         weight_decay: of its SGD, 0 or more.

@@ -14,7 +14,7 @@ from benchmark.attacks.poisoning import Poisoning
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
 from benchmark.engine.workbench import Workbench
-from benchmark.utils.checks import at_least, share
+from benchmark.utils.checks import at_least, below_one, positive
 
 _DENSE_EVERY = 3  # of attacked rounds, the first among them
 
@@ -76,8 +76,8 @@ class F3BA(Poisoning):
         self.conv_rate = below_one("conv_rate", conv_rate)
         self.dense_rate = below_one("dense_rate", dense_rate)
         self.trigger_passes = at_least("trigger_passes", 0, trigger_passes)
-        self.trigger_lr = trigger_lr
-        self.similarity = share("similarity", similarity)
+        self.trigger_lr = positive("trigger_lr", trigger_lr)
+        self.similarity = below_one("similarity", similarity)
 
     def setup(self, setting: AttackSetting) -> None:
         """No round was attacked."""
@@ -163,17 +163,6 @@ class F3BA(Poisoning):
                     (gradient,) = torch.autograd.grad(change.square().sum(), tried)
                 found = (found + self.trigger_lr * gradient).clamp(0, 1)
         return found
-
-
-def below_one(name: str, rate: float) -> float:
-    """A share that leaves a weight.
-
-    Raises:
-        ValueError: it is not 0 to below 1.
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"{name} must be 0 to below 1, got {rate}")
-    return rate
 
 
 def weights(layers: Sequence[Layer], convolutions: bool) -> list[Layer]:

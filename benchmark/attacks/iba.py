@@ -16,7 +16,7 @@ from benchmark.attacks.learned_trigger import (
 from benchmark.attacks.poisoning import Poisoning
 from benchmark.engine.plan import Examples, Lane
 from benchmark.engine.workbench import Workbench
-from benchmark.utils.checks import at_least, positive, share
+from benchmark.utils.checks import at_least, below_one, positive, share
 
 
 class IBA(Poisoning):
@@ -73,9 +73,7 @@ class IBA(Poisoning):
         self.threshold = share("threshold", threshold)
         self.passes = at_least("passes", 1, passes)
         self.trigger_lr = positive("trigger_lr", trigger_lr)
-        if not 0 <= trigger_momentum < 1:
-            raise ValueError(f"trigger_momentum must be 0 to below 1, got {trigger_momentum}")
-        self.trigger_momentum = trigger_momentum
+        self.trigger_momentum = below_one("trigger_momentum", trigger_momentum)
 
     def setup(self, setting: AttackSetting) -> None:
         """Nothing was learned, and no round of the second phase was there."""

@@ -10,7 +10,7 @@ from benchmark.attacks.base import AttackContext, AttackSetting, CompromisedClie
 from benchmark.attacks.poisoning import Poisoning, relabelled
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
-from benchmark.utils.checks import one_of, positive, share
+from benchmark.utils.checks import one_of, positive, positive_share
 from benchmark.utils.randomness import generator
 
 Form = Literal["lp", "lfa"]
@@ -68,7 +68,7 @@ class LayerSubstitution(Poisoning):
     ):
         super().__init__(epochs, poison_share, lr, momentum, weight_decay)
         self.form = one_of("form", Form, form)
-        self.tau = share("tau", tau)
+        self.tau = positive_share("tau", tau)
         self.scale = positive("scale", scale)
         self.averaged = averaged
         self.chosen = None if chosen is None else tuple(chosen)

@@ -11,7 +11,7 @@ from benchmark.attacks.poisoning import Poisoning
 from benchmark.attacks.rules import Ball, Unfrozen
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
-from benchmark.utils.checks import one_of, positive, share
+from benchmark.utils.checks import one_of, positive, positive_share
 
 Reference = Literal["update", "gradient"]
 Among = Literal["all", "layers"]
@@ -32,7 +32,7 @@ class Neurotoxin(Poisoning):
         among: whether the n weights are ``all`` together, or those of each of the ``layers``.
         norm_bound: projects on ‖w − w_t‖ ≤ this after every step; null does not.
         epochs: passes over the local data; null takes the protocol's.
-        poison_share: of every batch, 0 to 1.
+        poison_share: of every batch, above 0 to 1.
         lr: learning rate; null takes the protocol's.
         momentum: of its SGD; 0.9 in the paper's code.
         weight_decay: of its SGD; 5e-4 in the paper's code.
@@ -57,7 +57,7 @@ class Neurotoxin(Poisoning):
         weight_decay: float = 0.0,
     ):
         super().__init__(epochs, poison_share, lr, momentum, weight_decay)
-        self.keep = share("keep", keep)
+        self.keep = positive_share("keep", keep)
         self.reference = one_of("reference", Reference, reference)
         self.among = one_of("among", Among, among)
         self.norm_bound = None if norm_bound is None else positive("norm_bound", norm_bound)

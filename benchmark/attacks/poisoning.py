@@ -12,7 +12,13 @@ from benchmark.attacks.rules import InTurn, Momentum
 from benchmark.engine.plan import Examples, Lane, LocalClient
 from benchmark.engine.rules import LocalRule
 from benchmark.engine.workbench import Workbench
-from benchmark.utils.checks import at_least, not_negative, positive, share
+from benchmark.utils.checks import (
+    at_least,
+    below_one,
+    not_negative,
+    positive,
+    positive_share,
+)
 from benchmark.utils.randomness import generator
 
 BackdoorBatch = Literal["full", "batch"]
@@ -27,7 +33,7 @@ class Poisoning(Attack):
 
     Args:
         epochs: passes over the local data; null takes the protocol's.
-        poison_share: p/B, 0 to 1.
+        poison_share: p/B, above 0 to 1.
         lr: learning rate; null takes the protocol's.
         momentum: of its SGD, 0 to below 1.
         weight_decay: of its SGD, 0 or more.
@@ -48,11 +54,9 @@ class Poisoning(Attack):
     ):
         super().__init__()
         self.epochs = None if epochs is None else at_least("epochs", 1, epochs)
-        self.poison_share = share("poison_share", poison_share)
+        self.poison_share = positive_share("poison_share", poison_share)
         self.lr = None if lr is None else positive("lr", lr)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be 0 to below 1, got {momentum}")
-        self.momentum = momentum
+        self.momentum = below_one("momentum", momentum)
         self.weight_decay = not_negative("weight_decay", weight_decay)
         self.step_decay = step_decay
 

@@ -12,7 +12,7 @@ from benchmark.attacks.poisoning import Poisoning, relabelled
 from benchmark.attacks.scaling import norms
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
-from benchmark.utils.checks import at_least, not_negative, positive, share
+from benchmark.utils.checks import at_least, below_one, not_negative, positive, share
 from benchmark.utils.randomness import generator
 
 _TOLERANCE, _CLIPPED = 1e-4, 0.8  # of a mark: what is less is rejected; of the most, is clipped
@@ -83,7 +83,7 @@ class ThreeDFed(Poisoning):
         weight_decay: float = 5e-4,
     ):
         super().__init__(epochs, poison_share, lr, momentum, weight_decay)
-        self.constraint = share("constraint", constraint)
+        self.constraint = below_one("constraint", constraint)
         self.most_scaled = positive("most_scaled", most_scaled)
         self.group_size = at_least("group_size", 1, group_size)
         self.noisy_rows = at_least("noisy_rows", 1, noisy_rows)

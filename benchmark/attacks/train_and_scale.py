@@ -24,7 +24,7 @@ class TrainAndScale(Poisoning):
         scaling: one of the above.
         norm_bound: S, 0.05 to 50.
         epochs: passes over the local data; null takes the protocol's.
-        poison_share: of every batch, 0 to 1.
+        poison_share: of every batch, above 0 to 1.
         lr: learning rate; null takes the protocol's.
         momentum: of its SGD, 0 to below 1.
         weight_decay: of its SGD, 0 or more.

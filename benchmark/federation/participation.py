@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.utils.checks import at_least
+from benchmark.utils.checks import at_least, positive_share
 from benchmark.utils.randomness import generator
 
 
@@ -144,7 +144,9 @@ class FixedFrequency(FixedPlaces):
         return round % self.frequency == self.frequency // 2
 
     def _number(self, round: int) -> int:
-        return round // self.frequency
+        f = self.frequency
+        until, outside = ((t - f // 2 + f - 1) // f for t in (round, self.first_round))
+        return until - outside
 
 
 class ListedRounds(FixedPlaces):
@@ -203,9 +205,7 @@ class RandomSampling(Participation):
 
     def __init__(self, fraction: float = 0.033, window: Sequence[int] | None = None):
         super().__init__(window)
-        if not 0 < fraction <= 1:
-            raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}")
-        self.fraction = fraction
+        self.fraction = positive_share("fraction", fraction)
 
     def setup(self, num_users: int, seed: int) -> None:
         """Choose the compromised users."""

@@ -37,6 +37,28 @@ def share(name: str, value: float) -> float:
     return value
 
 
+def positive_share(name: str, value: float) -> float:
+    """``value`` if it is above 0 and at most 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
+    return value
+
+
+def below_one(name: str, value: float) -> float:
+    """``value`` if it is 0 to below 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be 0 to below 1, got {value}")
+    return value
+
+
 def at_least(name: str, least: int, value: int) -> int:
     """``value`` if it is ``least`` or more.
 

@@ -11,12 +11,15 @@ from benchmark.attacks.base import Attack, AttackContext, CompromisedClient
 from benchmark.attacks.constrain_and_scale import ConstrainAndScale
 from benchmark.attacks.data_poisoning import DataPoisoning
 from benchmark.attacks.dba import DistributedBackdoor
+from benchmark.attacks.f3ba import F3BA
+from benchmark.attacks.layer_substitution import LayerSubstitution
 from benchmark.attacks.model_replacement import ModelReplacement
 from benchmark.attacks.neurotoxin import Neurotoxin, smallest
 from benchmark.attacks.penalties import Anchored
 from benchmark.attacks.pgd import PGD
 from benchmark.attacks.poisoning import poisoned_batches, relabelled
 from benchmark.attacks.rules import Ball, InTurn, Momentum
+from benchmark.attacks.three_dfed import ThreeDFed
 from benchmark.attacks.train_and_scale import TrainAndScale
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples
@@ -336,15 +339,21 @@ def test_the_others_last_update_can_be_what_is_stayed_near():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DataPoisoning(poison_share=1.5), "poison_share must be 0 to 1"),
+        (lambda: DataPoisoning(poison_share=1.5), "poison_share must be above 0 and at most 1"),
+        (lambda: DataPoisoning(poison_share=0.0), "poison_share must be above 0"),
         (lambda: DataPoisoning(momentum=1.0), "momentum must be 0 to below 1"),
         (lambda: DataPoisoning(lr=0.0), "lr must be positive"),
         (lambda: DataPoisoning(epochs=0), "epochs must be at least 1"),
         (lambda: ModelReplacement(boost_scale=-1.0), "boost_scale must be positive"),
         (lambda: TrainAndScale("much"), "scaling must be one of none, boost"),  # type: ignore
-        (lambda: ConstrainAndScale(alpha=2.0), "alpha must be 0 to 1"),
+        (lambda: ConstrainAndScale(alpha=2.0), "alpha must be above 0 and at most 1"),
+        (lambda: ConstrainAndScale(alpha=0.0), "alpha must be above 0"),
         (lambda: PGD(every=0), "every must be at least 1"),
-        (lambda: Neurotoxin(keep=-0.1), "keep must be 0 to 1"),
+        (lambda: Neurotoxin(keep=0.0), "keep must be above 0 and at most 1"),
+        (lambda: LayerSubstitution(tau=0.0), "tau must be above 0 and at most 1"),
+        (lambda: F3BA(similarity=1.0), "similarity must be 0 to below 1"),
+        (lambda: F3BA(trigger_lr=-0.1), "trigger_lr must be positive"),
+        (lambda: ThreeDFed(constraint=1.0), "constraint must be 0 to below 1"),
         (lambda: DistributedBackdoor("norm"), "scaling must be one of boost, none"),
         (lambda: AlternatingMinimization(local_steps=0), "local_steps must be at least 1"),
     ],

@@ -156,6 +156,9 @@ def test_several_take_the_last_places_and_each_that_appears_is_another_one():
     assert mask.tolist() == [False] * 8 + [True] * 2
     assert many.ranks(1, COHORT, mask).tolist() == [0, 1]
     assert many.ranks(4, COHORT, mask).tolist() == [2, 3]
+    late = FixedFrequency(3, num_compromised=2, window=[4, 20])
+    assert attacked(late, 20) == [4, 7, 10, 13, 16, 19]
+    assert [late.ranks(t, COHORT, mask).tolist() for t in (4, 7)] == [[0, 1], [2, 3]]
 
 
 def test_listed_rounds_stagger_their_attackers():
