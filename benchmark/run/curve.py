@@ -5,6 +5,9 @@ A module of its own: a run's result depends on it, and not on how records are wr
 
 from dataclasses import dataclass, field
 
+SECONDS = "cost/round_seconds"
+"""How long a round took, where it is told with what was measured after it."""
+
 
 @dataclass(frozen=True)
 class Curve:

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from benchmark.run.curve import Curve, Summary
+from benchmark.run.curve import SECONDS, Curve, Summary
 from benchmark.utils.errors import FullError
 from benchmark.utils.files import digest, space_for, sync
 from benchmark.utils.machine import peak_memory_mb, reset_peak_memory
@@ -21,7 +21,7 @@ CHECKPOINTS = "round-*.ckpt"
 """Their names in a cell's work folder: the round, then the SHA-256 of the bytes."""
 
 OnRound = Callable[[int, dict[str, float]], None]
-"""Told of every finished round: its number from 0, and its metrics."""
+"""Told of every finished round: its number from 0, its metrics, and how long it took."""
 
 
 class Recorder(pl.Callback):
@@ -49,7 +49,7 @@ class Recorder(pl.Callback):
         for name, value in outputs.items():
             self.curves.setdefault(name, Curve()).add(trainer.current_epoch, value)
         if self.on_round:
-            self.on_round(trainer.current_epoch, outputs)
+            self.on_round(trainer.current_epoch, outputs | {SECONDS: self.round_seconds[-1]})
 
     def state_dict(self) -> dict[str, Any]:
         """Plain lists, so that checkpoints load with ``weights_only=True``."""

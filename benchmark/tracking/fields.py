@@ -1,9 +1,11 @@
 """A cell in MLflow's terms: its parameters, metrics, tags and data set, and their names."""
 
 import json
+import math
 import re
 import statistics
 import subprocess
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -13,20 +15,25 @@ from typing import Any
 
 from benchmark.report.naming import joined, said
 from benchmark.results.measures import last_fifth
+from benchmark.run.curve import SECONDS
 from benchmark.run.record import Record
 from benchmark.utils.nested import digest, flat
 
 PARAM_CHARACTERS = 6000
 DIGEST_CHARACTERS = 36
-FIRST = (
-    "main_accuracy",
-    "backdoor_in_sample",
-    "backdoor_held_out",
-    "source_accuracy_targets",
-)
-"""Curves that are read first: does the model work, is there a backdoor, what do others lose."""
+FIRST = {
+    "main_accuracy": "1_main_accuracy",
+    "backdoor_in_sample": "2_backdoor_in_sample",
+    "backdoor_held_out": "3_backdoor_held_out",
+    "source_accuracy_targets": "4_source_accuracy_targets",
+    SECONDS: "5_seconds_per_round",
+}
+"""What is read first: does the model work, is there a backdoor, what do others lose, how long."""
 NAME_CHARACTERS = 250
 SOURCE = {"mlflow.source.name": "benchmark", "mlflow.source.type": "LOCAL"}
+
+Measurement = tuple[str, int, float | None]
+"""A metric's name, its step and its value there."""
 
 
 @dataclass(frozen=True)
@@ -102,23 +109,42 @@ def grown(params: Iterable[tuple[str, str]], known: Mapping[str, str]) -> Iterat
             yield key, value
 
 
-def metrics(record: Record) -> Iterator[tuple[str, int, float | None]]:
-    """Numbers of a record as (name, step, value); a curve's step is the round.
+def measured(round: int, values: Mapping[str, float | None]) -> Iterator[Measurement]:
+    """What one round measured, as (name, step, value); the step is the round.
 
-    Those that matter first are numbered, as MLflow sorts by name; they are means over the last
-    fifth of the rounds, and the median of a round's seconds.
+    What is read first is told a second time, numbered: MLflow sorts by name.
     """
-    for number, name in enumerate(FIRST, 1):
-        yield f"{number}_{name}", 0, last_fifth(record, name)
+    for name, value in values.items():
+        yield name, round, value
+        if name in FIRST:
+            yield FIRST[name], round, value
+
+
+def metrics(record: Record) -> Iterator[Measurement]:
+    """Numbers of a record: what its rounds measured, then what is read first of the whole run.
+
+    That is a mean over the last fifth of the rounds, and the median of a round's seconds, one
+    step after the last round: the latest value of a metric is what a run's page shows. A run
+    that diverged has none of some, which is NaN.
+    """
     seconds, memory = record.cost.round_seconds, record.cost.round_peak_memory_mb
-    if seconds:
-        yield f"{len(FIRST) + 1}_seconds_per_round", 0, statistics.median(seconds)
+    costs = {SECONDS: seconds, "cost/round_peak_memory_mb": memory}
+    rounds = defaultdict[int, dict[str, float | None]](dict)
     for name, curve in record.curves.items():
         for round, value in zip(curve.rounds, curve.values, strict=True):
-            yield name, round, value
-    for name, values in (("round_seconds", seconds), ("round_peak_memory_mb", memory)):
+            rounds[round][name] = value
+    for name, values in costs.items():
         for round, value in enumerate(values):
-            yield f"cost/{name}", round, value
+            rounds[round][name] = value
+    for round, found in sorted(rounds.items()):
+        yield from measured(round, found)
+    after = max(rounds, default=-1) + 1
+    for name, numbered in FIRST.items():
+        if name == SECONDS and seconds:
+            yield numbered, after, statistics.median(seconds)
+        elif name in record.curves:
+            value = last_fifth(record, name)
+            yield numbered, after, math.nan if value is None else value
 
 
 def execution(record: Record) -> str:

@@ -106,14 +106,18 @@ class Runs(Store):
         """Note a round's metrics, measured ``at`` milliseconds; :meth:`flush` sends them."""
         if cell in self._open:
             self._open[cell].live = True
-            for name, value in metrics.items():
-                self._open[cell].add(name, round, value, at)
+            for name, step, value in terms.measured(round, metrics):
+                self._open[cell].add(name, step, value, at)
 
     def flush(self) -> None:
-        """Send what is noted."""
+        """Send what is noted of cells whose main accuracy was measured once.
+
+        Not every round measures it, and the page of a run shows metrics as they came.
+        """
         for run in self._open.values():
+            is_measured = any(name == terms.FIRST["main_accuracy"] for name, _ in run.logged)
             with self._alone():
-                if run.pending and not self._is_finished(run):
+                if run.pending and is_measured and not self._is_finished(run):
                     self.send(run)
 
     def finish(self, path: Path, partition: Path | None) -> bool:

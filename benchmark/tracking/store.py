@@ -92,7 +92,9 @@ class Store:
         self.client.log_batch(run, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def send(self, run: OpenRun) -> None:
-        """Send what is noted of a run."""
+        """Send what is noted of a run, what is read first before all else."""
+        places = {name: place for place, name in enumerate(terms.FIRST.values())}
+        run.pending.sort(key=lambda metric: places.get(metric.key, len(places)))
         while run.pending:
             self.client.log_batch(run.id, metrics=run.pending[:METRICS_PER_CALL])
             del run.pending[:METRICS_PER_CALL]

@@ -8,7 +8,7 @@ import torch
 
 from benchmark.attacks.boosted import Boosted
 from benchmark.federation.participation import FixedFrequency
-from benchmark.run.record import Curve, Summary
+from benchmark.run.curve import SECONDS, Curve, Summary
 from benchmark.run.recorder import Checkpoint, Recorder, summarize
 from tests.support.toys import fit, make_federation
 
@@ -66,6 +66,7 @@ def test_the_recorder_keeps_every_rounds_metrics_and_tells():
     assert recorder.curves["compromised_norm_max"].rounds == [1, 3]
     assert [round for round, _ in told] == [0, 1, 2, 3, 4]
     for round, values in told:
+        assert values.pop(SECONDS) == recorder.round_seconds[round]
         for name, value in values.items():
             curve = recorder.curves[name]
             assert curve.values[curve.rounds.index(round)] == value
