@@ -54,7 +54,7 @@ def summary(board: Leaderboard) -> list[doc.Block]:
     """Both tables of every section and what they mean, for a terminal."""
     blocks: list[doc.Block] = []
     for s, section in enumerate(board.sections, start=1):
-        title = section.setting.label or board.name
+        title = section.setting.label or section.setting.name or board.name
         lowest = f"{title}: defenses, lowest worst-case backdoor accuracy first"
         highest = f"{title}: attacks, highest mean lift first"
         if section.is_backdoored:
@@ -80,7 +80,8 @@ def summary(board: Leaderboard) -> list[doc.Block]:
 
 
 def _section(s: int, section: Section) -> list[doc.Block]:
-    blocks: list[doc.Block] = [doc.Heading(2, section.setting.label or "Results", f"setting-{s}")]
+    title = section.setting.label or section.setting.name or "Results"
+    blocks: list[doc.Block] = [doc.Heading(2, title, f"setting-{s}")]
     if missing := glossary.missing(section):
         told = " Defenses and attacks that lack runs are listed without a rank."
         blocks.append(doc.Paragraph((doc.Mark(missing), told), warning=True))

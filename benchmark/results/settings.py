@@ -4,10 +4,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.config.named_setting import SETTING, NamedSetting
+from benchmark.config.plugins import available
 from benchmark.run.record import Record
+from benchmark.utils.errors import UserError
 from benchmark.utils.nested import flat
 
 GROUPS = ("data", "partition", "model", "task", "participation", "federation", "engine")
@@ -20,11 +24,14 @@ class Setting:
     """Everything but attack, defense and seed.
 
     Attributes:
-        label: what tells it from the other settings of the leaderboard; empty if it is alone.
+        name: of the named setting that its runs were made in (``conf/setting``); empty if none.
+        label: what tells it from the other settings of the leaderboard: their names, where each
+            has one of its own; empty if it is alone.
         groups: configuration group → what was chosen, as :func:`choice` writes it.
         data: manifest facts of the data.
     """
 
+    name: str
     label: str
     groups: dict[str, str]
     data: dict[str, Any]
@@ -71,15 +78,27 @@ def split_by_setting(records: list[Record]) -> list[tuple[Setting, list[Record]]
     for record in records:
         members[_key(record)].append(record)
     first = {key: min(same, key=lambda r: r.cell) for key, same in members.items()}
-    labels = _differences(list(first.values()))
+    names = [_named(record) for record in first.values()]
+    is_told = len(names) > 1 and all(names) and len({*names}) == len(names)
+    labels = names if is_told else _differences(list(first.values()))
     sections = []
-    for (key, record), label in zip(first.items(), labels, strict=True):
+    for (key, record), name, label in zip(first.items(), names, labels, strict=True):
         groups = {
             g: min((choice(r, g) for r in members[key]), key=lambda c: (len(c), c)) for g in GROUPS
         }
-        sections.append((key, Setting(label, groups, dict(sorted(record.data.items())))))
+        sections.append((key, Setting(name, label, groups, dict(sorted(record.data.items())))))
     sections.sort(key=lambda s: (s[1].label, s[0]))
     return [(setting, members[key]) for key, setting in sections]
+
+
+def _named(record: Record) -> str:
+    """The setting whose overrides a run was given, all of them; of several the most specific."""
+    given, found = {*record.overrides}, [(0, "")]
+    for name in available(SETTING):
+        with suppress(UserError):  # a plug-in's faulty yaml names nothing
+            own = NamedSetting.read(name).overrides
+            found += [(len(own), name)] if given.issuperset(own) else []
+    return max(found)[1]
 
 
 def _key(record: Record) -> str:

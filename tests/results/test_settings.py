@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmark import leaderboard
+from benchmark.config.named_setting import NamedSetting
 from benchmark.results.settings import choice
 from benchmark.utils.errors import UserError
 from tests.support.synthetic import only, pair, record, terminal, undefended
@@ -148,3 +149,25 @@ def test_sections_are_labelled_by_names_and_by_what_differs_among_namesakes():
         "data=qmnist, federation.rounds=300",
         "data=qmnist, federation.rounds=60",
     ]
+
+
+def test_named_settings_are_called_by_their_names():
+    """Where all overrides of the setting were given; a name that two share tells nothing."""
+    digits, femnist = (NamedSetting.read(name).overrides for name in ("digits5k", "femnist62"))
+    other = {"data": {"name": "femnist"}}
+    own = replace(record(), overrides=[*digits, "attack=none"])
+    far = replace(record(setting=other), overrides=[*femnist, "data.path=x"])
+    (alone,) = leaderboard.build([own]).sections
+    assert (alone.setting.name, alone.setting.label) == ("digits5k", "")
+    assert "## digits5k" in leaderboard.to_markdown(leaderboard.build([own]))
+    assert [s.setting.label for s in leaderboard.build([far, own]).sections] == [
+        "digits5k",
+        "femnist62",
+    ]
+    longer = record(setting={"federation": {"rounds": 300}})
+    for overrides in (digits, digits[1:]):
+        board = leaderboard.build([own, replace(longer, overrides=overrides)])
+        assert [s.setting.label for s in board.sections] == [
+            "federation.rounds=300",
+            "federation.rounds=60",
+        ]
