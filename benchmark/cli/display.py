@@ -56,7 +56,13 @@ class Display:
         """Show one event."""
         key = event.cell.id
         if isinstance(event, Started):
-            self.running[key] = self.progress.add_task(f"  {key}", total=event.cell.rounds, note="")
+            where = event.place and f" on {event.place}"
+            if event.again:
+                self._print(f"{key}{where} goes on: its worker was lost")
+                self.progress.update(self.running[key], description=f"  {key}{where}")
+            else:
+                new = self.progress.add_task(f"  {key}{where}", total=event.cell.rounds, note="")
+                self.running[key] = new
         elif isinstance(event, Round):
             before = self.progress.tasks[self.progress.task_ids.index(self.running[key])].completed
             if event.round > before:

@@ -51,6 +51,7 @@ KINDS = {
     "models": "model",
     "federations": "federation",
     "engines": "engine",
+    "executors": "executor",
     "settings": "setting",
     "ensembles": "ensemble",
     "suites": "suite",

@@ -4,7 +4,8 @@ import argparse
 import signal
 import sys
 
-from benchmark.cli.suite_session import check_workers, run_cells
+from benchmark.cli.executing import executor
+from benchmark.cli.suite_session import run_cells
 from benchmark.cli.watch import own_console
 from benchmark.reproduction.profile import Profile
 from benchmark.run.cell import Cell
@@ -13,7 +14,7 @@ from benchmark.run.suite import Suite
 
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    check_workers(arguments.workers)
+    at = executor(arguments)
     profile = Profile.read(arguments.profile)
     console = own_console()
     # An end from outside stops the workers as Ctrl-C does.
@@ -25,9 +26,10 @@ def main(arguments: argparse.Namespace) -> int:
     folder = arguments.results / f"reproduction-{profile.name}"
 
     def run(grid: Suite, cells: list[Cell]) -> None:
-        run_cells(grid, cells, folder, arguments.workers, console)
+        run_cells(grid, cells, folder, at, console)
 
-    evidence = reproduce(profile, arguments.overrides, arguments.only, folder, run)
+    with at:
+        evidence = reproduce(profile, arguments.overrides, arguments.only, folder, run)
     evidence.write(folder / "evidence.json.gz")
     console.print(output.answer(evidence.verdicts()), highlight=False)
     for path in output.write(evidence, folder):

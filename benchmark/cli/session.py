@@ -16,7 +16,6 @@ from benchmark.config.compose import compose
 from benchmark.config.instantiate import make
 from benchmark.results import trials
 from benchmark.results.trials import Trials
-from benchmark.run.executors.local import LocalExecutor
 from benchmark.tuning.federated_problem import FederatedProblem
 from benchmark.tuning.problem import Direction, FinishedTrial
 from benchmark.tuning.reevaluation import FRESH_FROM, best, reevaluate
@@ -49,7 +48,7 @@ class Session:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.tracker = make("tracking", resolved["tracking"])
         watch = Watch(lambda event: None, self.tracker, self.folder)
-        self.at = Workplace(self.folder, LocalExecutor(arguments.workers), watch)
+        self.at = Workplace(self.folder, arguments.executor, watch)
         self.seeds = range(arguments.seeds)
         self.fresh = range(FRESH_FROM, FRESH_FROM + arguments.fresh)
         self.opened: dict[str, Study] = {}
@@ -78,6 +77,7 @@ class Session:
         check(self.url)
         for problem in problems:
             problem.check()
+        self.at.executor.check()
 
     @contextmanager
     def begun(self) -> Iterator[None]:

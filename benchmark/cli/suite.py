@@ -4,7 +4,8 @@ import argparse
 import signal
 
 from benchmark.cli import params
-from benchmark.cli.suite_session import check_workers, run_cells
+from benchmark.cli.executing import executor
+from benchmark.cli.suite_session import run_cells
 from benchmark.cli.watch import own_console
 from benchmark.run import suite
 from benchmark.utils.errors import UserError
@@ -12,7 +13,7 @@ from benchmark.utils.errors import UserError
 
 def main(arguments: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    check_workers(arguments.workers)
+    at = executor(arguments)
     console = own_console()
     if arguments.params:
         grid, edits = params.read(arguments.params)
@@ -24,4 +25,5 @@ def main(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = arguments.results / grid.name
     cells = grid.cells([*edits, *arguments.overrides], folder)
-    return run_cells(grid, cells, folder, arguments.workers, console)
+    with at:
+        return run_cells(grid, cells, folder, at, console)

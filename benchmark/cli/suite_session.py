@@ -13,22 +13,15 @@ from benchmark.cli.watch import Watch, say
 from benchmark.config.instantiate import make
 from benchmark.run import suite
 from benchmark.run.cell import Cell
-from benchmark.run.executors.local import LocalExecutor
+from benchmark.run.executors.base import Executor
 from benchmark.run.failures import failure_path
 from benchmark.run.record import Record
 from benchmark.run.suite import Suite
 from benchmark.tracking import NoTracker
-from benchmark.utils.errors import UserError
-
-
-def check_workers(workers: int | None) -> None:
-    """Refuse a number of workers that is none."""
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers must be at least 1, got {workers}")
 
 
 def run_cells(
-    grid: Suite, cells: Sequence[Cell], folder: Path, workers: int | None, console: Console
+    grid: Suite, cells: Sequence[Cell], folder: Path, executor: Executor, console: Console
 ) -> int:
     """Run the cells that have no record yet and track those that are not tracked.
 
@@ -36,7 +29,7 @@ def run_cells(
         grid: what the cells belong to.
         cells: all of them.
         folder: the suite's results.
-        workers: cells at a time; by default one for each core.
+        executor: where they run.
         console: for people.
 
     Returns:
@@ -51,9 +44,9 @@ def run_cells(
 
             for cell in pending:
                 check(cell)
+            executor.check()
     tracker = make("tracking", cells[0].config["tracking"])
     folder.mkdir(parents=True, exist_ok=True)
-    executor = LocalExecutor(workers)
     # There while a run of the suite's own is open: a kill leaves it to whoever comes next.
     is_open = folder / "work" / f"{grid.name}.open"
     is_tracked = not untracked and not is_open.exists()

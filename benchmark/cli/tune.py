@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from benchmark.cli import params, tune_race
+from benchmark.cli.executing import executor
 from benchmark.cli.session import Session
 from benchmark.config.compose import compose
 from benchmark.run.studies import study_name
@@ -40,14 +41,15 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.pruner = "none" if arguments.what == "defense" else "median"
     asked = {k: v for k in BUDGET if (v := getattr(arguments, k)) is not None}
     vars(arguments).update(BUDGET | asked)
-    if arguments.what != "attack":
-        _check(arguments)
-        return _defense(arguments) if arguments.what == "defense" else tune_race.main(arguments)
-    studies = [arguments] if arguments.params is None else list(_of_params(arguments, asked))
-    for study in studies:
-        _check(study)
-        compose(study.overrides)
-    return max(_attack(study) for study in studies)
+    _check(arguments)
+    with executor(arguments) as arguments.executor:
+        if arguments.what != "attack":
+            return _defense(arguments) if arguments.what == "defense" else tune_race.main(arguments)
+        studies = [arguments] if arguments.params is None else list(_of_params(arguments, asked))
+        for study in studies:
+            _check(study)
+            compose(study.overrides)
+        return max(_attack(study) for study in studies)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ class Watch:
         self.display(event)
         cell = event.cell
         match event:
-            case Started():
+            case Started(again=False):
                 data = {"hash": cell.data_hash}
                 self.tracker.start(
                     CellFacts(cell.id, cell.config, data, cell.code, cell.seed, cell.overrides)

@@ -108,6 +108,32 @@ def _concealed(value: Any) -> Any:
     return concealed(value) if isinstance(value, str) else value
 
 
+def apart(group: str, name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The section of a group that is no part of a cell, and the overrides that are not its own.
+
+    Args:
+        group: of ``conf/``.
+        name: what is chosen where no override chooses.
+        overrides: of cells and of the group.
+
+    Raises:
+        UserError: a name, key, type or value that is not valid.
+    """
+    own = [text for text in overrides if text.startswith((f"{group}=", f"{group}."))]
+    parsed = parse_overrides(own)
+    for override in parsed:
+        name = str(override.value()) if override.key_or_group == group else name
+    if name not in plugins.available(group):
+        raise plugins.no_choice(group, name)
+    with _one_line(f"{group}={name}"):
+        config = OmegaConf.create({group: _section(name, OmegaConf.load(yaml_path(group, name)))})
+    for override in parsed:
+        if override.key_or_group != group:
+            with _one_line(group):
+                _set(config, override)
+    return checked(group, _plain(group, config)[group]), [x for x in overrides if x not in own]
+
+
 def resolve(group: str, name: str, section: Mapping[str, Any]) -> dict[str, Any]:
     """A choice's own yaml, checked and with its defaults filled in, beside the default choices.
 

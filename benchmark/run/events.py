@@ -10,9 +10,16 @@ from benchmark.run.record import Record
 
 @dataclass(frozen=True)
 class Started:
-    """A worker took up a cell."""
+    """A worker took up a cell.
+
+    Attributes:
+        place: where it is, if not on this machine.
+        again: it was taken up before, by a worker that was lost.
+    """
 
     cell: Cell
+    place: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ Words = list[str]
         (["suite", "smoke", "--workers", "-2"], ["--workers must be at least 1, got -2"]),
         (["suite", "smoke", "--workers", "all"], ["--workers", "invalid int value: 'all'"]),
         (["suite", "smoke", "--params"], ["--params", "expected one argument"]),
+        (["suite", "smoke", "executor=cloud"], ["no executor 'cloud'", "valid: local"]),
+        (["reproduce", "quick", "executor.x=1"], ["no key 'x' in executor", "it has none"]),
+        (["run", "executor=local"], ["no key 'executor'"]),
         # names
         (["list", "attack"], ["no kind 'attack'", "did you mean 'attacks'?", "valid: attacks"]),
         (["suite", "smok"], ["no suite 'smok'", "did you mean 'smoke'?", "valid: default, "]),

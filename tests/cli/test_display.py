@@ -41,6 +41,18 @@ def cells(count: int, rounds: int = 10) -> list[Cell]:
     ]
 
 
+def test_it_is_shown_where_a_cell_runs_and_where_it_goes_on() -> None:
+    (cell,), screen = cells(1), Screen(True)
+    with Display([cell], console=screen.console) as display:
+        display(Started(cell, "node-1"))
+        assert f"{cell.id} on node-1" in screen.now(display)
+        display(Started(cell, "node-2", again=True))
+        assert f"{cell.id} on node-2 goes on: its worker was lost" in screen.text()
+        now = screen.now(display)
+        assert f"{cell.id} on node-2" in now
+        assert "node-1" not in now
+
+
 class Screen:
     """A terminal, or a file, and what stands on it."""
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmark.cli import suite_session
 from benchmark.cli.suite_session import run_cells
+from benchmark.run.executors.local import LocalExecutor
 from benchmark.run.record import Record
 from benchmark.run.suite import Suite
 from benchmark.tracking import NoTracker
@@ -51,7 +52,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str] 
 
         monkeypatch.setattr(suite_session, "make", lambda *given: Told())
         try:
-            assert run_cells(SUITE, [cell], tmp_path / "smoke", 1, Console(file=io.StringIO())) == 0
+            at, console = LocalExecutor(1), Console(file=io.StringIO())
+            assert run_cells(SUITE, [cell], tmp_path / "smoke", at, console) == 0
         except KilledError:
             assert end is None
         return told

@@ -7,7 +7,7 @@ from hydra.utils import get_class
 
 from benchmark.cli import list as listing
 from benchmark.config import plugins, types
-from benchmark.config.compose import compose
+from benchmark.config.compose import apart, compose
 from benchmark.config.overrides import GROUPS
 from benchmark.config.plugins import available
 from benchmark.run.assembly import build, make, refusals
@@ -55,6 +55,14 @@ def test_every_yaml_composes_and_builds(group: str, name: str) -> None:
             "federation": federation.protocol,
         }.get(group) or getattr(federation, group)
     assert type(made) is expected
+
+
+def test_where_cells_run_is_no_part_of_them() -> None:
+    chosen = ["executor=local", "seed=1", "attack=boosted"]
+    section, left = apart("executor", "local", chosen)
+    assert section["name"] == "local"
+    assert left == chosen[1:]
+    assert apart("executor", "local", left) == (section, left)
 
 
 def test_values_arrive_at_the_parts() -> None:

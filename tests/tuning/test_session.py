@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli.session import Session
+from benchmark.run.executors.local import LocalExecutor
 from benchmark.tracking import NoTracker
 from benchmark.utils.errors import UserError
 from tests.support.tuning_toy import Toy, place_in
@@ -16,10 +17,11 @@ from tests.support.tuning_toy import Toy, place_in
 @pytest.fixture
 def session(workplace: Path) -> Session:
     place_in(workplace)
-    budget = {"trials": 3, "minutes": None, "seeds": 2, "fresh": 3, "workers": 1}
+    budget = {"trials": 3, "minutes": None, "seeds": 2, "fresh": 3}
     search = {"what": "attack", "sampler": "tpe", "sampler_seed": 0, "pruner": "none"}
     where = {"results": Path("results"), "storage": None, "warm_start": [], "overrides": []}
-    return Session(Namespace(**budget, **search, **where), "toy", ["tracking=none"])
+    given = Namespace(**budget, **search, **where, executor=LocalExecutor(1))
+    return Session(given, "toy", ["tracking=none"])
 
 
 def test_trials_that_another_command_finishes_count(session: Session) -> None:

@@ -3,19 +3,35 @@
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Self
 
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event
 
 
 class Executor(ABC):
-    """Runs cells somewhere; a cluster takes the place of the processes of this machine here.
+    """Runs cells somewhere: in processes of this machine, or on a cluster.
+
+    As a context manager it leaves nothing behind where cells ran.
 
     Attributes:
         workers: cells at a time.
     """
 
     workers: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:  # noqa: B027
+        pass
+
+    def check(self) -> None:  # noqa: B027
+        """Refuse now what would be refused when cells run.
+
+        Raises:
+            UserError: a cluster cannot be reached, or could run no cell.
+        """
 
     @abstractmethod
     def run(self, cells: Sequence[Cell], folder: Path) -> Generator[Event, None, None]:

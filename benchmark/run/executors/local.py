@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from typing import Any
 
 from benchmark.config import plugins
 from benchmark.run.cell import Cell
-from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
+from benchmark.run.events import Event, Failed, Finished, Started, Stopped
 from benchmark.run.executors.base import Executor
-from benchmark.utils.errors import FullError, UserError
+from benchmark.run.executors.worker import work
+from benchmark.utils.errors import UserError
 
 IMPORTED = "benchmark.run.training"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -198,12 +198,6 @@ def _serve(connection: Connection, folder: Path) -> None:
     """Run the cells that come in until the parent is gone."""
     # Ctrl-C is the parent's business; it then stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
-
-    from benchmark.run.recorder import recorded
-    from benchmark.run.runner import StoppedError, run
-
-    torch.set_num_threads(1)
     while True:
         try:
             cell = connection.recv()
@@ -211,24 +205,16 @@ def _serve(connection: Connection, folder: Path) -> None:
             return
         if isinstance(cell, _Stop):
             continue  # it came too late
-        told = False
 
-        def tell(round: int, metrics: dict[str, float], cell: Cell = cell) -> None:
-            nonlocal told
-            goes_on = not told and round > 0
-            told = True
-            earlier = recorded(cell.work_path(folder)) if goes_on else {}
-            connection.send(Round(cell, round, metrics, earlier))
+        def given_up(cell: Cell = cell) -> str | None:
             while connection.poll():
                 stop = connection.recv()
                 if stop.cell == cell.id:
-                    raise StoppedError(stop.reason)
+                    return str(stop.reason)
+            return None
 
-        event: Event
         try:
-            event = Finished(cell, run(cell, folder, tell))
-        except StoppedError as stop:
-            event = Stopped(cell, str(stop))
+            event = work(cell, folder, connection.send, given_up)
         except (BrokenPipeError, ConnectionResetError):
             return
         except KeyboardInterrupt:
@@ -236,12 +222,5 @@ def _serve(connection: Connection, folder: Path) -> None:
             # ends this process.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
-        except FullError as error:
-            event = Failed(cell, str(error), "", is_fatal=True)
-        except UserError as error:
-            event = Failed(cell, str(error), "")
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            event = Failed(cell, f"{type(error).__name__}: {reason}", traceback.format_exc())
         with suppress(OSError):
             connection.send(event)
