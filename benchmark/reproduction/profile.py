@@ -96,6 +96,7 @@ def values(protocol: Mapping[str, Any], num_tasks: int, num_parameters: int, uni
     - ``$sum025``, ``$sum158``: of noise on the sum.
     - ``$epsilon1`` … ``$epsilon10``: fraction of users 1/(f·K) that frequency f stands for.
     - ``$window``: rounds from the half to three quarters of the run.
+    - ``$watched``: rounds from a quarter to the half of the run, so that half of it is watched.
     - ``$shots``: four rounds from the half of the run on, every other one.
     - ``$tasks``: number of target users.
 
@@ -115,7 +116,8 @@ def values(protocol: Mapping[str, Any], num_tasks: int, num_parameters: int, uni
         found |= {f"sum{name}": _short(std * bound * length)}
     found |= {f"epsilon{f}": _short(1 / (f * K)) for f in FREQUENCIES}
     shots = [T // 2 + 2 * i for i in range(4)]
-    return found | {"window": [T // 2, 3 * T // 4], "shots": shots, "tasks": num_tasks}
+    windows = {"window": [T // 2, 3 * T // 4], "watched": [T // 4, T // 2]}
+    return found | windows | {"shots": shots, "tasks": num_tasks}
 
 
 def paper() -> Values:

@@ -10,7 +10,7 @@ from benchmark.reproduction.claim import OWN, Claim, Runs
 from benchmark.reproduction.verdict import Comparison, Verdict, Word
 from benchmark.results.statistics import Estimate
 
-SHARES = ("main_accuracy", "backdoor", "source_accuracy")
+SHARES = ("main_accuracy", "backdoor", "source_accuracy", "true_positive_rate")
 """Beginnings of the names of metrics that are shares, shown in percent."""
 
 METRICS = {
@@ -22,6 +22,7 @@ METRICS = {
     "source_accuracy_all": "all users' 7s",
     "honest_norm_median": "median honest norm",
     "honest_norm_max": "largest honest norm",
+    "true_positive_rate": "compromised clients rejected",
 }
 MEASURED = {
     "final": "last round",
@@ -31,6 +32,7 @@ MEASURED = {
     "unsteadiness": "standard deviation from round to round",
     "attacked_fifth": "mean of the last attacked rounds",
     "half_life": "half-life",
+    "lifespan": "lifespan above 50 %",
 }
 
 
@@ -113,7 +115,7 @@ def effect(estimate: Estimate, unit: str) -> str:
 
 def _unit(claim: Claim) -> str:
     wanted = [claim.runs(each) for each in claim.order if isinstance(each, dict)]
-    if any(each["measure"] == "half_life" for each in wanted):
+    if any(each["measure"] in ("half_life", "lifespan") for each in wanted):
         return "rounds"
     return "%" if wanted[0]["metric"].startswith(SHARES) else ""
 

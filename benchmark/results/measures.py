@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable
 
 from benchmark.results.curves import attacked, points
+from benchmark.results.gates import succeeds
 from benchmark.run.record import Record
 
 Measure = Callable[[Record, str], float | None]
@@ -65,11 +66,25 @@ def half_life(record: Record, metric: str) -> float | None:
     return float(fallen - stop)
 
 
+def lifespan(record: Record, metric: str) -> float | None:
+    """Rounds from the last attacked one for which the curve stays at ``SUCCESS`` or above.
+
+    0 where it was not there when the attack ended; all rounds that are left where it never falls
+    below, which is a lower bound. Measured in each round.
+    """
+    rounds, curve = attacked(record), points(record, metric)
+    if not (rounds and curve):
+        return None
+    stop = rounds[-1]
+    fallen = (r for r, value in curve.items() if r >= stop and not succeeds(value))
+    return float(next(fallen, max(curve) + 1) - stop)
+
+
 MEASURES: dict[str, Measure] = {
     measure.__name__: measure
     for measure in (
         *(final, last_fifth, cumulative_mean),
-        *(sawtooth, unsteadiness, attacked_fifth, half_life),
+        *(sawtooth, unsteadiness, attacked_fifth, half_life, lifespan),
     )
 }
 
@@ -80,6 +95,7 @@ LEVELS = {
     "attacked_fifth": "attacked_fifth",
     "sawtooth": "attacked_fifth",
     "unsteadiness": "attacked_fifth",
+    "lifespan": "attacked_fifth",
 }
 """Measure → the one that tells how high the curve was; a half-life brings its own limit."""
 

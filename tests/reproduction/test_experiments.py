@@ -24,6 +24,7 @@ def test_what_names_stand_for(known: dict[str, Any]):
     assert (known["norm2"], known["M3"]) == (0.8, 0.4)
     assert known["epsilon5"] == 0.02
     assert known["window"] == [20, 30]
+    assert known["watched"] == [10, 20]
     assert norm_unit(0.444) == 0.4
 
 

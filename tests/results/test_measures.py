@@ -18,6 +18,7 @@ CURVE = [0.0, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1]
         ("sawtooth", 0.7 - 0.1),
         ("attacked_fifth", 0.8),
         ("half_life", 2.0),
+        ("lifespan", 2.0),
         ("unsteadiness", 0.25),
     ],
 )
@@ -25,6 +26,14 @@ def test_measures_by_hand(measure: str, value: float):
     run = record(0, CURVE, attacked=[1, 3])
     assert MEASURES[measure](run, "backdoor_in_sample") == pytest.approx(value)
     assert MEASURES[measure](run, "unknown") is None
+
+
+def test_a_lifespan_is_0_of_what_was_never_there_and_all_that_is_left_of_what_never_fell():
+    lifespan = MEASURES["lifespan"]
+    assert lifespan(record(0, [0.9] * 6, attacked=[1]), "backdoor_in_sample") == 5
+    assert lifespan(record(0, [0.9, 0.4, 0.9], attacked=[1]), "backdoor_in_sample") == 0
+    assert lifespan(record(0, [0.9, 0.5, 0.4, 0.9], attacked=[1]), "backdoor_in_sample") == 1
+    assert lifespan(record(0, [0.9] * 6, attacked=[]), "backdoor_in_sample") is None
 
 
 def test_half_life_of_what_never_fades_and_of_what_never_was():
