@@ -68,7 +68,7 @@ class AdaptiveBlend(Attack):
 
     paper = "this benchmark's own; bisection against a copy of the defense, as Zhuang et al. 2024"
     knowledge = Knowledge.DEFENSE
-    cost = "2, and at most 20 aggregations a round"
+    cost = "1 and its base's, and at most 20 aggregations a round"
 
     def __init__(self, base: Base = "boosted"):
         super().__init__()

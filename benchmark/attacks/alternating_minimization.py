@@ -44,7 +44,7 @@ class AlternatingMinimization(Attack):
     """
 
     paper = "Bhagoji et al. 2019, ICML, arXiv 1811.12470, section 3.4, and its published code"
-    cost = "1 + 10/E for E local epochs of an honest one, and as many steps on D_mal as batches"
+    cost = "1 + 10/E for E local epochs of an honest one, and a step on all of D_mal a batch"
     in_tests = MappingProxyType({"epochs": 1, "local_steps": 2})
 
     def __init__(

@@ -37,6 +37,7 @@ class Boosted(Attack):
     """
 
     paper = "Sun et al. 2019, arXiv 1911.07963, section 3; Bagdasaryan et al. 2018"
+    cost = "1 + d/n for d images of D_mal beside n local ones"
 
     def __init__(
         self,

@@ -54,7 +54,7 @@ class F3BA(Poisoning):
     """
 
     paper = "Fang and Chen 2023, AAAI, arXiv 2301.08170, and its published code"
-    cost = "2/E for E local epochs of an honest one, and a few evaluations"
+    cost = "2/E for E local epochs of an honest one; 2/E and 2 evaluations a layer, not compiled"
     in_tests = MappingProxyType({"epochs": 1})
     previous: Tensor
     rounds: Tensor

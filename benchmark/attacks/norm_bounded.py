@@ -54,6 +54,7 @@ class NormBounded(Attack):
     """
 
     paper = "Sun et al. 2019, arXiv 1911.07963, section 3, and its published code"
+    cost = "5, and 5 passes over D_mal"
 
     def __init__(
         self,
