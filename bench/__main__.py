@@ -9,6 +9,7 @@ SCRIPTS = (
     "color",
     "choosing",
     "rules",
+    "attackers",
     "late",
     "overhead",
     "scaling",

@@ -12,6 +12,7 @@ from torch import nn
 
 from bench import (
     aggregators,
+    attackers,
     choosing,
     color,
     engines,
@@ -32,8 +33,11 @@ from bench.peers import our_rules, served
 from bench.report import RESULTS, Result, Table, markdown, read, shown
 from bench.variants import ENGINES, NAIVE, NAIVE_ONE, TRAINER, ready
 from bench.workload import Workload, naive, named, paper_shaped, trainer_each
+from benchmark.config.compose import compose
 from benchmark.engine import auto
 from benchmark.models.cnn import PaperCNN, SmallCNN
+from benchmark.run.assembly import build
+from benchmark.run.trainer import fit
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -104,6 +108,31 @@ def test_every_rule_of_an_attack_is_timed_beside_an_honest_lane(
     (taken,) = toy(rules).values()
     assert len(taken) == 10
     assert min(min(times) for times in taken.values()) > 0
+
+
+def test_what_an_attacker_does_is_clocked_beside_honest_lanes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    taken = toy(attackers)["small"]["data_poisoning"]
+    assert taken.keys() == {attackers.HONEST, attackers.OWN}
+    assert all(len(seconds) == 1 and min(seconds) > 0 for seconds in taken.values())
+
+
+def test_clocks_change_no_bit_where_an_attack_trains_to_craft():
+    config = compose(
+        [
+            *("attack=chameleon", "attack.contrastive_epochs=1", "task=pattern", "data=digits5k"),
+            *("model=small", "engine=cpu", "tracking=none", "federation.rounds=2"),
+            *(f"federation.clients_per_round={attackers.K}", "federation.local_epochs=1"),
+        ]
+    )
+    dataset, found = paper_shaped(attackers.K, 20), []
+    for callbacks in ([], [attackers.Clocks()]):
+        run = build(config, dataset)
+        fit(run, dataset, "cpu", callbacks)
+        found.append(run.theta.detach())
+    assert torch.equal(*found)
 
 
 def test_late_attacks_are_timed_with_and_without_what_they_share(
