@@ -1,16 +1,12 @@
 """A whole client in one call: models that are a chain of common layers, compiled for this CPU.
 
-``native.c`` is compiled with the system's C compiler at first use and cached. Without a compiler,
-or for any other model, the cpu engine runs autograd and says so in the log.
+``native.c`` is compiled at first use. Without a compiler, or for any other model, the cpu engine
+runs autograd and says so in the log.
 """
 
 import ctypes
-import hashlib
 import logging
-import os
-import shlex
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +22,11 @@ from benchmark.engine.plan import Lane
 from benchmark.engine.rules import LocalRule, Order, acts_on_steps
 from benchmark.models.dropout import layer_key
 from benchmark.models.normalize import Normalize
-from benchmark.utils.files import cache_folder, digest
+from benchmark.utils.compiler import compiled
 
 log = logging.getLogger("benchmark")
 
 _SOURCE = Path(__file__).with_suffix(".c")  # includes the others
-_FLAGS = ("-O3", "-march=native", "-fPIC")
 _TYPES = {torch.float32: "float", torch.float64: "double"}
 _PREDICTED = 50  # images in a forward pass; more no longer pays
 
@@ -192,7 +187,7 @@ def available() -> bool:
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(_compiled()))
+    library = ctypes.CDLL(str(compiled(_SOURCE)))
     pointer, integer, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     for name in _TYPES.values():
         train, predict = getattr(library, f"train_{name}"), getattr(library, f"predict_{name}")
@@ -201,39 +196,3 @@ def _library() -> ctypes.CDLL:
         train.argtypes = [*common, *[pointer] * 5, *[integer] * 3, ctypes.c_double]
         predict.argtypes = [*common, pointer, long, integer]
     return library
-
-
-def _compiled() -> Path:
-    """The shared library for this source, compiler and CPU."""
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
-
-    def run(*arguments: str) -> bytes:
-        done = subprocess.run([*compiler, *arguments], capture_output=True, timeout=120)
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            said = said or [f"exit status {done.returncode}"]
-            fault = next((line for line in said if "error" in line.lower()), said[0])
-            raise OSError(f"{compiler[0]}: {fault}")
-        return done.stdout
-
-    # What -march=native means here: a cache may be shared by machines.
-    target = run("-march=native", "-dM", "-E", "-x", "c", os.devnull) + run("--version")
-    sources = sorted(_SOURCE.parent.glob(f"{_SOURCE.stem}*.c"))
-    known = b"\0".join(
-        [*(path.read_bytes() for path in sources), " ".join(_FLAGS).encode(), target]
-    )
-    name = f"native-{hashlib.sha256(known).hexdigest()[:16]}"
-    # The name holds what the bytes are: loading other bytes would end the process.
-    for path in cache_folder().glob(f"{name}-*.so"):
-        if path.stem == f"{name}-{digest(path)}":
-            return path
-        log.warning("%s: damaged, compiled again", path)
-        path.unlink(missing_ok=True)
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        objects = [f"{folder}/{real}.o" for real in _TYPES.values()]
-        for real, compiled in zip(_TYPES.values(), objects, strict=True):
-            run(*_FLAGS, f"-DREAL={real}", "-c", str(_SOURCE), "-o", compiled)
-        library = Path(folder) / f"{name}.so"
-        run("-shared", *objects, "-o", str(library), "-lm")
-        return library.replace(cache_folder() / f"{name}-{digest(library)}.so")

@@ -13,6 +13,7 @@ from benchmark.engine import native
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.models.cnn import PaperCNN, SmallCNN
+from benchmark.utils import compiler
 from tests.engine.test_engines import assert_engine_is_right, some_lane
 
 
@@ -82,7 +83,7 @@ def test_a_damaged_library_is_named(
     fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ):
     (tmp_path / "native.so").write_bytes(b"\x7fELF, but no more")
-    fresh.setattr(native, "_compiled", lambda: tmp_path / "native.so")
+    fresh.setattr(native, "compiled", lambda source: tmp_path / "native.so")
     assert_falls_back(caplog, str(tmp_path / "native.so"))
 
 
@@ -92,11 +93,11 @@ def test_a_library_that_was_cut_or_changed_is_compiled_again(
     fresh: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
 ):
     # What is damaged needs no optimizer, which takes most of the time.
-    fresh.setattr(native, "_FLAGS", [flag.replace("-O3", "-O0") for flag in native._FLAGS])
-    path = native._compiled()
+    fresh.setattr(compiler, "FLAGS", [flag.replace("-O3", "-O0") for flag in compiler.FLAGS])
+    path = compiler.compiled(native._SOURCE)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    again = native._compiled()
+    again = compiler.compiled(native._SOURCE)
     assert "damaged, compiled again" in caplog.text
     assert again.read_bytes() == whole or again != path
     assert native.available()
@@ -109,9 +110,9 @@ def test_a_library_that_was_cut_or_changed_is_compiled_again(
 @pytest.mark.parametrize("target", ["x86-64", "x86-64-v3"])
 def test_narrower_vectors_train_and_predict_right(fresh: pytest.MonkeyPatch, target: str):
     # The vectors are the source's own: without most of the optimizer it compiles in half the time.
-    flags = [f.replace("native", target).replace("-O3", "-O1") for f in native._FLAGS]
+    flags = [f.replace("native", target).replace("-O3", "-O1") for f in compiler.FLAGS]
     assert f"-march={target}" in flags
-    fresh.setattr(native, "_FLAGS", flags)
+    fresh.setattr(compiler, "FLAGS", flags)
     for model in (SmallCNN, PaperCNN):
         torch.manual_seed(0)
         client, engine = ClientModule(model(), lr=0.05).double(), CpuEngine(workers=1)
