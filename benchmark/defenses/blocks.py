@@ -5,7 +5,7 @@ each works on one thread: so neither do the bits.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.defenses import passes
 from benchmark.utils.machine import one_thread
 
 BLOCK = 2**16
@@ -21,8 +22,12 @@ BLOCK = 2**16
 CUDA_BLOCK = 2**24
 SMALL = 2**20
 """Numbers in a cohort's updates up to which waking threads costs more than they gain."""
+COLUMNS = 256
+"""Of a block at the least: with fewer, a product of matrices is mostly waiting for its sums."""
 PANEL = 256
 """Rows of a product of matrices."""
+FEW = 128
+"""Rows up to which a block of columns stays in the cache that compiled code multiplies from."""
 SPANS = 16
 """Parts of the columns that are worked on at the same time, at the most."""
 
@@ -55,7 +60,7 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 def spans(rows: Tensor) -> list[list[slice]]:
     """The columns of ``(n, P)``: at most ``SPANS`` parts, each a list of blocks."""
     P = rows.shape[1]
-    width = max((CUDA_BLOCK if rows.is_cuda else BLOCK) // len(rows), 1)
+    width = max((CUDA_BLOCK if rows.is_cuda else BLOCK) // len(rows), COLUMNS)
     places = [slice(start, min(start + width, P)) for start in range(0, P, width)]
     count = max(-(-len(places) // SPANS), 1)
     return [places[i : i + count] for i in range(0, len(places), count)]
@@ -82,13 +87,19 @@ def by_columns(rows: Tensor, reduce: Callable[[Tensor], Tensor], workers: int) -
     return found
 
 
-def summed(rows: Tensor, form: Callable[[slice, Tensor], None], workers: int) -> Tensor:
-    """What ``form`` adds of every block of columns to ``(n, n)`` float64."""
+def summed(
+    rows: Tensor,
+    shape: Sequence[int],
+    add: Callable[[slice, Tensor], object],
+    workers: int,
+    whole: bool = False,
+) -> Tensor:
+    """What ``add`` adds of every block of columns, or of spans of them as a whole, in float64."""
 
     def each(span: list[slice]) -> Tensor:
-        total = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
-        for place in span:
-            form(place, total)
+        total = rows.new_zeros(*shape, dtype=torch.float64)
+        for place in [slice(span[0].start, span[-1].stop)] if whole else span:
+            add(place, total)
         return total
 
     return torch.stack(spread(each, spans(rows), workers)).sum(dim=0)
@@ -96,10 +107,12 @@ def summed(rows: Tensor, form: Callable[[slice, Tensor], None], workers: int) ->
 
 def gram(rows: Tensor, center: Tensor | None = None, workers: int = 1) -> Tensor:
     """⟨x_i − c, x_j − c⟩ of the rows of ``(n, P)``: ``(n, n)`` float64."""
-
     n, middle = len(rows), None if center is None else center.double()
 
-    def form(place: slice, total: Tensor) -> None:
+    def compiled(place: slice, total: Tensor) -> None:
+        passes.gram(rows[:, place], None if middle is None else middle[place], total)
+
+    def add(place: slice, total: Tensor) -> None:
         block = rows[:, place].to(torch.float64, copy=middle is not None)
         if middle is not None:
             block -= middle[place]
@@ -108,12 +121,27 @@ def gram(rows: Tensor, center: Tensor | None = None, workers: int = 1) -> Tensor
             end = min(start + PANEL, n)
             total[start:end, start:].addmm_(block[start:end], block[start:].T)
 
-    upper = summed(rows, form, workers).triu()
+    if n <= FEW and passes.serves(rows):
+        upper = summed(rows, passes.gram_shape(n), compiled, workers, whole=True)[:n, :n].triu()
+    else:
+        upper = summed(rows, (n, n), add, workers).triu()
     return upper + upper.triu(1).T
 
 
 def row_norms(rows: Tensor, workers: int = 1, center: Tensor | None = None) -> Tensor:
     """‖x_k − c‖₂ of the rows of ``(n, P)``: ``(n,)`` float64."""
+    if not passes.serves(rows):
+        return torch_norms(rows, workers, center)
+    middle = None if center is None else center.double()
+
+    def add(place: slice, total: Tensor) -> None:
+        passes.squares(rows[:, place], None if middle is None else middle[place], total)
+
+    return summed(rows, (len(rows),), add, workers, whole=True).sqrt()
+
+
+def torch_norms(rows: Tensor, workers: int = 1, center: Tensor | None = None) -> Tensor:
+    """:func:`row_norms` with the same bits whether or not there is a compiler, as records have."""
 
     # Converted block by block, to a product of its own: a norm that converts takes twice as long.
     width = CUDA_BLOCK if rows.is_cuda else BLOCK // 2
@@ -121,10 +149,9 @@ def row_norms(rows: Tensor, workers: int = 1, center: Tensor | None = None) -> T
     def square(row: Tensor) -> Tensor:
         total = row.new_zeros((), dtype=torch.float64)
         for start in range(0, len(row), width):
-            block = row[start : start + width]
+            wide = row[start : start + width].double()
             if center is not None:
-                block = block - center[start : start + width]
-            wide = block.double()
+                wide = wide - center[start : start + width]
             total += wide @ wide
         return total
 
@@ -140,38 +167,45 @@ def mean(updates: Tensor, weights: Tensor, scale: Tensor | None = None, workers:
     >>> mean(torch.tensor([[1.0, 3.0], [torch.inf, 0.0]]), torch.tensor([1.0, 0.0]))
     tensor([1., 3.])
     """
+    shares = weights.to(updates).contiguous()
+    scales = None if scale is None else scale.to(updates).contiguous()
     update = torch.zeros_like(updates[0])
-    scales = torch.ones_like(weights) if scale is None else scale
-    terms = zip(updates, *(x.to(updates).tolist() for x in (weights, scales)), strict=True)
-    kept = [term for term in terms if term[1] != 0]
     width = len(update) if updates.is_cuda else MEAN_BLOCK
+    places = [slice(i, i + width) for i in range(0, len(update), max(width, 1))]
+    factors = [1.0] * len(updates) if scales is None else scales.tolist()
+    terms = zip(updates, shares.tolist(), factors, strict=True)
+    kept = [term for term in terms if term[1] != 0]
 
-    def add(start: int) -> None:
-        place = slice(start, start + width)
+    def compiled(place: slice) -> None:
+        passes.mean(updates[:, place], shares, scales, update[place])
+
+    def add(place: slice) -> None:
         total = update[place]
         for row, weight, factor in kept:
             part = row[place]
             total.add_(part if scale is None else part * factor, alpha=weight)
 
-    spread(add, range(0, len(update), max(width, 1)), workers)
+    spread(compiled if passes.serves(updates) else add, places, workers)
     return update
 
 
 def products(rows: Tensor, vector: Tensor, workers: int = 1) -> Tensor:
     """⟨x_k, v⟩ of the rows of ``(n, P)``, ``(n,)`` float64."""
-    other = vector.double()
+    other, served = vector.double(), passes.serves(rows)
 
-    def each(span: list[slice]) -> Tensor:
-        total = other.new_zeros(len(rows))
-        for place in span:
+    def add(place: slice, total: Tensor) -> None:
+        if served:
+            passes.products(rows[:, place], other[place], total)
+        else:
             total += rows[:, place].double() @ other[place]
-        return total
 
-    return torch.stack(spread(each, spans(rows), workers)).sum(dim=0)
+    return summed(rows, (len(rows),), add, workers, whole=served)
 
 
 def ordered(values: Tensor) -> Tensor:
     """The columns of ``(n, b)``, sorted."""
+    if passes.serves(values):
+        return passes.ordered(values)
     if values.is_cuda:
         return values.sort(dim=0).values
     # NumPy sorts short rows that lie together ten times as fast as torch sorts columns.

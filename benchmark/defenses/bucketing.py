@@ -72,8 +72,7 @@ class Bucketing(Mixing):
         rows = received.rows.new_empty(len(mixture), received.rows.shape[1])
 
         def average(number: int) -> None:
-            members = mixture[number] > 0
-            rows[number] = mean(received.rows[members], mixture[number, members])
+            rows[number] = mean(received.rows, mixture[number])
 
         spread(average, range(len(mixture)), received.workers)
         return rows

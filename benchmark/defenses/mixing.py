@@ -93,7 +93,7 @@ class Mixing(Rule):
         clients = received.clients if len(rows) == len(received) else own.unique()
         context = replace(received.context, clients=clients)
         if isinstance(self.inner, Rule):
-            inside = replace(received, rows=rows, weights=uniform, clients=clients, context=context)
+            inside = Submissions(rows, uniform, clients, received.f, context, received.workers)
             result = self.inner.combine(inside)
         else:
             result = self.inner.aggregate(rows, uniform, context)

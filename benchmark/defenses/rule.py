@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense, DefenseContext, DefenseSetting
-from benchmark.defenses.blocks import spread
+from benchmark.defenses.blocks import row_norms
 from benchmark.defenses.submissions import Submissions, nobody
 from benchmark.utils.checks import one_of
 
 Weights = Literal["refuse", "ignore"]
 LONGEST = 1e150
-"""Of a number in float64: beyond it squares are infinite, and a row is taken as not finite."""
+"""Of a row: products of longer ones are infinite in float64, and it is taken as not finite."""
 
 
 class Rule(Defense):
@@ -95,16 +95,19 @@ class Rule(Defense):
         """
         self._check_weights(weights)
         workers = self.threads(updates)
-        finite = torch.stack(spread(_is_finite, updates, workers))
+        norms = row_norms(updates, workers)
+        finite = norms < LONGEST
         n = int(finite.sum())
         f = max(self.assumed_compromised - (len(updates) - n), 0)
         if n == len(updates):
-            return finite, Submissions(updates, weights, context.clients, f, context, workers)
+            sent = Submissions(updates, weights, context.clients, f, context, workers, norms)
+            return finite, sent
         kept = weights[finite]
         total = kept.sum()
         kept = kept / total if total > 0 else torch.full_like(kept, 1 / max(n, 1))
         clients = context.clients[finite]
-        return finite, Submissions(updates[finite], kept, clients, f, context, workers)
+        sent = Submissions(updates[finite], kept, clients, f, context, workers, norms[finite])
+        return finite, sent
 
     def nothing(self, updates: Tensor, context: DefenseContext) -> Aggregation:
         """Of a cohort in which nobody sent what is finite: the model stays as it is."""
@@ -123,14 +126,6 @@ class Rule(Defense):
                 f"{type(self).__name__} has no place for weights, and these are not uniform; "
                 "federation.weighting=uniform, or weights=ignore"
             )
-
-
-def _is_finite(row: Tensor) -> Tensor:
-    # A sum is finite only if all of it is, and takes a tenth of the time.
-    total = row.sum().isfinite()
-    finite = total if total else row.isfinite().all()
-    # Products of longer ones are not finite any more.
-    return finite & (row.abs().max() < LONGEST) if row.dtype == torch.float64 else finite
 
 
 class MajorityRule(Rule):

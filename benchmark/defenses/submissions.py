@@ -22,6 +22,7 @@ class Submissions:
         f: how many of them the server reckons to be compromised.
         context: what else the server knows.
         workers: on how many threads passes over the rows are spread.
+        lengths: ``(n,)`` float64, norms of the rows, if they are known.
     """
 
     rows: Tensor
@@ -30,6 +31,7 @@ class Submissions:
     f: int
     context: DefenseContext
     workers: int = 1
+    lengths: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,7 +39,7 @@ class Submissions:
     @cached_property
     def norms(self) -> Tensor:
         """e_k = ‖Δ_k‖₂, ``(n,)`` float64."""
-        return row_norms(self.rows, self.workers)
+        return row_norms(self.rows, self.workers) if self.lengths is None else self.lengths
 
     @cached_property
     def gram(self) -> Tensor:

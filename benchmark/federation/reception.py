@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part
-from benchmark.defenses.blocks import row_norms
+from benchmark.defenses.blocks import torch_norms
 from benchmark.engine.base import Trained
 from benchmark.engine.plan import Plan
 from benchmark.federation.cohort import Cohort
@@ -67,7 +67,7 @@ def at_once(
     statistics = None if trained.statistics is None else trained.statistics[:K]
     kept = averaged(statistics, cohort.weights, found.trust)
     return Reception(
-        found, trained.losses[:K].cpu(), row_norms(updates, defense.threads(updates)).cpu(), kept
+        found, trained.losses[:K].cpu(), torch_norms(updates, defense.threads(updates)).cpu(), kept
     )
 
 
@@ -108,7 +108,7 @@ def in_parts(
         losses[slots] = trained.losses[: len(slots)].cpu().float()
         if trained.statistics is not None:
             statistics.append(trained.statistics[: len(slots)])
-        lengths[slots] = row_norms(updates, defense.threads(updates)).cpu()
+        lengths[slots] = torch_norms(updates, defense.threads(updates)).cpu()
     found = defense.joined(parts, context)
     if found.trust is not None:
         trust = torch.empty_like(found.trust)

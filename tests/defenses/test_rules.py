@@ -238,9 +238,17 @@ def test_distances_of_updates_that_lie_far_off_together_are_exact() -> None:
 def test_the_gram_matrix_and_the_median_are_what_torch_says(seed: int, n: int, P: int) -> None:
     rows = torch.randn(n, P, generator=seeded(seed), dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
+        assert torch.allclose(gram(rows), rows @ rows.T, atol=1e-12)
+        # Beyond a few rows, by panels.
+        patch.setattr("benchmark.defenses.blocks.FEW", 0)
         patch.setattr("benchmark.defenses.blocks.PANEL", 4)
         assert torch.allclose(gram(rows), rows @ rows.T, atol=1e-12)
     assert torch.allclose(median(rows), rows.quantile(0.5, dim=0), atol=1e-12)
+
+
+def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for size, value in {"BLOCK": 77, "MEAN_BLOCK": 77, "COLUMNS": 1}.items():
+        monkeypatch.setattr(f"benchmark.defenses.blocks.{size}", value)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -249,8 +257,7 @@ def test_updates_that_do_not_fit_one_block_are_the_same_to_a_rule(
 ) -> None:
     rows = torch.randn(11, 30, generator=seeded(), dtype=torch.float64)
     whole = aggregate(name, rows)
-    monkeypatch.setattr("benchmark.defenses.blocks.BLOCK", 77)
-    monkeypatch.setattr("benchmark.defenses.blocks.MEAN_BLOCK", 77)
+    cut_short(monkeypatch)
     parts = aggregate(name, rows)
     assert torch.allclose(parts.update, whole.update, atol=1e-12)
 
@@ -258,8 +265,7 @@ def test_updates_that_do_not_fit_one_block_are_the_same_to_a_rule(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_number_of_threads_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.randn(11, 500, generator=seeded())
-    monkeypatch.setattr("benchmark.defenses.blocks.BLOCK", 77)
-    monkeypatch.setattr("benchmark.defenses.blocks.MEAN_BLOCK", 77)
+    cut_short(monkeypatch)
     monkeypatch.setattr("benchmark.defenses.base.SMALL", 0)
     found = []
     for threads in (1, 3):
