@@ -199,7 +199,7 @@ class Packed(Order):
 
     def flat(self, placed: Tensor) -> Tensor:
         """Without them."""
-        return placed[self.slots]
+        return placed.index_select(0, self.slots)
 
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:

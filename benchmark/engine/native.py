@@ -80,11 +80,11 @@ class NativeModel:
                 self._go_on(rule, rule.after_step(self._weights(rule), before, seen, state))
             if lane.epoch_ends[step - 1]:
                 self._go_on(rule, rule.after_epoch(self._weights(rule), seen, state))
-        self.theta = self.packed[self.slots]
+        self.theta = self._flat(self.packed)
         return torch.tensor(total / lane.num_steps, dtype=start.dtype)
 
     def _weights(self, rule: LocalRule) -> Tensor:
-        return self.packed if rule.in_any_order else self.packed[self.slots]
+        return self.packed if rule.in_any_order else self._flat(self.packed)
 
     def _before(self, rule: LocalRule) -> Tensor:
         now = self._weights(rule)
@@ -136,6 +136,8 @@ class NativeModel:
         self.batch, self.dropouts, self.classes = batch, built.dropouts, built.shape.c
         self.layers = (NativeLayer * len(built.layers))(*built.layers)
         self.slots = torch.cat([built.slots[name] for name, _ in self.client.shapes])
+        self.sources = torch.full((built.packed,), len(self.slots))
+        self.sources[self.slots] = torch.arange(len(self.slots))
         self.order = Packed(self.slots, built.packed)
         self.packed = torch.zeros(built.packed, dtype=dtype)
         self.packed_start, self.kept = torch.zeros(2, built.packed, dtype=dtype).unbind()
@@ -144,7 +146,13 @@ class NativeModel:
 
     def _pack(self, start: Tensor) -> None:
         if start is not self.start:
-            self.start, self.packed_start[self.slots] = start, start
+            self.start = start
+            zero_last = torch.nn.functional.pad(start, (0, 1))
+            # Gathered, in a fourth of the time that it takes to scatter.
+            torch.index_select(zero_last, 0, self.sources, out=self.packed_start)
+
+    def _flat(self, packed: Tensor) -> Tensor:
+        return packed.index_select(0, self.slots)
 
     def _run(
         self,

@@ -1,5 +1,6 @@
 """Compiled local steps against the hand-written loop, over chains of layers made up at random."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -74,32 +75,48 @@ def test_any_chain_of_layers_trains_as_by_hand(model: nn.Module, lanes: list[Lan
 
 def assert_keeps_to_its_places(client: ClientModule, lane: Lane) -> None:
     """Compiled code neither reads nor writes beside its memory, nor reads what it has not set."""
-    theta, width = client.flat(), 64 // client.flat().itemsize
-    plain = NativeModel(client, DATA)
-    plain.train(theta, lane)
-    take, gaps = Layout._take, []
+    theta = client.flat()
+
+    def trained(model: NativeModel) -> Tensor:
+        model.train(theta, lane)
+        return model.theta
+
+    for act, batch in ((trained, lane.indices.shape[1]),):
+        expected = act(NativeModel(client, DATA))
+        for mark in (torch.nan, 1e30):  # the first betrays what is read, the second what is written
+            assert torch.equal(apart(client, theta, act, batch, mark), expected)
+
+
+def apart(
+    client: ClientModule,
+    theta: Tensor,
+    act: Callable[[NativeModel], Tensor],
+    batch: int,
+    mark: float,
+) -> Tensor:
+    """What an act gives where marks lie between all values, which it leaves as they are."""
+    take, gaps, width = Layout._take, [], 64 // theta.itemsize
 
     def with_a_gap(self: Layout, what: str, size: int) -> int:
         start = take(self, what, size)
         gaps.append((what, take(self, what, width)))
         return start
 
-    for mark in (torch.nan, 1e30):  # the first betrays what is read, the second what is written
-        apart = NativeModel(client, DATA)
-        gaps.clear()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Layout, "_take", with_a_gap)
-            apart._fit(lane.indices.shape[1])
-        apart.work.fill_(mark)
-        for what, at in gaps:
-            if what == "packed":
-                apart.packed_start[at : at + width] = mark
-        apart.train(theta, lane)
-        assert torch.equal(plain.theta, apart.theta)
-        marked = torch.full((width,), mark, dtype=theta.dtype)
-        for what, at in gaps:
-            found = getattr(apart, what)[at : at + width]
-            assert torch.allclose(found, marked, rtol=0, atol=0, equal_nan=True)
+    model = NativeModel(client, DATA)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Layout, "_take", with_a_gap)
+        model._fit(batch)
+    model._pack(theta)
+    model.work.fill_(mark)
+    for what, at in gaps:
+        if what == "packed":
+            model.packed_start[at : at + width] = mark
+    result = act(model)
+    marked = torch.full((width,), mark, dtype=theta.dtype)
+    for what, at in gaps:
+        found = getattr(model, what)[at : at + width]
+        assert torch.allclose(found, marked, rtol=0, atol=0, equal_nan=True)
+    return result
 
 
 @given(model=chain(), count=st.integers(1, 40), seed=st.integers(0, 99))
