@@ -145,7 +145,7 @@ class BackdoorIndicator(Rule):
             lr *= self.decay ** milestones.count(number) if number else 1
             order = torch.randperm(len(images), generator=source).to(theta.device)
             for batch in order.split(self.batch_size):
-                _, gradient = bench.gradient(now, images[batch], labels[batch])
+                _, gradient = bench.slope(now, images[batch], labels[batch])
                 offset = now - theta
                 # At θ_t itself the norm has no gradient: 0, as autograd says.
                 away = offset / offset.norm().clamp(min=torch.finfo(theta.dtype).tiny)

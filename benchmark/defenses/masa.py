@@ -96,7 +96,7 @@ class Masa(Rule):
             batches = torch.randperm(len(root), generator=source).split(self.batch_size)
             for batch in batches:
                 batch = batch.to(theta.device)
-                loss, gradient = bench.gradient(theta, images[batch], labels[batch])
+                loss, gradient = bench.slope(theta, images[batch], labels[batch])
                 total += loss.double() / len(batches)
                 length = gradient.norm()
                 velocity = self.momentum * velocity + gradient * (self.clip / length).clamp(max=1)

@@ -108,6 +108,12 @@ class AutoEngine(Engine):
         """The chosen engine's."""
         return self.chosen.predictor(theta) if self.chosen else super().predictor(theta)
 
+    def gradient(
+        self, theta: Tensor, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """The chosen engine's."""
+        return self.chosen.gradient(theta, images, labels) if self.chosen else None
+
     def _engine(self) -> Engine:
         assert self.chosen
         return self.chosen

@@ -76,6 +76,15 @@ class Engine(ABC):
         batch = 200 if theta.device.type == "cpu" else 4000
         return lambda images: torch.cat([self.client(part) for part in images.split(batch)])
 
+    def gradient(
+        self, theta: Tensor, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Mean cross-entropy as in evaluation, a scalar, and its gradient ``(P,)``.
+
+        None of an engine that is no faster at that than autograd.
+        """
+        return None
+
     def state(self) -> dict[str, Any]:
         """What was decided at the start and changes the bits; saved with checkpoints."""
         return {**self._where(), "kind": self.kind}

@@ -103,6 +103,19 @@ class CpuEngine(Engine):
 
         return predict
 
+    def gradient(
+        self, theta: Tensor, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """In compiled code, on this thread; see :class:`Engine`."""
+        model = self.models.get()
+        try:
+            if not isinstance(model, NativeModel) or len(images) == 0:
+                return None
+            # A copy, as in :meth:`predictor`.
+            return model.gradient(theta.detach().clone(), images.to(theta.dtype), labels)
+        finally:
+            self.models.put(model)
+
     def _spread(
         self, work: Callable[["NativeModel | _ResidentModel", int], None], items: Iterable[int]
     ) -> None:

@@ -65,20 +65,21 @@ KERNEL dropout_backward(const Layer *l, const REAL *restrict gradient,
     for (int64_t j = 0; j < count; j++) in_gradient[j] = kept[j] ? gradient[j] / keep : 0;
 }
 
-/* Mean cross-entropy; the gradient with respect to the logits, padding included. */
+/* Cross-entropy of n examples out of `all` in their mean; the gradient of that with respect to the
+ * logits, padding included. */
 static double cross_entropy(const Layer *l, const REAL *logits, const int64_t *labels,
-                            REAL *gradient, int n) {
+                            REAL *gradient, int n, int64_t all) {
     double loss = 0;
     for (int s = 0; s < n; s++, logits += l->os, gradient += l->os) {
         REAL top = logits[0], total = 0;
         for (int o = 1; o < l->oc; o++) top = logits[o] > top ? logits[o] : top;
         for (int o = 0; o < l->oc; o++) total += gradient[o] = (REAL)exp(logits[o] - top);
         loss += log(total) + top - logits[labels[s]];
-        for (int o = 0; o < l->oc; o++) gradient[o] /= total * n;
+        for (int o = 0; o < l->oc; o++) gradient[o] /= total * all;
         for (int o = l->oc; o < l->os; o++) gradient[o] = 0;
-        gradient[labels[s]] -= (REAL)1 / n;
+        gradient[labels[s]] -= (REAL)1 / all;
     }
-    return loss / n;
+    return loss / all;
 }
 
 /* From the inputs of layers[0] to the logits; without keys as in evaluation, nothing dropped. */
@@ -102,20 +103,27 @@ static void forward(const Layer *layers, int depth, const REAL *packed, REAL *wo
     }
 }
 
-/* From the gradient of the logits back, each layer stepping its own parameters. */
-static void backward(const Layer *layers, int depth, REAL *packed, REAL *work, int n, REAL lr) {
+/* From the gradient of the logits back, each layer stepping its own parameters, in packed or in
+ * another such vector; keys as in `forward`. */
+static void backward(const Layer *layers, int depth, const REAL *packed, REAL *stepped, REAL *work,
+                     int n, const uint32_t *keys, REAL lr) {
     for (const Layer *l = layers + depth - 1; l >= layers; l--) {
         const int64_t count = (int64_t)n * l->oh * l->ow * l->os;
         REAL *in = work + l->in, *g = work + l->gradient, *gx = work + l->in_gradient;
         REAL *extra = work + l->extra;
         switch (l->kind) {
-        case CONVOLUTION: conv_backward(l, packed, in, g, work + l->out, gx, extra, n, lr); break;
+        case CONVOLUTION:
+            conv_backward(l, packed, stepped, in, g, work + l->out, gx, extra, n, lr);
+            break;
         case DENSE:
             if (l->relu) gate(g, work + l->out, count);
-            dense_backward(l, packed, in, g, gx, extra, n, lr);
+            dense_backward(l, packed, stepped, in, g, gx, extra, n, lr);
             break;
         case POOLING: pool_backward(l, g, gx, (I32 *)extra, n); break;
-        case DROPOUT: dropout_backward(l, g, gx, (I32 *)extra, count); break;
+        case DROPOUT:
+            if (keys) dropout_backward(l, g, gx, (I32 *)extra, count);
+            else memcpy(gx, g, sizeof(REAL) * count);
+            break;
         case RECTIFIER:
             memcpy(gx, g, sizeof(REAL) * count);
             gate(gx, work + l->out, count);
@@ -164,10 +172,20 @@ double NAME(train)(const Layer *layers, int depth, REAL *packed, REAL *work, con
         }
         if (views) views += 3 * width;
         forward(layers, depth, packed, work, n, keys);
-        loss += cross_entropy(last, work + last->out, labels, work + last->gradient, n);
-        backward(layers, depth, packed, work, n, (REAL)rate);
+        loss += cross_entropy(last, work + last->out, labels, work + last->gradient, n, n);
+        backward(layers, depth, packed, packed, work, n, keys, (REAL)rate);
     }
     return loss;
+}
+
+/* Images (n, channels, rows, columns) to where layers[0] reads them. */
+static void take(const Layer *l, const REAL *images, const REAL *moments, REAL *x, int n) {
+    const int plane = l->h * l->w, channels = l->c;
+    for (int s = 0; s < n; s++, x += plane * channels)
+        for (int c = 0; c < channels; c++, images += plane)
+            for (int p = 0; p < plane; p++)
+                x[p * channels + c] =
+                    moments ? (images[p] - moments[2 * c]) / moments[2 * c + 1] : images[p];
 }
 
 /* Logits (count, classes) of images (count, channels, rows, columns), `batch` at a time. */
@@ -175,17 +193,29 @@ void NAME(predict)(const Layer *layers, int depth, const REAL *packed, REAL *wor
                    const REAL *moments, const REAL *images, REAL *logits, int64_t count,
                    int batch) {
     const Layer *last = layers + depth - 1;
-    const int plane = layers->h * layers->w, channels = layers->c;
-    for (int n; count; count -= n) {
+    const int64_t pixels = (int64_t)layers->h * layers->w * layers->c;
+    for (int n; count; count -= n, images += n * pixels) {
         n = count < batch ? count : batch;
-        REAL *x = work + layers->in;
-        for (int s = 0; s < n; s++, x += plane * channels)
-            for (int c = 0; c < channels; c++, images += plane)
-                for (int p = 0; p < plane; p++)
-                    x[p * channels + c] =
-                        moments ? (images[p] - moments[2 * c]) / moments[2 * c + 1] : images[p];
+        take(layers, images, moments, work + layers->in, n);
         forward(layers, depth, packed, work, n, NULL);
         for (int s = 0; s < n; s++, logits += last->oc)
             memcpy(logits, work + last->out + s * last->os, sizeof(REAL) * last->oc);
     }
+}
+
+/* Mean cross-entropy of images as in evaluation; to `gradient`, which holds zeros, its gradient. */
+double NAME(gradient)(const Layer *layers, int depth, const REAL *packed, REAL *work,
+                      const REAL *moments, const REAL *images, const int64_t *labels,
+                      REAL *gradient, int64_t count, int batch) {
+    const Layer *last = layers + depth - 1;
+    const int64_t pixels = (int64_t)layers->h * layers->w * layers->c;
+    double loss = 0;
+    for (int64_t n, done = 0; done < count; done += n, images += n * pixels, labels += n) {
+        n = count - done < batch ? count - done : batch;
+        take(layers, images, moments, work + layers->in, n);
+        forward(layers, depth, packed, work, n, NULL);
+        loss += cross_entropy(last, work + last->out, labels, work + last->gradient, n, count);
+        backward(layers, depth, packed, gradient, work, n, NULL, -1);
+    }
+    return loss;
 }

@@ -28,7 +28,7 @@ log = logging.getLogger("benchmark")
 
 _SOURCE = Path(__file__).with_suffix(".c")  # includes the others
 _TYPES = {torch.float32: "float", torch.float64: "double"}
-_PREDICTED = 50  # images in a forward pass; more no longer pays
+_PREDICTED = 50  # images in a forward pass, and back; more no longer pays
 
 
 class NativeModel:
@@ -114,14 +114,29 @@ class NativeModel:
         )
         return logits
 
+    def gradient(self, theta: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy of n ≥ 1 images as in evaluation, a scalar, and its gradient."""
+        self._fit(_PREDICTED)
+        self._pack(theta)
+        _within("label", labels, self.classes)
+        images, labels = images.contiguous(), labels.contiguous()
+        gradient = torch.zeros_like(self.packed)
+        loss = self._call(
+            "gradient",
+            self.packed_start.data_ptr(),
+            self.work.data_ptr(),
+            self._scaling(),
+            images.data_ptr(),
+            labels.data_ptr(),
+            gradient.data_ptr(),
+            len(images),
+            _PREDICTED,
+        )
+        return torch.tensor(loss, dtype=theta.dtype), self._flat(gradient)
+
     def _check(self, lane: Lane) -> None:
-        """Compiled code would write outside its memory where autograd raises."""
-        for what, values, count in (
-            ("label", lane.labels, self.classes),
-            ("index", lane.indices, len(self.data.images)),
-        ):
-            if values.min() < 0 or values.max() >= count:
-                raise IndexError(f"a lane's {what} is outside 0 .. {count - 1}")
+        _within("label", lane.labels, self.classes)
+        _within("index", lane.indices, len(self.data.images))
 
     def _scaling(self) -> int | None:
         return None if self.moments is None else self.moments.data_ptr()
@@ -182,6 +197,12 @@ class NativeModel:
         return function(self.layers, len(self.layers), *arguments)
 
 
+def _within(what: str, values: Tensor, count: int) -> None:
+    """Compiled code would write outside its memory where autograd raises."""
+    if values.min() < 0 or values.max() >= count:
+        raise IndexError(f"a {what} is outside 0 .. {count - 1}")
+
+
 @cache
 def available() -> bool:
     """Whether the code is compiled, or can be; logged once where not."""
@@ -198,9 +219,12 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(compiled(_SOURCE)))
     pointer, integer, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     for name in _TYPES.values():
-        train, predict = getattr(library, f"train_{name}"), getattr(library, f"predict_{name}")
-        train.restype, predict.restype = ctypes.c_double, None
+        train, predict, gradient = (
+            getattr(library, f"{function}_{name}") for function in ("train", "predict", "gradient")
+        )
+        train.restype, predict.restype, gradient.restype = ctypes.c_double, None, ctypes.c_double
         common: list[type] = [pointer, integer, *[pointer] * 4]
         train.argtypes = [*common, *[pointer] * 5, *[integer] * 3, ctypes.c_double]
         predict.argtypes = [*common, pointer, long, integer]
+        gradient.argtypes = [*common, pointer, pointer, long, integer]
     return library

@@ -99,15 +99,17 @@ static void collect(const Layer *l, const REAL *gradient, int at, int count, cha
         }
 }
 
-/* scratch: weights as (outputs, inputs), their gradient likewise, the bias gradient, the lists. */
-KERNEL conv_backward(const Layer *l, REAL *packed, const REAL *in, REAL *gradient,
-                     const REAL *out, REAL *in_gradient, REAL *scratch, int n, REAL lr) {
+/* The step is taken on `stepped`, packed or not.
+ * scratch: weights as (outputs, inputs), their gradient likewise, the bias gradient, the lists. */
+KERNEL conv_backward(const Layer *l, const REAL *packed, REAL *stepped, const REAL *in,
+                     REAL *gradient, const REAL *out, REAL *in_gradient, REAL *scratch, int n,
+                     REAL lr) {
     const int run = l->kw * l->cs, pitch = l->w * l->cs, size = l->kh * run;
     const int taps = l->kh * l->kw, plane = l->oh * l->ow * l->os;
     REAL *turned = scratch, *dw = turned + l->os * size, *db = dw + l->os * size;
     char *lists = (char *)(db + l->os);
     const int64_t length = sizeof(List) + l->strip * l->ow * sizeof(((List *)0)->entry[0]);
-    REAL *weight = packed + l->weight;
+    const REAL *weight = packed + l->weight;
     memset(dw, 0, sizeof(REAL) * (l->os * size + l->os));
     for (int t = 0; t < taps && !l->first; t++)
         for (int i = 0; i < l->cs; i++)
@@ -148,8 +150,8 @@ KERNEL conv_backward(const Layer *l, REAL *packed, const REAL *in, REAL *gradien
     for (int t = 0; t < taps; t++)
         for (int i = 0; i < l->c; i++)
             for (int o = 0; o < l->os; o++)
-                weight[(t * l->c + i) * l->os + o] -=
+                stepped[l->weight + (t * l->c + i) * l->os + o] -=
                     lr * (l->first ? dw[(t * l->c + i) * l->os + o]
                                    : dw[o * size + t * l->cs + i]);
-    axpy(packed + l->bias, db, -lr, l->os);
+    axpy(stepped + l->bias, db, -lr, l->os);
 }

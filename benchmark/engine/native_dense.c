@@ -83,15 +83,17 @@ KERNEL dense_forward(const Layer *l, const REAL *packed, const REAL *in, REAL *o
     if (l->relu) rectify(out, out, (int64_t)n * l->os);
 }
 
-/* turned: scratch for the gradient as (outputs, examples). */
-KERNEL dense_backward(const Layer *l, REAL *packed, const REAL *in, const REAL *gradient,
-                      REAL *in_gradient, REAL *turned, int n, REAL lr) {
+/* The step is taken on `stepped`, packed or not; turned: scratch, (outputs, examples). */
+KERNEL dense_backward(const Layer *l, const REAL *packed, REAL *stepped, const REAL *in,
+                      const REAL *gradient, REAL *in_gradient, REAL *turned, int n, REAL lr) {
     const int pitch = (n + LANES - 1) / LANES * LANES;
     for (int o = 0; o < l->os && !l->first; o++)
         for (int s = 0; s < pitch; s++)
             turned[o * pitch + s] = s < n ? gradient[s * l->os + o] : 0;
-    REAL *weight = packed + l->weight;
-    for (int i = 0, rows; i < l->cs; i += rows, weight += rows * l->os, in += rows) {
+    const REAL *weight = packed + l->weight;
+    REAL *to = stepped + l->weight;
+    for (int i = 0, rows; i < l->cs;
+         i += rows, weight += rows * l->os, to += rows * l->os, in += rows) {
         rows = l->cs - i < ROWS ? 1 : ROWS;
         for (int s = 0, nv; s < pitch && !l->first; s += nv * LANES) {
             nv = pitch - s > LANES && MOST > 2 ? 2 : 1;
@@ -104,11 +106,11 @@ KERNEL dense_backward(const Layer *l, REAL *packed, const REAL *in, const REAL *
             else dense_gradient(l, weight, t, pitch, gx, n - s, 1, 1);
         }
         for (int q = 0; q < rows; q += 4) {
-            REAL *w = weight + q * l->os;
+            REAL *w = to + q * l->os;
 #define BLOCK_OF(NR, NV) dense_step(l, w + o, in + q, gradient + o, n, lr, NR, NV)
             OUTPUTS(rows < 4 ? rows : 4)
 #undef BLOCK_OF
         }
     }
-    for (int s = 0; s < n; s++) axpy(packed + l->bias, gradient + s * l->os, -lr, l->os);
+    for (int s = 0; s < n; s++) axpy(stepped + l->bias, gradient + s * l->os, -lr, l->os);
 }

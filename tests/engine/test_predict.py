@@ -1,4 +1,7 @@
-"""Evaluation by the cpu engine: the model in evaluation mode, shared out to the workers."""
+"""Evaluation by the cpu engine: the model in evaluation mode, shared out to the workers.
+
+And the gradient of what it evaluates to.
+"""
 
 import copy
 
@@ -14,6 +17,7 @@ from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.native import available
 from benchmark.engine.plan import Plan
 from benchmark.engine.reference import ReferenceEngine
+from benchmark.engine.workbench import Workbench
 from benchmark.models.cnn import PaperCNN, SmallCNN
 from benchmark.testing.toys import seeded
 from tests.engine.test_compiled import chain, drawn_at_random
@@ -144,3 +148,58 @@ def test_the_reference_engine_predicts_alike():
     theta, pictures = client.flat() * 2, images(7)
     logits = ready(ReferenceEngine(), client).predictor(theta)(pictures)
     assert torch.equal(logits.detach(), by_hand(client, theta, pictures))
+
+
+def labels(count: int) -> Tensor:
+    return torch.randint(10, (count,), generator=seeded(count))
+
+
+@compiled_only
+@given(model=chain(), count=st.integers(1, 120), seed=st.integers(0, 99))
+@settings(max_examples=60)
+def test_any_chain_of_layers_differentiates_as_torch_does(model: nn.Module, count: int, seed: int):
+    client = drawn_at_random(model, seed)
+    bench = Workbench(client, ready(CpuEngine(workers=1), client, "compiled"), DATA)
+    given_these = client.flat(), images(count), labels(count)
+    for found, expected in zip(
+        bench.slope(*given_these), bench.gradient(*given_these), strict=True
+    ):
+        assert found.shape == expected.shape
+        assert found.dtype == expected.dtype
+        assert (found - expected).norm() <= 1e-12 * expected.norm()
+
+
+@compiled_only
+def test_a_gradient_keeps_its_bits_whatever_came_before_and_training_too():
+    client = drawn_at_random(PaperCNN(), 0).float()
+    theta, pictures = client.flat(), images(70, torch.float32)
+    plan = Plan(0, [some_lane(23, batch_size=20)])
+    fresh = ready(CpuEngine(1), client).gradient(theta, pictures, labels(70))
+    updates = ready(CpuEngine(1), client).train(theta, plan).updates
+    engine = ready(CpuEngine(1), client)
+    assert fresh
+    for _ in range(2):
+        assert torch.equal(engine.train(theta, plan).updates, updates)
+        theta += 1
+        engine.predictor(theta)(pictures)
+        engine.gradient(theta, pictures, labels(70))
+        theta.copy_(client.flat())
+        again = engine.gradient(theta, pictures, labels(70))
+        assert again
+        assert all(map(torch.equal, again, fresh))
+
+
+@compiled_only
+@pytest.mark.parametrize("label", [-1, 10])
+def test_a_gradient_of_a_label_that_there_is_not_is_refused(label: int):
+    engine = ready(CpuEngine(1), client := drawn_at_random(SmallCNN(), 0))
+    with pytest.raises(IndexError, match=r"label is outside 0 \.\. 9"):
+        engine.gradient(client.flat(), images(2), torch.tensor([0, label]))
+
+
+def test_without_compiled_code_a_slope_is_the_gradient():
+    client = tiny_client()
+    for engine in (CpuEngine(1, compiled=False), ReferenceEngine()):
+        bench = Workbench(client, ready(engine, client), DATA)
+        given_these = client.flat(), images(5).to(client.flat()), labels(5) % 2
+        assert all(map(torch.equal, bench.slope(*given_these), bench.gradient(*given_these)))
