@@ -173,15 +173,24 @@ def plants_any(attack: str) -> bool:
 def _compose_groups(choices: Sequence[Override]) -> Any:
     """Of its own, so that it may be written to."""
     # Hydra takes a quarter of a second: a suite asks it once for the choices that choose others.
-    own = {str(c.key_or_group): str(c.value()) for c in choices}
-    own = {group: name for group, name in own.items() if "defaults" not in read_yaml(group, name)}
+    named = {str(c.key_or_group): str(c.value()) for c in choices}
+    found = {g: _own_section(g, name, yaml_path(g, name)) for g, name in named.items()}
+    own = {group: section for group, section in found.items() if section is not None}
     lines = [str(c.input_line) for c in choices if c.key_or_group not in own]
     further = literal([f"file://{folder}" for folder in plugins.folders()])
     config = copy.deepcopy(_by_hydra((f"hydra.searchpath={further}", *lines), plugins.CONF))
-    for group, name in own.items():
-        with _one_line(f"{group}={name}"):
-            config[group] = _section(name, OmegaConf.load(yaml_path(group, name)))
+    for group, section in own.items():
+        config[group] = section  # a copy, which is OmegaConf's way
     return config
+
+
+@lru_cache(maxsize=256)
+def _own_section(group: str, name: str, path: Path) -> Any:
+    """What a yaml says of its group; None where it chooses others."""
+    if "defaults" in read_yaml(group, name):
+        return None
+    with _one_line(f"{group}={name}"):
+        return _section(name, OmegaConf.load(path))
 
 
 @lru_cache(maxsize=256)
