@@ -181,6 +181,10 @@ double NAME(train)(const Layer *layers, int depth, REAL *packed, REAL *work, con
 /* Images (n, channels, rows, columns) to where layers[0] reads them. */
 static void take(const Layer *l, const REAL *images, const REAL *moments, REAL *x, int n) {
     const int plane = l->h * l->w, channels = l->c;
+    if (channels == 1 && !moments) {
+        memcpy(x, images, sizeof(REAL) * n * plane);
+        return;
+    }
     for (int s = 0; s < n; s++, x += plane * channels)
         for (int c = 0; c < channels; c++, images += plane)
             for (int p = 0; p < plane; p++)

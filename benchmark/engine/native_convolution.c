@@ -140,10 +140,12 @@ KERNEL winograd_forward(const Layer *l, const REAL *packed, const REAL *in, REAL
 KERNEL conv_forward(const Layer *l, const REAL *packed, const REAL *in, REAL *out,
                     REAL *scratch, int n) {
     if (l->tiles) return winograd_forward(l, packed, in, out, scratch, n);
+    const int whole = l->cs == l->c; /* without padding, the taps of a row are one run */
+    const int taps = whole ? 1 : l->kw, run = whole ? l->kw * l->c : l->c;
     for (int64_t row = 0; row < (int64_t)n * l->oh; row++, out += l->ow * l->os) {
         const REAL *x = in + (row / l->oh * l->h + row % l->oh * l->sh) * l->w * l->cs;
         for (int ox = 0; ox < l->ow; ox += BLOCK)
-            window(x + ox * l->sw * l->cs, l->kh, l->w * l->cs, l->kw, l->cs, l->sw * l->cs, l->c,
+            window(x + ox * l->sw * l->cs, l->kh, l->w * l->cs, taps, l->cs, l->sw * l->cs, run,
                    packed + l->weight, packed + l->bias, out + ox * l->os, l->os,
                    l->ow - ox < BLOCK ? l->ow - ox : BLOCK);
         if (l->relu) rectify(out, out, l->ow * l->os);

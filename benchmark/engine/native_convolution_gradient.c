@@ -45,8 +45,10 @@ INLINE void list_weights(const List *list, const REAL *x, int pitch, REAL *dw, i
     for (int e = 0; e < list->count; e++) {
         const REAL *at = x + list->entry[e].at;
         const V g = list->entry[e].value - (V){0};
-        UNROLL for (int k = 0; k < rows; k++)
-            UNROLL for (int v = 0; v < nv; v++) sum[k][v] += g * LOAD(at + k * pitch + v * LANES);
+        UNROLL for (int k = 0; k < rows; k++, at += pitch) {
+            IN_REGISTER(at);
+            UNROLL for (int v = 0; v < nv; v++) sum[k][v] += g * LOAD(at + v * LANES);
+        }
     }
     UNROLL for (int k = 0; k < rows; k++)
         UNROLL for (int v = 0; v < nv; v++) STORE(dw + k * run + v * LANES) = sum[k][v];
@@ -61,11 +63,11 @@ INLINE void list_inputs(const List *list, REAL *gx, int pitch, const REAL *w, in
     for (int e = 0; e < list->count; e++) {
         REAL *at = gx + list->entry[e].at;
         const V g = list->entry[e].value - (V){0};
-        UNROLL for (int k = 0; k < rows; k++)
-            UNROLL for (int v = 0; v < nv; v++) {
-                REAL *to = at + k * pitch + v * LANES;
-                STORE(to) = LOAD(to) + g * wv[k][v];
-            }
+        UNROLL for (int k = 0; k < rows; k++, at += pitch) {
+            IN_REGISTER(at);
+            UNROLL for (int v = 0; v < nv; v++)
+                STORE(at + v * LANES) = LOAD(at + v * LANES) + g * wv[k][v];
+        }
     }
 }
 

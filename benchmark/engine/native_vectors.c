@@ -29,6 +29,8 @@ enum { LANES = WIDTH / sizeof(REAL) };
 #define LOAD(p) (*(const V *)(p))
 #define STORE(p) (*(V *)(p))
 #define UNROLL _Pragma("GCC unroll 8")
+/* Else GCC keeps an offset in a register for each of the vectors that are read from p on. */
+#define IN_REGISTER(p) __asm__("" : "+r"(p))
 #define INLINE static inline __attribute__((always_inline))
 #define KERNEL static __attribute__((noinline)) void /* seen by its name in a profile */
 
