@@ -4,7 +4,14 @@ import torch
 from torch import Tensor
 
 from benchmark.defenses.base import Aggregation
-from benchmark.defenses.blocks import BLOCK, by_columns, count, largest, products, row_norms, spread
+from benchmark.defenses.blocks import (
+    beyond,
+    by_columns,
+    largest,
+    products,
+    row_norms,
+    spread,
+)
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, deviations, median, nobody
 from benchmark.utils.checks import positive
@@ -73,17 +80,11 @@ def sign_agreement(rows: Tensor, num: int, workers: int = 1) -> Tensor:
     Of values that are as large, the first.
     """
     principal = by_columns(rows, lambda block: block.sign().sum(dim=0).sign(), workers)
-
-    def share(row: Tensor) -> float:
-        least, above, agree, tied = largest(row.abs(), num), 0, 0, []
-        # Part by part, as whole rows would leave the cache after every comparison.
-        for part, signs in zip(row.split(BLOCK), principal.split(BLOCK), strict=True):
-            sizes, signed = part.abs(), part * signs
-            above += count(sizes > least)
-            agree += count(signed > least)
-            at = sizes == least
-            tied.append(part[at].sign() == signs[at])
-        agree += count(torch.cat(tied)[: num - above])
-        return agree / num
-
-    return torch.tensor(spread(share, rows, workers), dtype=torch.float64, device=rows.device)
+    cuts = torch.stack(spread(lambda row: largest([row], num), rows, workers))
+    below = torch.nextafter(cuts, torch.zeros_like(cuts))
+    agree = beyond(rows, below, principal, workers)[:, 1]
+    counted = beyond(rows, below, workers=workers)[:, 1:].sum(dim=1)
+    for k in (counted != num).nonzero().flatten().tolist():
+        first = rows[k].abs().argsort(descending=True, stable=True)[:num]
+        agree[k] = (rows[k, first].sign() == principal[first]).sum()
+    return agree / num

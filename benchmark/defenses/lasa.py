@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from benchmark.defenses.base import Aggregation
-from benchmark.defenses.blocks import BLOCK, largest, mean, spread
+from benchmark.defenses.blocks import beyond, largest, mean, spread
 from benchmark.defenses.rule import Rule
 from benchmark.defenses.submissions import Submissions, deviations, median, seen
 from benchmark.utils.checks import one_of, positive
@@ -70,21 +70,21 @@ class Lasa(Rule):
         wide = [layer.place for layer in layers if len(layer.shape) > 1]
 
         # Shortened or not, the same entries are the largest.
-        cuts = spread(
-            lambda row: _cut([row[place] for place in wide], self.sparsity), rows, received.workers
+        cuts = torch.stack(
+            spread(lambda row: self._cut([row[x] for x in wide], row), rows, received.workers)
         )
-
-        def marks(k: int) -> Tensor:
-            values = [(rows[k, x.place], cuts[k] if x.place in wide else 0) for x in layers]
-            return torch.stack([self._marks(part, cut) for part, cut in values])
-
-        lengths, purities = torch.stack(spread(marks, range(n), received.workers)).unbind(dim=2)
-        lengths = lengths * scale[:, None]
+        none, marks = torch.zeros_like(cuts), list[Tensor]()
+        for layer in layers:
+            own = cuts if layer.place in wide else none
+            marks.append(beyond(rows[:, layer.place], own, workers=received.workers))
+        squares, up, down = torch.stack(marks, dim=1).unbind(dim=2)
+        purities = (1 + (up - down) / (up + down).clamp(min=1) * (1 - self.sparsity)) / 2
+        lengths = squares.sqrt() * scale[:, None]
         if self.averaged == "sparse":
             rows = rows.clone()
-            for row, cut in zip(rows, cuts, strict=True):
+            for row, cut in zip(rows, cuts.tolist(), strict=True):
                 for place in wide:
-                    row[place] = _above(row[place], cut)
+                    row[place] = hardshrink(row[place], cut)
         update, fall_backs = torch.zeros_like(rows[0]), 0
         trust = rows.new_zeros(n, dtype=torch.float64)
         for i, layer in enumerate(layers):
@@ -102,30 +102,12 @@ class Lasa(Rule):
         trust = (trust / len(update)).clamp(max=1).to(rows)
         return seen(update, trust, bound=bound, fall_backs=fall_backs)
 
-    def _marks(self, values: Tensor, cut: Tensor | int) -> Tensor:
-        """Norm and purity of signs of what exceeds the cut, ``(2,)`` float64."""
-        marks = values.new_zeros(3, dtype=torch.float64)
-        # Part by part, as whole tensors would leave the cache after every comparison.
-        for part in values.split(BLOCK):
-            kept = _above(part, cut)
-            length = torch.linalg.vector_norm(kept, dtype=torch.float64)
-            signs = torch.stack([torch.count_nonzero(kept > 0), torch.count_nonzero(kept < 0)])
-            marks += torch.cat([length.square()[None], signs])
-        square, up, down = marks
-        share = (up - down) / (up + down).clamp(min=1)
-        return torch.stack([square.sqrt(), (1 + share * (1 - self.sparsity)) / 2])
-
-
-def _above(values: Tensor, cut: Tensor | int) -> Tensor:
-    return hardshrink(values, float(cut))
-
-
-def _cut(parts: list[Tensor], sparsity: float) -> Tensor:
-    """The magnitude that entries must exceed to stay."""
-    values = torch.cat([part.abs() for part in parts]) if parts else torch.empty(0)
-    if sparsity == 0 or len(values) == 0:
-        return values.new_tensor(0.0)
-    count = math.floor((1 - sparsity) * len(values) + 1e-9)
-    if count == 0:
-        return values.new_tensor(torch.inf)
-    return largest(values, count)
+    def _cut(self, parts: list[Tensor], row: Tensor) -> Tensor:
+        """The magnitude that entries of a row's ``parts`` must exceed to stay."""
+        size = sum(map(len, parts))
+        if self.sparsity == 0 or size == 0:
+            return row.new_tensor(0.0)
+        count = math.floor((1 - self.sparsity) * size + 1e-9)
+        if count == 0:
+            return row.new_tensor(torch.inf)
+        return largest(parts, count)

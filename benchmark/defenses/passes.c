@@ -136,6 +136,25 @@ void NAME(mean)(const REAL *rows, int64_t step, int64_t n, int64_t count, const 
     }
 }
 
+/* out (n, 3): of what is larger in magnitude than the row's cut, the sum of squares, and how many
+ * are positive and negative, signs (count) being multiplied first unless NULL. */
+void NAME(beyond)(const REAL *rows, int64_t step, int64_t n, int64_t count, const REAL *cuts,
+                  const REAL *signs, double *out) {
+    for (int64_t k = 0; k < n; k++, out += 3)
+        for (int64_t start = 0; start < count; start += COLUMNS) {
+            const REAL *x = rows + k * step + start, *s = signs ? signs + start : 0, cut = cuts[k];
+            const int width = least(count - start, COLUMNS);
+            REAL kept[COLUMNS];
+            int up = 0, down = 0;
+            for (int p = 0; p < width; p++) {
+                const REAL value = s ? x[p] * s[p] : x[p];
+                up += value > cut, down += value < -cut;
+                kept[p] = value > cut || value < -cut ? value : 0;
+            }
+            out[0] += product(kept, 0, 0, width), out[1] += up, out[2] += down;
+        }
+}
+
 /* With these the least of two is one instruction; what is sorted is finite. */
 #pragma GCC push_options
 #pragma GCC optimize("finite-math-only", "no-signed-zeros")

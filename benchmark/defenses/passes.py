@@ -55,6 +55,11 @@ def mean(rows: Tensor, weights: Tensor, scale: Tensor | None, out: Tensor) -> No
     _run("mean", rows, weights, scale, out)
 
 
+def beyond(rows: Tensor, cuts: Tensor, signs: Tensor | None, total: Tensor) -> None:
+    """Add what is larger in magnitude than the cuts ``(n,)`` to ``(n, 3)``: see ``blocks.py``."""
+    _run("beyond", rows, cuts, signs, total)
+
+
 def ordered(rows: Tensor) -> Tensor:
     """The columns of ``(n, b)``, sorted, where all of it is finite."""
     found = rows.new_empty(rows.shape)
@@ -75,7 +80,7 @@ def _library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("defenses: no compiled code, so torch, which is slower (%s)", error)
         return None
-    for name in ("products", "gram", "mean", "ordered"):
+    for name in ("products", "gram", "mean", "beyond", "ordered"):
         for kind in _TYPES.values():
             function = getattr(library, f"{name}_{kind}")
             function.restype = None

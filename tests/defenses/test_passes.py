@@ -45,6 +45,8 @@ def found(rows: Tensor, vector: Tensor, weights: Tensor, workers: int = 1) -> li
         blocks.row_norms(rows, workers),
         blocks.row_norms(rows, workers, vector),
         blocks.products(rows, vector, workers),
+        blocks.beyond(rows, weights.to(rows), None, workers),
+        blocks.beyond(rows, weights.to(rows), vector.sign(), workers),
         blocks.mean(rows, weights, workers=workers),
         blocks.mean(rows, weights, weights.flip(0), workers),
         blocks.ordered(rows),
@@ -59,13 +61,13 @@ def check(n: int, P: int, dtype: torch.dtype, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passes, "serves", lambda rows: False)
         expected = found(*given)
-    for ours, theirs in zip(compiled[:5], expected[:5], strict=True):
+    for ours, theirs in zip(compiled[:7], expected[:7], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12 * P)
-    torch.testing.assert_close(compiled[5:], expected[5:], rtol=1e-6, atol=1e-6)
-    assert torch.equal(compiled[7], expected[7])
+    torch.testing.assert_close(compiled[7:], expected[7:], rtol=1e-6, atol=1e-6)
+    assert torch.equal(compiled[9], expected[9])
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):  # as torch multiplies there
-        assert torch.equal(compiled[5], expected[5])
-        assert torch.equal(compiled[6], expected[6])
+        assert torch.equal(compiled[7], expected[7])
+        assert torch.equal(compiled[8], expected[8])
 
 
 @needs_compiler
