@@ -44,10 +44,11 @@ class CenteredClipping(Rule):
 
     def combine(self, received: Submissions) -> Aggregation:
         """Move the center."""
-        center = self.center.to(received.rows)
+        center = self.center.to(received.rows.device)
         for _ in range(self.steps):
             lengths = row_norms(received.rows, received.workers, center)
             shares = (self.radius / lengths).clamp(max=1) / len(received)
-            center = received.mean(shares) + center * (1 - shares.sum())
+            center = torch.add(received.mean(shares), center, alpha=float(1 - shares.sum()))
         self.center = center.to(self.center)
-        return seen(center, clipped_fraction=(lengths > self.radius).double().mean())
+        clipped = (lengths > self.radius).double().mean()
+        return seen(center.to(received.rows), clipped_fraction=clipped)
