@@ -47,6 +47,18 @@ setup: .venv/installed ## install into .venv, versions as in constraints.txt
 test-flower: .venv-flower/installed ## test Flower's strategies, in a real simulation
 	FLWR_TELEMETRY_ENABLED=0 .venv-flower/bin/python -m pytest -p no:cacheprovider tests/flower
 
+# Ray, which few need, lies in front of the rest.
+.venv-ray/installed: .venv/installed
+	$(PYTHON) -m venv .venv-ray
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > \
+	  "$$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/rest.pth"
+	.venv-ray/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt ray
+	@touch $@
+
+.PHONY: test-ray
+test-ray: .venv-ray/installed ## test the executor that runs cells on Ray, on a cluster of this machine
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -p no:cacheprovider tests/run/test_ray_executor.py
+
 .PHONY: benchmark
 benchmark: setup ## partition, run the default suite, rank: resumes where it stopped
 	@$(call repro,leaderboard)

@@ -1,6 +1,7 @@
 """Running one cell to its record, whatever was done of it before."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,28 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
         UserError: parts that do not fit each other or the data.
         StoppedError: ``on_round`` gave the cell up; nothing of it is left.
     """
+
+    def trained() -> Record:
+        # Imported late: Lightning takes seconds, and what is done needs none of it.
+        from benchmark.run.training import train
+
+        cell.work_path(folder).mkdir(parents=True, exist_ok=True)
+        return train(cell, folder, on_round)
+
+    return keep(cell, folder, trained)
+
+
+def keep(cell: Cell, folder: Path, make: Callable[[], Record]) -> Record:
+    """Take a cell's record if there is one, or make and write it, with nobody else at it.
+
+    Args:
+        cell: whose it is.
+        folder: results of a suite.
+        make: the record, whose final model it leaves in ``weights/``.
+
+    Raises:
+        StoppedError: of ``make``; nothing of the cell is left.
+    """
     path, work = cell.record_path(folder), cell.work_path(folder)
     with locked(cell.lock_path(folder)):
         for target in (path, cell.weights_path(folder)):
@@ -37,17 +60,12 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
         if path.exists():
             shutil.rmtree(work, ignore_errors=True)
             return Record.read(path)
-        # Imported late: Lightning takes seconds, and what is done needs none of it.
-        from benchmark.run.training import train
-
-        work.mkdir(parents=True, exist_ok=True)
         try:
-            record = train(cell, folder, on_round)
+            make().write(path)
         except StoppedError:
-            shutil.rmtree(work)
+            shutil.rmtree(work, ignore_errors=True)
             raise
-        record.write(path)
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     return Record.read(path)
 
 
