@@ -55,7 +55,7 @@ FIRST: dict[str, dict[str, Any]] = {
     "suite": SUITE,
     "leaderboard": SUITE,
     "export": SUITE,
-    "reproduce": {"dest": "profile", "help": "paper (a GPU), qmnist (an hour), quick (minutes)"},
+    "reproduce": {"dest": "profile", "help": "paper (a GPU), qmnist (hours), quick (minutes)"},
     "tune": {"dest": "what", "choices": ("attack", "defense", "race")},
 }
 """The word that comes first after a verb."""
