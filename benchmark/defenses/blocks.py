@@ -122,7 +122,7 @@ def gram(rows: Tensor, center: Tensor | None = None, workers: int = 1) -> Tensor
             total[start:end, start:].addmm_(block[start:end], block[start:].T)
 
     if n <= FEW and passes.serves(rows):
-        upper = summed(rows, passes.gram_shape(n), compiled, workers, whole=True)[:n, :n].triu()
+        upper = summed(rows, passes.pairs_shape(n), compiled, workers, whole=True)[:n, :n].triu()
     else:
         upper = summed(rows, (n, n), add, workers).triu()
     return upper + upper.triu(1).T

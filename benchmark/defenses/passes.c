@@ -19,6 +19,7 @@ enum { LANES = 2, TILE = 2 };
 enum { COLUMNS = 1024, STRIP = 64, AHEAD = 2048 };
 
 typedef double D __attribute__((vector_size(LANES * sizeof(double))));
+typedef int64_t I __attribute__((vector_size(LANES * sizeof(int64_t))));
 typedef D U __attribute__((aligned(sizeof(double))));
 typedef REAL R
     __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
@@ -80,24 +81,26 @@ void NAME(products)(const REAL *rows, int64_t step, int64_t n, int64_t count, co
         }
 }
 
-INLINE void tile(const double *a, const double *b, int64_t count, double *total, int64_t n) {
+INLINE D magnitude(D x) { return (D)((I)x & INT64_MAX); }
+
+INLINE void tile(const double *a, const double *b, int64_t count, double *total, int64_t n,
+                 int apart) {
     D sums[TILE][TILE] = {{{0}}};
     for (int64_t p = 0; p < count; p += LANES) {
         D left[TILE];
         UNROLL for (int i = 0; i < TILE; i++) left[i] = *(const D *)(a + i * COLUMNS + p);
         UNROLL for (int j = 0; j < TILE; j++) {
             const D right = *(const D *)(b + j * COLUMNS + p);
-            UNROLL for (int i = 0; i < TILE; i++) sums[i][j] += left[i] * right;
+            UNROLL for (int i = 0; i < TILE; i++)
+                sums[i][j] += apart ? magnitude(left[i] - right) : left[i] * right;
         }
     }
     UNROLL for (int i = 0; i < TILE; i++)
         UNROLL for (int j = 0; j < TILE; j++) total[i * n + j] += over_lanes(sums[i][j]);
 }
 
-/* total (m, m), where m is n up to a multiple of 4: above the diagonal, inner products of the rows
- * less center, which may be NULL. work (m, COLUMNS) begins at a multiple of 64 bytes. */
-void NAME(gram)(const REAL *rows, int64_t step, int64_t n, int64_t count, const double *center,
-                double *work, double *total) {
+INLINE void pairs(const REAL *rows, int64_t step, int64_t n, int64_t count, const double *center,
+                  double *work, double *total, int apart) {
     const int64_t m = (n + 3) / 4 * 4;
     memset(work, 0, m * COLUMNS * sizeof(double));
     for (int64_t start = 0; start < count; start += COLUMNS) {
@@ -114,8 +117,21 @@ void NAME(gram)(const REAL *rows, int64_t step, int64_t n, int64_t count, const 
         }
         for (int64_t i = 0; i < m; i += TILE)
             for (int64_t j = i; j < m; j += TILE)
-                tile(work + i * COLUMNS, work + j * COLUMNS, whole, total + i * m + j, m);
+                tile(work + i * COLUMNS, work + j * COLUMNS, whole, total + i * m + j, m, apart);
     }
+}
+
+/* total (m, m), where m is n up to a multiple of 4: above the diagonal, inner products of the rows
+ * less center, which may be NULL. work (m, COLUMNS) begins at a multiple of 64 bytes. */
+void NAME(gram)(const REAL *rows, int64_t step, int64_t n, int64_t count, const double *center,
+                double *work, double *total) {
+    pairs(rows, step, n, count, center, work, total, 0);
+}
+
+/* The same of sums of |x - y|. */
+void NAME(manhattan)(const REAL *rows, int64_t step, int64_t n, int64_t count,
+                     const double *nothing, double *work, double *total) {
+    pairs(rows, step, n, count, nothing, work, total, 1);
 }
 
 /* out (count): the sum of weights (n) times rows, times scales (n) before that unless NULL. */

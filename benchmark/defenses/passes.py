@@ -39,15 +39,20 @@ def products(rows: Tensor, other: Tensor, total: Tensor) -> None:
     _run("products", rows, other, None, total)
 
 
-def gram_shape(n: int) -> tuple[int, int]:
-    """Of a Gram matrix with what fills up its last tiles."""
+def pairs_shape(n: int) -> tuple[int, int]:
+    """Of a matrix of pairs with what fills up its last tiles."""
     whole = -(-n // TILES) * TILES
     return whole, whole
 
 
 def gram(rows: Tensor, center: Tensor | None, total: Tensor) -> None:
-    """Add ⟨x_i − c, x_j − c⟩, i ≤ j, of ``(n, b)`` and ``(b,)`` float64 to :func:`gram_shape`."""
-    _run("gram", rows, center, torch.empty(len(total), COLUMNS, dtype=torch.float64), total)
+    """Add ⟨x_i − c, x_j − c⟩, i ≤ j, of ``(n, b)`` and ``(b,)`` float64 to :func:`pairs_shape`."""
+    _run("gram", rows, center, total.new_empty(len(total), COLUMNS), total)
+
+
+def manhattan(rows: Tensor, total: Tensor) -> None:
+    """Add ‖x_i − x_j‖₁, i ≤ j, of ``(n, b)`` to :func:`pairs_shape`."""
+    _run("manhattan", rows, None, total.new_empty(len(total), COLUMNS), total)
 
 
 def mean(rows: Tensor, weights: Tensor, scale: Tensor | None, out: Tensor) -> None:
@@ -80,7 +85,7 @@ def _library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("defenses: no compiled code, so torch, which is slower (%s)", error)
         return None
-    for name in ("products", "gram", "mean", "beyond", "ordered"):
+    for name in ("products", "gram", "manhattan", "mean", "beyond", "ordered"):
         for kind in _TYPES.values():
             function = getattr(library, f"{name}_{kind}")
             function.restype = None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmark.defenses import blocks, passes
+from benchmark.defenses.multi_metrics import manhattan
 from benchmark.testing import aggregate
 from benchmark.utils import compiler
 
@@ -42,6 +43,7 @@ def found(rows: Tensor, vector: Tensor, weights: Tensor, workers: int = 1) -> li
     return [
         blocks.gram(rows, workers=workers),
         blocks.gram(rows, vector, workers),
+        manhattan(rows, workers),
         blocks.row_norms(rows, workers),
         blocks.row_norms(rows, workers, vector),
         blocks.products(rows, vector, workers),
@@ -61,13 +63,13 @@ def check(n: int, P: int, dtype: torch.dtype, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passes, "serves", lambda rows: False)
         expected = found(*given)
-    for ours, theirs in zip(compiled[:7], expected[:7], strict=True):
+    for ours, theirs in zip(compiled[:8], expected[:8], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12 * P)
-    torch.testing.assert_close(compiled[7:], expected[7:], rtol=1e-6, atol=1e-6)
-    assert torch.equal(compiled[9], expected[9])
+    torch.testing.assert_close(compiled[8:], expected[8:], rtol=1e-6, atol=1e-6)
+    assert torch.equal(compiled[10], expected[10])
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):  # as torch multiplies there
-        assert torch.equal(compiled[7], expected[7])
         assert torch.equal(compiled[8], expected[8])
+        assert torch.equal(compiled[9], expected[9])
 
 
 @needs_compiler
