@@ -55,6 +55,9 @@ class Engine(ABC):
         """Prepare for a model and for training data that is resident on the model's device."""
         self.client, self.data = client, data
 
+    def release(self) -> None:  # noqa: B027
+        """Give back what is held beyond this process; ``setup`` takes it again."""
+
     @abstractmethod
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         """Train every lane from the global model ``theta`` ``(P,)``, which stays as it is.

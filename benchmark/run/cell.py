@@ -25,6 +25,9 @@ NOT_IN_THE_RESULT = (
     "data.path",
     "data.url",
     "engine.workers",
+    "engine.address",
+    "engine.actors",
+    "engine.num_cpus",
     "federation.checkpoint_every",
 )
 

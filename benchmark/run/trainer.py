@@ -30,6 +30,8 @@ def fit(
     except SystemExit:
         # What Lightning makes of Ctrl-C.
         raise KeyboardInterrupt from None
+    finally:
+        federation.engine.release()
 
 
 def trainer_of(rounds: int, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:

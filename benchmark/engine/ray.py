@@ -1,0 +1,139 @@
+"""A round's lanes over the actors of a Ray cluster."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.dataset import Split
+from benchmark.engine.base import Engine, Predict, Trained
+from benchmark.engine.client import ClientModule
+from benchmark.engine.cpu import CpuEngine
+from benchmark.engine.plan import Lane, Plan
+from benchmark.engine.rules import LocalRule
+from benchmark.utils.checks import at_least
+from benchmark.utils.cluster import connected, room
+
+_SHARES = 4
+"""Of a round's lanes for each actor: one that is slow holds up a fraction of its part."""
+_LANES = 250
+"""In a share at most: what comes back lies in memory."""
+
+
+class RayEngine(Engine):
+    """Lanes shared out to actors, each with a fast engine of its own, for cohorts of thousands.
+
+    Model and data come to a node once, θ once a round; the updates come back, ``(K, P)`` in all or,
+    with ``federation.part_size``, of a part of the cohort at a time. A lane with a rule or a loss of
+    its own, as an adversary's, is trained by this process. The bits are those of engine ``cpu`` on
+    any number of actors; one that is lost is replaced, and its lanes are trained anew.
+
+    Args:
+        address: as ``executor.address``.
+        actors: that train; null takes as many as the cluster has room for.
+        num_cpus: of each actor, 1 or more: so many lanes at a time.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    device_types = ("cpu",)
+
+    def __init__(self, address: str | None = None, actors: int | None = None, num_cpus: int = 1):
+        self.address = address
+        self.asked = None if actors is None else at_least("actors", 1, actors)
+        self.num_cpus = at_least("num_cpus", 1, num_cpus)
+        self.own, self.theirs = CpuEngine(), CpuEngine(self.num_cpus)
+        self.actors: list[Any] = []
+
+    def setup(self, client: ClientModule, data: Split) -> None:
+        """Connect, and have actors hold the model and the data."""
+        super().setup(client, data)
+        self.release()
+        self.own.setup(client, data)
+        self.ray = connected(self.address, "engine.address", self.num_cpus)
+        given = self.ray.put((self.theirs, client, data))
+        number = self.asked or max(1, room(self.ray, {"CPU": self.num_cpus}))
+        # A lane is trained anew wherever its actor was lost: it gives the same.
+        kept = {"num_cpus": self.num_cpus, "max_restarts": -1, "max_task_retries": -1}
+        actor = self.ray.remote(_Shard).options(**kept)
+        self.actors = [actor.remote(given) for _ in range(number)]
+        self.workers = number * self.num_cpus
+
+    def release(self) -> None:
+        """End the actors, which hold cores that other cells wait for."""
+        for actor in self.actors:
+            self.ray.kill(actor)
+        self.actors.clear()
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """That of the actors."""
+        return self.own.kind
+
+    def train(self, theta: Tensor, plan: Plan) -> Trained:
+        """Train share after share; see :class:`Engine`."""
+        theta, lanes = theta.detach(), plan.lanes
+        updates = theta.new_empty(len(lanes), len(theta))
+        losses = theta.new_empty(len(lanes))
+        statistics = theta.new_empty(len(lanes), len(self.client.statistics()))
+        shared = [i for i, lane in enumerate(lanes) if _is_plain(lane)]
+        alone = [i for i, lane in enumerate(lanes) if not _is_plain(lane)]
+        for places, trained in chain(
+            self._shared(theta, plan, shared),
+            [(alone, self.own.train(theta, _of(plan, alone)))] if alone else [],
+        ):
+            updates[places], losses[places] = trained.updates, trained.losses
+            if trained.statistics is not None:
+                statistics[places] = trained.statistics
+        return Trained(updates, losses, statistics)
+
+    def predictor(self, theta: Tensor) -> Predict:
+        """This process's."""
+        return self.own.predictor(theta)
+
+    def _shared(
+        self, theta: Tensor, plan: Plan, places: list[int]
+    ) -> Iterator[tuple[list[int], Trained]]:
+        """What the actors trained, share by share; no more wait to be read than there are actors."""
+        from ray.util import ActorPool
+
+        # The longest first, so that no actor ends up alone with it.
+        places = sorted(places, key=lambda i: -sum(plan.lanes[i].sizes))
+        size = min(-(-len(places) // (_SHARES * len(self.actors))), _LANES)
+        shares = [places[first : first + size] for first in range(0, len(places), max(size, 1))]
+        given = self.ray.put(theta.numpy())
+
+        def train(actor: Any, share: list[int]) -> Any:
+            return actor.train.remote(given, _of(plan, share))
+
+        found = ActorPool(self.actors).map(train, shares)
+        for share, trained in zip(shares, found, strict=True):
+            yield share, Trained(*(torch.from_numpy(part.copy()) for part in trained))
+
+
+def _is_plain(lane: Lane) -> bool:
+    """Whether all that it does is to be trained: a rule may hold an adversary's whole state."""
+    return type(lane.rule) is LocalRule and lane.loss is None
+
+
+def _of(plan: Plan, places: Sequence[int]) -> Plan:
+    return Plan(plan.round, [plan.lanes[i] for i in places])
+
+
+class _Shard:
+    """An actor: one engine on the model and the data."""
+
+    def __init__(self, given: tuple[Engine, ClientModule, Split]):
+        torch.set_num_threads(1)
+        self.engine, client, data = given
+        self.engine.setup(client, data)
+
+    def train(self, theta: np.ndarray, plan: Plan) -> tuple[np.ndarray, ...]:
+        """Updates, losses and statistics of these lanes."""
+        trained = self.engine.train(torch.from_numpy(theta.copy()), plan)
+        parts = (trained.updates, trained.losses, trained.statistics)
+        return tuple(part.numpy() for part in parts if part is not None)
