@@ -11,6 +11,7 @@ SCRIPTS = (
     "rules",
     "attackers",
     "late",
+    "cost",
     "overhead",
     "scaling",
     "memory",

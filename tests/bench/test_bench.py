@@ -15,6 +15,7 @@ from bench import (
     attackers,
     choosing,
     color,
+    cost,
     engines,
     figure,
     gpu,
@@ -142,6 +143,19 @@ def test_late_attacks_are_timed_with_and_without_what_they_share(
     taken = toy(late)
     assert taken.keys() == {"shared", "from round 0"}
     assert min(taken.values()) > 0
+
+
+def test_the_cost_of_a_campaign_is_told_from_two_lengths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    found = toy(cost)
+    told = found["costs"]["digits5k"]
+    assert told["round"] > 0
+    assert told["checkpoint"] > told["weights"] > told["record"] > 0
+    ((suite, said, took, times),) = found["checks"]
+    assert suite == "default, seed 0: 2 cells"
+    assert times == pytest.approx(took / said)
 
 
 def small_flops() -> int:
