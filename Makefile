@@ -56,8 +56,8 @@ test-flower: .venv-flower/installed ## test Flower's strategies, in a real simul
 	@touch $@
 
 .PHONY: test-ray
-test-ray: .venv-ray/installed ## test the executor that runs cells on Ray, on a cluster of this machine
-	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -p no:cacheprovider tests/run/test_ray_executor.py
+test-ray: .venv-ray/installed ## test what runs cells and rounds on Ray, on a cluster of this machine
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -p no:cacheprovider tests/run/test_ray_executor.py tests/engine/test_ray.py
 
 .PHONY: benchmark
 benchmark: setup ## partition, run the default suite, rank: resumes where it stopped

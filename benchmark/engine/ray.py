@@ -1,5 +1,6 @@
 """A round's lanes over the actors of a Ray cluster."""
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -27,9 +28,9 @@ class RayEngine(Engine):
     """Lanes shared out to actors, each with a fast engine of its own, for cohorts of thousands.
 
     Model and data come to a node once, θ once a round; the updates come back, ``(K, P)`` in all or,
-    with ``federation.part_size``, of a part of the cohort at a time. A lane with a rule or a loss of
-    its own, as an adversary's, is trained by this process. The bits are those of engine ``cpu`` on
-    any number of actors; one that is lost is replaced, and its lanes are trained anew.
+    with ``federation.part_size``, of a part of the cohort at a time. A lane with a rule or a loss
+    of its own, as an adversary's, is trained by this process. The bits are those of engine ``cpu``
+    on any number of actors; one that is lost is replaced, and its lanes are trained anew.
 
     Args:
         address: as ``executor.address``.
@@ -54,7 +55,8 @@ class RayEngine(Engine):
         super().setup(client, data)
         self.release()
         self.own.setup(client, data)
-        self.ray = connected(self.address, "engine.address", self.num_cpus)
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        self.ray = connected(address, len(os.sched_getaffinity(0)), "engine")
         given = self.ray.put((self.theirs, client, data))
         number = self.asked or max(1, room(self.ray, {"CPU": self.num_cpus}))
         # A lane is trained anew wherever its actor was lost: it gives the same.
@@ -98,7 +100,7 @@ class RayEngine(Engine):
     def _shared(
         self, theta: Tensor, plan: Plan, places: list[int]
     ) -> Iterator[tuple[list[int], Trained]]:
-        """What the actors trained, share by share; no more wait to be read than there are actors."""
+        """What the actors trained, share by share; as many wait to be read as there are actors."""
         from ray.util import ActorPool
 
         # The longest first, so that no actor ends up alone with it.

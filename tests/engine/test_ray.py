@@ -15,9 +15,9 @@ from benchmark.engine.ray import RayEngine
 from benchmark.utils.errors import UserError
 from tests.support.toys import fit, make_federation
 
-ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'fedbackdoor[ray]'")
+ray = pytest.importorskip("ray", reason="needs the extra: make test-ray")
 # Ray's own sockets and files, at the end of a process.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @pytest.fixture(scope="module")

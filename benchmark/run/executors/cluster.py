@@ -1,82 +1,12 @@
-"""Reaching a Ray cluster, and what is said where that fails."""
+"""What is said where workers on a Ray cluster do not start."""
 
-import logging
-import math
-import os
 import re
-import signal
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 from benchmark import __version__
 from benchmark.run.executors.node import versions
 from benchmark.utils.errors import UserError, one_line
-
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
-"""Set where the user has not: Ray tells nobody of us, and a cell sees the GPUs that it asks for."""
-HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-"""What every gRPC server answers, with a frame of the same kind, its settings."""
-REACH_SECONDS = 10.0
-
-
-def connected(address: str, cpus: float) -> Any:
-    """The module ``ray``, connected.
-
-    Args:
-        address: ``HOST:PORT``, ``auto``, or ``local`` for a cluster of this machine alone.
-        cpus: that one of this machine has.
-
-    Raises:
-        UserError: Ray is not installed, or is not there.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise UserError("executor=ray needs Ray: pip install 'fedbackdoor[ray]'") from None
-    if "://" in address:
-        raise UserError(
-            f"executor.address={address}: HOST:PORT, auto or nothing; a command runs on a node of "
-            "the cluster, where `ray job submit` puts it"
-        )
-    own: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address == "local":
-        own |= {"num_cpus": math.ceil(cpus), "include_dashboard": False}
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    host, _, port = address.rpartition(":")
-    on_terminate = signal.getsignal(signal.SIGTERM)
-    try:
-        if host:
-            _probe(host, int(port))
-        ray.init(address=address, **own)
-        # There is no option for what it prints to standard output of nodes that were lost.
-        ray._private.worker._worker_logs_enabled = False
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(f"executor.address={address}: no Ray cluster: {error}") from error
-    finally:
-        # Ray would end this process by SystemExit; it ends as by Ctrl-C.
-        signal.signal(signal.SIGTERM, on_terminate)
-    return ray
-
-
-def _probe(host: str, port: int) -> None:
-    """See whether Ray could be there: itself it would try for minutes, and tell each time.
-
-    Raises:
-        OSError: nothing answers, or something else.
-    """
-    with socket.create_connection((host, port), REACH_SECONDS) as connection:
-        connection.sendall(HELLO)
-        if connection.recv(4)[3:] != HELLO[-6:-5]:
-            raise OSError("something else answers there")
-
-
-def room(ray: Any, resources: Mapping[str, float]) -> int:
-    """How many workers the nodes have room for, whoever uses it now."""
-    wanted = [(kind, amount) for kind, amount in resources.items() if amount]
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(min(int(has.get(kind, 0) / n + 1e-6) for kind, n in wanted) for has in nodes)
 
 
 def no_room(ray: Any, resources: Mapping[str, float]) -> UserError:

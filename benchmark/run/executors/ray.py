@@ -17,6 +17,7 @@ from benchmark.run.executors.base import Executor
 from benchmark.run.executors.node import NodeWorker, Told, checkpoints, packed
 from benchmark.run.record import Record
 from benchmark.run.runner import is_done, keep
+from benchmark.utils.cluster import connected, room
 from benchmark.utils.errors import UserError, one_line
 from benchmark.utils.files import atomic_file
 
@@ -89,7 +90,7 @@ class RayExecutor(Executor):
         """Connect to the cluster, and see that it has room for a worker."""
         if self._ray is None:
             cpus = (self.asked or len(os.sched_getaffinity(0))) * self.resources["CPU"]
-            self._ray, self._data = cluster.connected(self.address, cpus), {}
+            self._ray, self._data = connected(self.address, cpus, "executor"), {}
             self._plugins = self._put([(f.name, packed(f)) for f in plugins.chosen()])
         self._look()
         if not self.workers:
@@ -141,7 +142,7 @@ class RayExecutor(Executor):
 
     def _look(self) -> None:
         """See how many workers there is room for."""
-        there = cluster.room(self._ray, self.resources)
+        there = room(self._ray, self.resources)
         self.workers, self._looked = min(self.asked or there, there), time.monotonic()
 
     def _grow(self, pending: int) -> None:
