@@ -65,12 +65,21 @@ def test_what_changes_no_number_is_what_we_think() -> None:
         "data.path",
         "data.url",
         "engine.workers",
+        "engine.address",
+        "engine.actors",
+        "engine.num_cpus",
         "federation.checkpoint_every",
     }
 
 
 def test_another_tracker_is_the_same_cell() -> None:
     ids = {composed(*TINY, *more).id for more in ([], ["tracking=mlflow"], ["engine.workers=2"])}
+    assert len(ids) == 1
+
+
+def test_another_cluster_is_the_same_cell() -> None:
+    there = ["engine.address=head:6379", "engine.actors=9", "engine.num_cpus=4"]
+    ids = {composed(*TINY[:-2], "engine=ray", *more).id for more in ([], there)}
     assert len(ids) == 1
 
 
