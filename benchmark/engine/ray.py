@@ -97,6 +97,12 @@ class RayEngine(Engine):
         """This process's."""
         return self.own.predictor(theta)
 
+    def gradient(
+        self, theta: Tensor, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """This process's."""
+        return self.own.gradient(theta, images, labels)
+
     def _shared(
         self, theta: Tensor, plan: Plan, places: list[int]
     ) -> Iterator[tuple[list[int], Trained]]:

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from benchmark.engine.auto import AutoEngine
 from benchmark.engine.base import Engine
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.native import available
 from benchmark.engine.plan import Plan
+from benchmark.engine.ray import RayEngine
 from benchmark.engine.reference import ReferenceEngine
 from benchmark.engine.workbench import Workbench
 from benchmark.models.cnn import PaperCNN, SmallCNN
@@ -203,3 +205,17 @@ def test_without_compiled_code_a_slope_is_the_gradient():
         bench = Workbench(client, ready(engine, client), DATA)
         given_these = client.flat(), images(5).to(client.flat()), labels(5) % 2
         assert all(map(torch.equal, bench.slope(*given_these), bench.gradient(*given_these)))
+
+
+@compiled_only
+def test_an_engine_that_has_another_one_differentiates_by_it():
+    client = drawn_at_random(SmallCNN(), 0)
+    given_these = client.flat(), images(5), labels(5)
+    cpu, auto, over_ray = ready(CpuEngine(1), client), AutoEngine(1), RayEngine()
+    assert ready(auto, client).gradient(*given_these) is None
+    expected, auto.chosen, over_ray.own = cpu.gradient(*given_these), cpu, cpu
+    for engine in (auto, over_ray):
+        found = engine.gradient(*given_these)
+        assert expected
+        assert found
+        assert all(map(torch.equal, found, expected))
