@@ -1,8 +1,8 @@
 """Cells on a Ray cluster of this machine: the same bits as without, whatever is lost."""
 
-import subprocess
-import sys
-import time
+import glob
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,15 @@ from benchmark.run.executors.ray import RayExecutor
 from benchmark.run.record import Record
 from benchmark.run.suite import Watch
 from benchmark.utils.errors import UserError
-from tests.support.running import ROOT, TINY, call, environment, files, tiny
+from tests.run.test_kill_resume import Place
+from tests.support.running import ROOT, TINY, call, files, tiny
+from tests.support.stopping import command, descendants, finish, wait_for
 
 pytest.importorskip("ray", reason="needs the extra: make test-ray")
 
+import optuna
 import ray
+from optuna.trial import TrialState
 from ray.cluster_utils import Cluster
 
 LATE = ("participation.window=[2,4]", "federation.rounds=4")
@@ -51,6 +55,12 @@ class Nodes:
         own = self.folder / f"node-{len(list(self.folder.iterdir()))}"
         own.mkdir()
         self.there.append(self.cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(own)}))
+
+    def workers(self) -> list[int]:
+        """Their processes."""
+        raylets = [node.all_processes["raylet"][0].process.pid for node in self.there]
+        below = [pid for raylet in raylets for pid in descendants(raylet)]
+        return [pid for pid in below if "NodeWorker" in command(pid)]
 
     def lose(self) -> None:
         """The oldest, and have another one."""
@@ -113,22 +123,21 @@ class TestWorkers:
         # What is done is not run again.
         assert not any(isinstance(event, Round) for event in ran(executor, cells))
 
-    @pytest.mark.parametrize("what", ["actor", "node"])
     def test_what_is_lost_goes_on_elsewhere(
-        self, nodes: Nodes, executor: RayExecutor, workplace: Path, what: str
+        self, nodes: Nodes, executor: RayExecutor, workplace: Path
     ) -> None:
         cells = [tiny(LONG, f"seed={seed}") for seed in (0, 1)]
         lost = []
 
         def lose(event: Event) -> None:
             # A round after a checkpoint came back.
-            if isinstance(event, Round) and event.round == 20 + len(lost) and len(lost) < 2:
+            if isinstance(event, Round) and event.round == 10 + 20 * len(lost) and len(lost) < 2:
                 lost.append(event.cell)
-                if what == "node":
+                if len(lost) == 2:
                     nodes.lose()
-                else:
-                    busy = [a for a in executor._actors if a.task and a.task.cell == event.cell]
-                    ray.kill(busy[0].handle)
+                    return
+                (actor,) = (a for a in executor._actors if a.task and a.task.cell == event.cell)
+                ray.kill(actor.handle)
 
         events = ran(executor, cells, lose)
         assert len(lost) == 2
@@ -161,35 +170,57 @@ class TestWorkers:
         assert "3 workers died with it" in events[-1].reason
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmark", *words],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SUITE = ["suite", "smoke", *TINY, LONG]
+STUDY = [
+    *("tune", "attack", *TINY, "federation.rounds=20", "federation.client_lr=0.001"),
+    *("defense=norm_clip", "defense.norm_bound=0.1"),
+    *("--trials=5", "--best=1", "--name=smoke", "--storage=sqlite:///study.db"),
+]
 
 
-def test_a_command_that_is_killed_goes_on(nodes: Nodes, workplace: Path) -> None:
-    words = ["suite", "smoke", *TINY, LONG, "executor=ray", f"executor.address={nodes.address}"]
-    command, folder = start(workplace, *words), workplace / "results" / "smoke"
-    while not (list(folder.glob("records/*.json")) and list(folder.glob("work/*/*.ckpt"))):
-        assert command.poll() is None, command.communicate()
-        time.sleep(0.1)
-    done = {path: path.stat().st_mtime_ns for path in folder.glob("records/*.json")}
-    command.kill()
-    command.communicate()
-    _, said = (again := start(workplace, *words)).communicate(timeout=300)
-    assert again.returncode == 0, said
-    assert "Traceback" not in said
-    assert done.items() <= {p: p.stat().st_mtime_ns for p in folder.glob("records/*.json")}.items()
-    assert "goes on at round" in said
+@pytest.mark.parametrize("words", [SUITE, STUDY], ids=["a suite", "a study"])
+def test_what_is_killed_on_the_way_changes_nothing(
+    nodes: Nodes, workplace: Path, package: Path, words: list[str]
+) -> None:
+    """A worker, then a node, then the command."""
+    folder = workplace / "results" / ("smoke" if words is SUITE else "tuning-smoke")
+    at = [*words, "executor=ray", f"executor.address={nodes.address}"]
+    place = Place(workplace, package)
+
+    def records() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in folder.glob("records/*.json")}
+
+    def at_work(more: int) -> None:
+        """In the middle of a cell, with so many records."""
+        # Unlike pathlib's, this glob takes a folder that goes meanwhile for none.
+        wait_for(lambda: len(records()) >= more and glob.glob(f"{folder}/work/*/*.ckpt"), first)
+
+    try:
+        first = place.start(*at)
+        at_work(0)
+        os.kill(nodes.workers()[0], signal.SIGKILL)
+        at_work(1)
+        nodes.lose()
+        at_work(2)
+        done = records()
+        first.kill()
+        first.communicate()
+        finish(second := place.start(*at))
+        assert second.returncode == 0
+    finally:
+        place.clear_up()
+    assert done.items() <= records().items()
     # Nothing is left on the nodes either, not even of workers that were killed.
-    assert [path for folder in nodes.folders[-2:] for path in folder.glob("fedbackdoor-*")] == []
-    listed = [Record.read(path) for path in folder.glob("records/*.json")]
-    assert the_same_as_here([Cell.of([*r.overrides]) for r in listed], folder)
+    assert [path for node in nodes.folders[-2:] for path in node.glob("fedbackdoor-*")] == []
+    listed = [Record.read(path) for path in sorted(folder.glob("records/*.json"))]
+    some = listed if words is SUITE else listed[::6]
+    for record in some:
+        assert record.result() == runner.run(Cell.of(record.overrides), Path("here")).result()
+    if words is STUDY:
+        trials = optuna.load_study(study_name="smoke", storage="sqlite:///study.db").trials
+        finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        assert len({tuple(t.user_attrs["overrides"]) for t in finished}) == len(finished) == 5
+        assert not [t for t in trials if t.state == TrialState.RUNNING]
 
 
 @pytest.mark.parametrize(
