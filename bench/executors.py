@@ -28,7 +28,7 @@ WORKERS = 2
 LIMIT, LIMIT_SECONDS, MANY = 1.15, 60.0, 1000
 SMALLEST = [
     *("data=digits5k", "task.num_tasks=1", "tracking=none", "federation.rounds=1"),
-    *("federation.clients_per_round=1", "federation.local_epochs=1"),
+    *("federation.clients_per_round=1", "federation.local_epochs=1", "engine=cpu"),
 ]
 
 
