@@ -40,8 +40,8 @@ def test_every_yaml_composes_and_builds(group: str, name: str) -> None:
     enough = needed if group == "defense" else []
     # A task need not know how many users it is about.
     small = [SMALL[2]] if name == "edge_case" else SMALL[1:]
-    # Some attacks learn a trigger.
-    learned = {"a3fl": ["task=learned_patch"], "iba": ["task=learned_noise"]}
+    # Some attacks learn a trigger, or plant parts of one.
+    learned = {"a3fl": ["task=learned_patch"], "iba": ["task=learned_noise"], "dba": ["task=dba"]}
     wanted = learned.get(name, [])
     resolved = compose([*chosen, *wanted, *small, *enough, f"{group}={name}"])
     assert resolved[group]["name"] == name
