@@ -245,4 +245,4 @@ def largest(parts: Sequence[Tensor], rank: int) -> Tensor:
     # NumPy's selection takes a tenth of the time of torch's, its memory a half.
     sizes = np.concatenate([part.numpy() for part in parts])
     np.abs(sizes, out=sizes).partition(len(sizes) - rank)
-    return torch.from_numpy(sizes)[len(sizes) - rank]
+    return torch.from_numpy(sizes)[len(sizes) - rank].clone()  # and nothing of all the others

@@ -31,7 +31,7 @@ class FreqFed(Rule):
     DCT-II in both directions those with i < ⌊M/2⌋, j < ⌊N/2⌋ and i + j ≤ (⌊M/2⌋ + ⌊N/2⌋)/2 count,
     halves being at least 1. HDBSCAN on the cosine distances of what counts: min_cluster_size
     ⌊K/2⌋ + 1, min_samples 1, a single cluster allowed. If all are noise, nobody is left. There is
-    no official code. Needs 3 clients. Cost: KP log P and K²P/8; memory of KP/8 numbers in float64.
+    no official code. Needs 3 clients. Cost: KP log P and K²P/8; memory of KP/4 numbers in float64.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[1.0, 0.1], [1.0, 0.0], [1.0, -0.1], [-3.0, 3.0]]
