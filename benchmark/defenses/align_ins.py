@@ -84,7 +84,11 @@ def sign_agreement(rows: Tensor, num: int, workers: int = 1) -> Tensor:
     below = torch.nextafter(cuts, torch.zeros_like(cuts))
     agree = beyond(rows, below, principal, workers)[:, 1]
     counted = beyond(rows, below, workers=workers)[:, 1:].sum(dim=1)
+    # Where several are as large as the cut, and there is no room for all of them.
     for k in (counted != num).nonzero().flatten().tolist():
-        first = rows[k].abs().argsort(descending=True, stable=True)[:num]
-        agree[k] = (rows[k, first].sign() == principal[first]).sum()
+        own, cut = rows[k : k + 1], cuts[k : k + 1]
+        room = num - int(beyond(own, cut, workers=workers)[0, 1:].sum())
+        tied = (own[0].abs() == cut).nonzero().flatten()[:room]
+        same = (own[0, tied].sign() == principal[tied]).sum()
+        agree[k] = beyond(own, cut, principal, workers)[0, 1] + same
     return agree / num
