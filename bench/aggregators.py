@@ -172,7 +172,8 @@ def table(title: str, found: dict[str, dict[str, Any]], sides: Sequence[str]) ->
         ours = by_side["ours"]
         took = _seconds(ours)
         busy = _busy(ours)
-        row: list[Value] = [rule, took, busy, busy / read if busy and read else None]
+        row: list[Value] = [rule, _reason(ours) if took is None else took, busy]
+        row.append(busy / read if busy and read else None)
         row.append(max(ours["extra_mb"], default=None))
         for peer in sides[1:]:
             own = by_side.get(peer, {})
@@ -193,7 +194,7 @@ def _busy(own: dict[str, Any]) -> float | None:
 
 def _reason(own: dict[str, Any]) -> str | None:
     error = own.get("error", "KeyError")
-    known = "no memory" if "memory" in error.lower() else error
+    known = "no memory" if "memory" in error.lower() else error.removeprefix("ValueError: ")
     return None if "KeyError" in error else known
 
 
