@@ -87,7 +87,7 @@ def journal_of_text(folder: Path) -> str:
         (lambda folder: "postgresql://me:secret@here:port/x", ["base 10: 'port'"]),
         (lambda folder: "mongodb://me:secret@here/x", ["mongodb", "me:***@here"]),
         (
-            lambda folder: "postgresql://me:secret@localhost:1/x",
+            lambda folder: "mysql://me:secret@localhost:1/x",
             ["me:***@localhost", "install its driver"],
         ),
     ],
