@@ -99,6 +99,9 @@ def _goes_on(federation: Federation, dataset: FederatedDataset, engine: dict[str
         federation.engine.restore(engine)
     except UserError:
         return False
+    finally:
+        # Clean rounds are trained by another, which may wait for what this one holds.
+        federation.engine.release()
     return True
 
 

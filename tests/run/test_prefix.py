@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.data.dataset import Split
 from benchmark.data.store import load
 from benchmark.engine import cpu
+from benchmark.engine.client import ClientModule
 from benchmark.run.assembly import build
 from benchmark.run.cell import Cell
 from benchmark.run.record import Record
@@ -87,6 +89,26 @@ def test_clean_rounds_of_another_kind_of_engine_are_trained_again(
     assert record.cost.engine == "cpu (autograd)"
     _, rounds = trained(cell("attack=data_poisoning"), Path("results/a"))
     assert rounds == [3, 4, 5]
+
+
+def test_clean_rounds_are_trained_while_no_other_engine_holds_anything(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Actors of engine ray hold cores, and those of another would wait for them for ever."""
+    trained(cell("attack=none"), Path("results/a"))
+    holders, setup = set[int](), cpu.CpuEngine.setup
+
+    def take(engine: cpu.CpuEngine, client: ClientModule, data: Split) -> None:
+        holders.add(id(engine))
+        assert holders == {id(engine)}
+        setup(engine, client, data)
+
+    monkeypatch.setattr(cpu.CpuEngine, "setup", take)
+    monkeypatch.setattr(cpu.CpuEngine, "release", lambda engine: holders.discard(id(engine)))
+    monkeypatch.setattr(cpu, "available", lambda: False)
+    _, rounds = trained(cell("attack=boosted"), Path("results/a"))
+    assert rounds == [0, 1, 2, 3, 4, 5]
+    assert not holders
 
 
 def test_who_the_targets_are_counts_where_the_servers_images_spare_them(workplace: Path):
