@@ -1,9 +1,11 @@
 """What a node does with cells that come to it with their data and plug-ins."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from benchmark.run import runner
 from benchmark.run.cell import Cell
 from benchmark.run.events import Failed, Finished, Round, Stopped
 from benchmark.run.executors.node import Files, NodeWorker, Told, packed, unpacked
+from benchmark.utils.errors import UserError
 from tests.support.running import files, tiny
 
 DEFENSE = '''
@@ -95,3 +98,33 @@ def test_other_code_and_broken_data_are_said_in_a_line(elsewhere: Path) -> None:
     assert isinstance(told.event, Failed)
     assert "\n" not in told.event.reason
     worker.leave()
+
+
+def test_a_folder_that_the_last_worker_removes_meanwhile_is_made_again(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, removed = Path.mkdir, list[Path]()
+
+    def mkdir(path: Path, *given: Any, **named: Any) -> None:
+        made(path, *given, **named)
+        if path.parent == elsewhere and not removed:
+            removed.append(path)
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    worker = NodeWorker([])
+    assert removed == [worker.home]
+    worker.leave()
+    assert not any(elsewhere.iterdir())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a link away, which takes root")
+def test_another_users_link_is_not_followed(elsewhere: Path, workplace: Path) -> None:
+    ours = workplace / "ours"
+    ours.mkdir()
+    link = elsewhere / f"fedbackdoor-{os.getuid()}"
+    link.symlink_to(ours)
+    os.lchown(link, 65534, 65534)
+    with pytest.raises(UserError, match="is another user's"):
+        NodeWorker([])
+    assert not any(ours.iterdir())

@@ -171,12 +171,14 @@ def _home() -> tuple[Path, int]:
     home = Path(tempfile.gettempdir()) / f"fedbackdoor-{os.getuid()}"
     while True:
         home.mkdir(mode=0o700, exist_ok=True)
-        if home.stat().st_uid != os.getuid():
-            raise UserError(f"{home} on {socket.gethostname()} is another user's: set TMPDIR")
-        held = os.open(home, os.O_RDONLY)
-        fcntl.flock(held, fcntl.LOCK_SH)
-        # The last one before may have removed it meanwhile: then this holds nothing.
+        # The last one before may remove it meanwhile: then this holds nothing.
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(held), home.stat()):
-                return home, held
-        os.close(held)
+            # Of a link, whose it is, and not where it leads.
+            if home.lstat().st_uid != os.getuid():
+                raise UserError(f"{home} on {socket.gethostname()} is another user's: set TMPDIR")
+            held = os.open(home, os.O_RDONLY)
+            fcntl.flock(held, fcntl.LOCK_SH)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(held), home.stat()):
+                    return home, held
+            os.close(held)
