@@ -169,6 +169,17 @@ class TestWorkers:
         assert isinstance(events[-1], Failed)
         assert "3 workers died with it" in events[-1].reason
 
+    def test_workers_that_died_with_nothing_to_do_count_against_no_cell(
+        self, executor: RayExecutor, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("benchmark.run.executors.ray.DEATHS", 2)
+        ran(executor, [tiny(LONG, f"seed={seed}") for seed in (0, 1)])
+        assert len(executor._actors) == 2
+        for actor in executor._actors:
+            ray.kill(actor.handle)
+        *_, last = ran(executor, [tiny()])
+        assert isinstance(last, Finished)
+
 
 SUITE = ["suite", "smoke", *TINY, LONG]
 STUDY = [

@@ -220,7 +220,7 @@ class RayExecutor(Executor):
                 content.tofile(path)
         if told.files:
             for earlier in before - {folder / name for name in told.files}:
-                earlier.unlink()
+                earlier.unlink(missing_ok=True)
 
     def _lose(self, actor: _Actor, again: deque[_Task], error: Exception) -> Iterator[Event]:
         """Have what a lost worker ran go on elsewhere."""
@@ -228,7 +228,13 @@ class RayExecutor(Executor):
         # It may live where only the way to it is lost.
         self._ray.kill(actor.handle)
         task = actor.task
+        # Its node may be lost, and who is idle there: they answer before they are given a cell.
+        for other in self._actors:
+            if other.place and other.awaited is None:
+                other.awaited = other.handle.facts.remote()
         if task is None:
+            if actor.place:
+                return
             self._unstarted += 1
             if cluster.is_refused(error) or self._unstarted == DEATHS:
                 raise cluster.not_started(error)
