@@ -22,6 +22,8 @@ _SHARES = 4
 """Of a round's lanes for each actor: one that is slow holds up a fraction of its part."""
 _LANES = 250
 """In a share at most: what comes back lies in memory."""
+_LOSSES = 20
+"""Of an actor, after which it is no accident, and the cell fails."""
 
 
 class RayEngine(Engine):
@@ -60,7 +62,7 @@ class RayEngine(Engine):
         given = self.ray.put((self.theirs, client, data))
         number = self.asked or max(1, room(self.ray, {"CPU": self.num_cpus}))
         # A lane is trained anew wherever its actor was lost: it gives the same.
-        kept = {"num_cpus": self.num_cpus, "max_restarts": -1, "max_task_retries": -1}
+        kept = {"num_cpus": self.num_cpus, "max_restarts": _LOSSES, "max_task_retries": _LOSSES}
         actor = self.ray.remote(_Shard).options(**kept)
         self.actors = [actor.remote(given) for _ in range(number)]
         self.workers = number * self.num_cpus

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.config.named_setting import SETTING, NamedSetting
 from benchmark.config.plugins import available
+from benchmark.run.cell import NOT_IN_THE_RESULT
 from benchmark.run.record import Record
 from benchmark.utils.errors import UserError
 from benchmark.utils.nested import flat
@@ -24,7 +25,8 @@ class Setting:
     """Everything but attack, defense and seed.
 
     Attributes:
-        name: of the named setting that its runs were made in (``conf/setting``); empty if none.
+        name: of the named setting that its runs were made in (``conf/setting``), and what they
+            were given beyond it; empty if none.
         label: what tells it from the other settings of the leaderboard: their names, where each
             has one of its own; empty if it is alone.
         groups: configuration group → what was chosen, as :func:`choice` writes it.
@@ -92,13 +94,25 @@ def split_by_setting(records: list[Record]) -> list[tuple[Setting, list[Record]]
 
 
 def _named(record: Record) -> str:
-    """The setting whose overrides a run was given, all of them; of several the most specific."""
-    given, found = {*record.overrides}, [(0, "")]
+    """The setting whose overrides a run was given, and what it was given beyond them.
+
+    Of several the most specific; ``digits5k with federation.client_lr=0.5``.
+    """
+    given, found = {*record.overrides}, list[tuple[int, str, set[str]]]()
     for name in available(SETTING):
         with suppress(UserError):  # a plug-in's faulty yaml names nothing
             own = NamedSetting.read(name).overrides
-            found += [(len(own), name)] if given.issuperset(own) else []
-    return max(found)[1]
+            found += [(len(own), name, {*own})] if given.issuperset(own) else []
+    if not found:
+        return ""
+    _, name, told = max(found, key=lambda each: each[:2])
+    further = [o for o in record.overrides if o not in told and _is_of_a_setting(o)]
+    return " ".join([name, *(["with", ", ".join(further)] if further else [])])
+
+
+def _is_of_a_setting(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return key.partition(".")[0] in GROUPS and key not in NOT_IN_THE_RESULT
 
 
 def _key(record: Record) -> str:

@@ -160,6 +160,9 @@ def test_named_settings_are_called_by_their_names():
     (alone,) = leaderboard.build([own]).sections
     assert (alone.setting.name, alone.setting.label) == ("digits5k", "")
     assert "## digits5k" in leaderboard.to_markdown(leaderboard.build([own]))
+    other_rate = [*digits, "federation.client_lr=0.5", "engine.workers=2", "seed=1"]
+    (alone,) = leaderboard.build([replace(own, overrides=other_rate)]).sections
+    assert alone.setting.name == "digits5k with federation.client_lr=0.5"
     assert [s.setting.label for s in leaderboard.build([far, own]).sections] == [
         "digits5k",
         "femnist62",
