@@ -38,7 +38,11 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def state(pid: int) -> str:
-    """A letter: R and S run, T is halted, Z has ended; X where there is no such process."""
+    """A letter: R and S run, T is halted, Z has ended; X where there is no such process.
+
+    D waits in the kernel, and is halted before it runs again; who has just forked a program that
+    was halted before it began waits so for good.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -59,7 +63,7 @@ def gone(pids: Iterable[int]) -> bool:
 
 def halt(process: Program) -> None:
     os.killpg(process.pid, signal.SIGSTOP)
-    wait_for(lambda: all(state(pid) in "TZX" for pid in [process.pid, *descendants(process.pid)]))
+    wait_for(lambda: all(state(pid) in "TZXD" for pid in [process.pid, *descendants(process.pid)]))
 
 
 def go_on(process: Program) -> None:
