@@ -9,6 +9,18 @@ from benchmark.run.executors.node import versions
 from benchmark.utils.errors import UserError, one_line
 
 
+def put(ray: Any, value: Any) -> Any:
+    """A value in the object store, from where it comes to each node once.
+
+    Raises:
+        UserError: the store is full.
+    """
+    try:
+        return ray.put(value)
+    except ray.exceptions.RayError as error:
+        raise UserError(f"executor=ray: the object store takes no data: {error}") from error
+
+
 def no_room(ray: Any, resources: Mapping[str, float]) -> UserError:
     """That no worker can start."""
     asked = " and ".join(f"{amount:g} {kind}" for kind, amount in resources.items() if amount)

@@ -21,7 +21,7 @@ from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished, Round
 from benchmark.run.executors.worker import work
 from benchmark.utils.errors import UserError, one_line
-from benchmark.utils.files import atomic_folder, locked
+from benchmark.utils.files import atomic_file, atomic_folder, locked
 
 Files = Mapping[str, np.ndarray]
 """Paths, relative to some folder, and their bytes, uint8."""
@@ -59,6 +59,17 @@ def unpacked(files: Files, folder: Path) -> None:
 def checkpoints(cell: Cell) -> str:
     """Those of a cell, in a suite's results."""
     return str(cell.work_path(Path()) / "round-*.ckpt")
+
+
+def save(files: Files, cell: Cell, folder: Path) -> None:
+    """Write what came of a cell into its suite's results, in the place of earlier checkpoints."""
+    before = set(folder.glob(checkpoints(cell)))
+    for name, content in files.items():
+        with atomic_file(folder / name) as path:
+            content.tofile(path)
+    if files:
+        for earlier in before - {folder / name for name in files}:
+            earlier.unlink(missing_ok=True)  # another command may have been first
 
 
 def versions() -> dict[str, str]:

@@ -14,12 +14,11 @@ from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
 from benchmark.run.executors import cluster
 from benchmark.run.executors.base import Executor
-from benchmark.run.executors.node import NodeWorker, Told, checkpoints, packed
+from benchmark.run.executors.node import NodeWorker, Told, checkpoints, packed, save
 from benchmark.run.record import Record
 from benchmark.run.runner import is_done, keep
 from benchmark.utils.cluster import connected, room
-from benchmark.utils.errors import UserError, one_line
-from benchmark.utils.files import atomic_file
+from benchmark.utils.errors import one_line
 
 DEATHS = 3
 """Of workers that a cell takes down without a checkpoint in between: then it is no accident."""
@@ -91,7 +90,7 @@ class RayExecutor(Executor):
         if self._ray is None:
             cpus = (self.asked or len(os.sched_getaffinity(0))) * self.resources["CPU"]
             self._ray, self._data = connected(self.address, cpus, "executor"), {}
-            self._plugins = self._put([(f.name, packed(f)) for f in plugins.chosen()])
+            self._plugins = cluster.put(self._ray, [(f.name, packed(f)) for f in plugins.chosen()])
         self._look()
         if not self.workers:
             raise cluster.no_room(self._ray, self.resources)
@@ -133,13 +132,6 @@ class RayExecutor(Executor):
             if actor.task and actor.task.cell.id == cell.id:
                 actor.handle.stop.remote(cell.id, reason)
 
-    def _put(self, value: Any) -> Any:
-        """In the object store, from where it comes to each node once."""
-        try:
-            return self._ray.put(value)
-        except self._ray.exceptions.RayError as error:
-            raise UserError(f"executor=ray: the object store takes no data: {error}") from error
-
     def _look(self) -> None:
         """See how many workers there is room for."""
         there = room(self._ray, self.resources)
@@ -178,7 +170,7 @@ class RayExecutor(Executor):
             yield Finished(cell, Record.read(cell.record_path(folder)))
             return
         if cell.data_hash not in self._data:
-            self._data[cell.data_hash] = self._put(packed(cell.data))
+            self._data[cell.data_hash] = cluster.put(self._ray, packed(cell.data))
         given = (cell, self._data[cell.data_hash], packed(folder, checkpoints(cell)))
         actor.awaited = actor.handle.run.options(num_returns="streaming").remote(*given)
         actor.task = task
@@ -192,7 +184,7 @@ class RayExecutor(Executor):
         told: Told = self._ray.get(next(actor.awaited))
         event, cell = told.event, actor.task.cell
         if isinstance(event, Round):
-            self._save(told, cell, folder)
+            save(told.files, cell, folder)
             if told.files:
                 actor.task.deaths = 0
             # A worker that was lost may have told of it before.
@@ -206,21 +198,12 @@ class RayExecutor(Executor):
         elif isinstance(event, Finished):
 
             def made(record: Record = event.record) -> Record:
-                self._save(told, cell, folder)
+                save(told.files, cell, folder)
                 # There plug-ins lie in another folder.
                 return replace(record, code=cell.code)
 
             return Finished(cell, keep(cell, folder, made))
         return replace(event, cell=cell)
-
-    def _save(self, told: Told, cell: Cell, folder: Path) -> None:
-        before = set(folder.glob(checkpoints(cell)))
-        for name, content in told.files.items():
-            with atomic_file(folder / name) as path:
-                content.tofile(path)
-        if told.files:
-            for earlier in before - {folder / name for name in told.files}:
-                earlier.unlink(missing_ok=True)
 
     def _lose(self, actor: _Actor, again: deque[_Task], error: Exception) -> Iterator[Event]:
         """Have what a lost worker ran go on elsewhere."""
