@@ -188,6 +188,18 @@ def test_what_is_read_first_comes_first_on_the_page_of_a_cell_that_is_told_live(
         assert [run.data.metrics[name] for name in FIRST] == (expected or [0.88, 0.75, 0.25])
 
 
+def test_a_live_cell_waits_for_its_first_main_accuracy(uri):
+    from benchmark.tracking.runs import Runs
+
+    record, live = make_record(), Runs(uri, "fedbackdoor", None, None)
+    live.start(CellFacts.of(record))
+    for r, metrics in enumerate([{"backdoor_in_sample": 0.1}, {"main_accuracy": 0.5}]):
+        live.round(record.cell, r, metrics, at=1)
+        live.flush()
+        _, (run,) = runs(uri)
+        assert list(run.data.metrics)[:2] == r * ["1_main_accuracy", "2_backdoor_in_sample"]
+
+
 def test_a_suite_grows_and_its_result_takes_the_place_of_the_last_one(uri):
     grown = ([0], 0.25, "# one"), ([0, 1], 0.5, "# two"), ([0, 1], 0.5, "# two")
     for seeds, value, text in grown:
