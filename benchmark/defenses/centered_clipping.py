@@ -42,11 +42,16 @@ class CenteredClipping(Rule):
         super().setup(setting)
         self.register_buffer("center", torch.zeros(setting.num_parameters, dtype=torch.float64))
 
+    def lengths(self, updates: Tensor, workers: int) -> Tensor:
+        """‖Δ_k − v‖: the first step's, and the check that all is finite, in one pass."""
+        return row_norms(updates, workers, self.center.to(updates.device))
+
     def combine(self, received: Submissions) -> Aggregation:
         """Move the center."""
-        center = self.center.to(received.rows.device)
-        for _ in range(self.steps):
-            lengths = row_norms(received.rows, received.workers, center)
+        center, lengths = self.center.to(received.rows.device), received.norms
+        for step in range(self.steps):
+            if step:
+                lengths = row_norms(received.rows, received.workers, center)
             shares = (self.radius / lengths).clamp(max=1) / len(received)
             center = torch.add(received.mean(shares), center, alpha=float(1 - shares.sum()))
         self.center = center.to(self.center)

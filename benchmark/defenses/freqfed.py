@@ -31,7 +31,7 @@ class FreqFed(Rule):
     DCT-II in both directions those with i < ⌊M/2⌋, j < ⌊N/2⌋ and i + j ≤ (⌊M/2⌋ + ⌊N/2⌋)/2 count,
     halves being at least 1. HDBSCAN on the cosine distances of what counts: min_cluster_size
     ⌊K/2⌋ + 1, min_samples 1, a single cluster allowed. If all are noise, nobody is left. There is
-    no official code. Needs 3 clients. Cost: KP log P and K²P/8; memory of KP/4 numbers in float64.
+    no official code. Needs 3 clients. Cost: KP log P and K²P/8; memory of KP/8 numbers.
 
     >>> from benchmark.testing import aggregate
     >>> rows = [[1.0, 0.1], [1.0, 0.0], [1.0, -0.1], [-3.0, 3.0]]
@@ -72,8 +72,13 @@ class FreqFed(Rule):
         """Transform, cluster, average."""
         rows, n, layers = received.rows, len(received), self.layers
         # The transform is linear: the model's frequencies are added where nothing is lost by it.
-        told = torch.stack(spread(lambda row: low_frequencies(row, layers), rows, received.workers))
-        theta = low_frequencies(received.context.theta, layers)
+        theta = low_frequencies(received.context.theta.double(), layers)
+        told = theta.new_empty(n, len(theta), dtype=rows.dtype)
+
+        def tell(k: int) -> None:
+            told[k] = low_frequencies(rows[k], layers)
+
+        spread(tell, range(n), received.workers)
         lengths = row_norms(told, received.workers)
         gains = 2 * products(told, theta, received.workers) + lengths.square()
         distances = cosine_distances(
@@ -86,25 +91,30 @@ class FreqFed(Rule):
 
 QUICK = 1024
 """Rows up to which a product with the transform's matrix beats the transform of columns."""
+TOGETHER = 32
+"""Rows that are transformed at a time, so that what is dropped of them never leaves the cache."""
 
 
 def low_frequencies(flat: Tensor, layers: tuple[Layer, ...]) -> Tensor:
-    """The low frequencies of each layer of ``(P,)``, put together, float64 on the CPU."""
-    values = flat.double().cpu().numpy()
-    found = []
+    """The low frequencies of each layer of ``(P,)``, put together, on the CPU, in its precision."""
+    values, found = flat.cpu().numpy(), []
     for layer in layers:
         matrix = values[layer.place].reshape(layer.shape[0] if layer.shape else 1, -1)
         high, wide = (max(side // 2, 1) for side in matrix.shape)
-        # Only the rows that count go on to the second direction.
-        if len(matrix) <= QUICK:
-            columns = (_cosines(len(matrix))[:high] @ torch.from_numpy(matrix)).numpy()
+        reach = (high + wide) // 2
+        # Only the columns that count go on to the second direction.
+        low = np.empty((len(matrix), min(wide, reach + 1)), matrix.dtype)
+        for i in range(0, len(matrix), TOGETHER):
+            rows = dct(matrix[i : i + TOGETHER], axis=1, norm="ortho")
+            low[i : i + TOGETHER] = rows[:, : low.shape[1]]
+        if len(low) <= QUICK:
+            both = (_cosines(len(low), flat.dtype)[:high] @ torch.from_numpy(low)).numpy()
         else:
-            columns = dct(matrix, axis=0, norm="ortho")[:high]
-        both = dct(columns, axis=1, norm="ortho")[:, :wide]
-        found += [row[: max((high + wide) // 2 - i + 1, 0)] for i, row in enumerate(both)]
+            both = dct(low, axis=0, norm="ortho")[:high]
+        found += [row[: max(reach - i + 1, 0)] for i, row in enumerate(both)]
     return torch.from_numpy(np.concatenate(found))
 
 
 @lru_cache
-def _cosines(n: int) -> Tensor:
-    return torch.from_numpy(dct(np.eye(n), axis=0, norm="ortho"))
+def _cosines(n: int, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(dct(np.eye(n), axis=0, norm="ortho")).to(dtype)

@@ -95,7 +95,7 @@ class Rule(Defense):
         """
         self._check_weights(weights)
         workers = self.threads(updates)
-        norms = row_norms(updates, workers)
+        norms = self.lengths(updates, workers)
         finite = norms < LONGEST
         n = int(finite.sum())
         f = max(self.assumed_compromised - (len(updates) - n), 0)
@@ -108,6 +108,10 @@ class Rule(Defense):
         clients = context.clients[finite]
         sent = Submissions(updates[finite], kept, clients, f, context, workers, norms[finite])
         return finite, sent
+
+    def lengths(self, updates: Tensor, workers: int) -> Tensor:
+        """‖Δ_k‖, ``(K,)`` float64; of a rule that measures from elsewhere, from there."""
+        return row_norms(updates, workers)
 
     def nothing(self, updates: Tensor, context: DefenseContext) -> Aggregation:
         """Of a cohort in which nobody sent what is finite: the model stays as it is."""

@@ -1,11 +1,12 @@
 """FreqFed, FLDetector and Snowball: by hand, and by the traps that others fell into."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.fft import dct, idctn
+from scipy.fft import dct, dctn, idctn
 from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score
 from torch import Tensor
@@ -59,6 +60,22 @@ def test_freqfed_clusters_models_by_their_low_frequencies_alone() -> None:
     theta = 100 * torch.ones(32).double()
     assert aggregate("freqfed", other, layers=layers).trust[0] == 0
     assert aggregate("freqfed", other, layers=layers, theta=theta).trust[0] == 1
+
+
+@pytest.mark.parametrize("shape", [(6, 70, 1), (80, 5), (1100, 3), (7,), ()])
+def test_low_frequencies_are_those_of_scipys_transform_in_either_precision(
+    shape: tuple[int, ...],
+) -> None:
+    layer = Layer("weight", slice(0, math.prod(shape)), shape)
+    values = drawn(math.prod(shape))
+    both = dctn(values.reshape(shape[0] if shape else 1, -1).numpy(), norm="ortho")
+    high, wide = (max(side // 2, 1) for side in both.shape)
+    places = [(i, j) for i in range(high) for j in range(wide) if i + j <= (high + wide) / 2]
+    found = low_frequencies(values, (layer,))
+    assert torch.allclose(found, torch.tensor([both[place] for place in places]), atol=1e-12)
+    rough = low_frequencies(values.float(), (layer,))
+    assert rough.dtype == torch.float32
+    assert torch.allclose(rough.double(), found, atol=1e-5)
 
 
 def test_freqfeds_port_looks_at_the_last_weights_alone() -> None:
