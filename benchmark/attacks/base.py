@@ -246,5 +246,5 @@ def workbench_of(context: AttackContext, attack: Attack) -> tuple[Workbench, Exa
         ValueError: there are arrays only.
     """
     if context.workbench is None or context.backdoor is None:
-        raise ValueError(f"{type(attack).__name__} trains when it crafts: it needs a federation")
+        raise ValueError(f"{type(attack).__name__} trains: craft(..., model=..., examples=...)")
     return context.workbench, context.backdoor

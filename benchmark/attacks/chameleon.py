@@ -124,8 +124,14 @@ class Chameleon(Poisoning):
         self.register_buffer("encoder", encoder, persistent=False)
 
     def before_training(self, context: AttackContext) -> None:
-        """Which classes are the target: not those of covers, which keep their label."""
+        """Which classes are the target: not those of covers, which keep their label.
+
+        Raises:
+            ValueError: there are arrays only, or no layer before the output.
+        """
         bench, backdoor = workbench_of(context, self)
+        if not self.get_buffer("encoder").any():
+            raise ValueError("Chameleon trains an encoder: the model is its output layer alone")
         self.facilitators = relabelled(backdoor, bench).labels.unique()
 
     def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:

@@ -31,6 +31,20 @@ def matrix(name: str, values: Any, like: Tensor | None = None) -> Tensor:
     return found
 
 
+def in_lanes(updates: Any) -> Tensor:
+    """``(M, L, P)``, also of ``(M, P)``."""
+    if updates is None:
+        raise ValueError("updates are missing, or model= and examples= to train them with")
+    found = floats(updates)
+    each = found.unsqueeze(1) if found.dim() == 2 else found
+    if each.dim() != 3 or 0 in each.shape:
+        raise ValueError(
+            "updates must be (clients, parameters) or (clients, lanes, parameters), "
+            f"got {tuple(found.shape)}"
+        )
+    return each
+
+
 def check_widths(found: Iterable[int]) -> None:
     widths = sorted(set(found))
     if len(widths) > 1:

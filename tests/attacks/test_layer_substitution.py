@@ -43,7 +43,7 @@ def test_elsewhere_it_can_be_the_mean_of_the_compromised():
 def test_a_layer_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"chosen must be among a.weight, b.weight; got c"):
         craft("layer_substitution", LANES, layers=LAYERS, chosen=["c", "b.weight"])
-    with pytest.raises(ValueError, match="it needs a federation"):
+    with pytest.raises(ValueError, match=r"trains: craft\(..., model=..., examples=...\)"):
         craft("layer_substitution", LANES, layers=LAYERS)
 
 

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.attacks.base import Attack, AttackContext, AttackSetting, Knowledge
+from benchmark.defenses.base import Aggregation, DefenseContext, workbench_of
 from benchmark.defenses.median import Median
+from benchmark.engine.plan import Examples
+from benchmark.tasks.pattern import Pattern
 from benchmark.testing import aggregate, craft
 from benchmark.testing.toys import seeded
 from benchmark.utils.errors import UserError
@@ -139,6 +142,82 @@ def test_lanes_and_precision() -> None:
 def test_what_does_not_fit_together_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         craft("boosted", **{"updates": OWN, **given})
+
+
+def network() -> nn.Module:
+    """Of 16 · 3 + 3 = 51 weights."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double()
+
+
+IMAGES, LABELS = torch.rand(4, 4, 4, generator=seeded(2)), torch.tensor([0, 1, 2, 0])
+TRAINING = {"batch_size": 4, "client_lr": 0.5}
+
+
+def patch() -> Pattern:
+    return Pattern(num_tasks=1, size=2)
+
+
+def test_with_a_model_an_attack_has_what_a_federation_would_give_it() -> None:
+    spy, model = Uninformed(), network()
+    halves = [(IMAGES[:3], LABELS[:3]), ((IMAGES[3:] * 255).to(torch.uint8), [0])]
+    given = {"honest": torch.zeros(2, 51), "task": patch(), "training": TRAINING}
+    found = craft(spy, model=model, examples=halves, **given)
+    setting, told = spy.calls[0][1], spy.calls[-1][1]
+    assert (setting.client_lr, setting.local_epochs, setting.batch_size) == (0.5, 1, 4)
+    assert [layer.name for layer in setting.layers] == ["1.weight", "1.bias"]
+    weights = nn.utils.parameters_to_vector(model.parameters())
+    assert torch.equal(told.start, weights)
+    assert [len(member.local) for member in told.members] == [3, 1]
+    assert told.members[0].local.labels.tolist() == [0, 1, 2]
+    assert (told.members[1].rank, told.members[1].boost, told.num_clients) == (1, 2.0, 4)
+    images = told.workbench.pixels(told.members[0].local.indices, torch.float64)
+    assert torch.allclose(images[:, 0], IMAGES[:3].double(), atol=0.5 / 255 + 1e-6)
+    # by default it trains honestly, and submits that
+    loss = nn.functional.cross_entropy(model(images), LABELS[:3])
+    slope = torch.cat([x.flatten() for x in torch.autograd.grad(loss, list(model.parameters()))])
+    assert torch.allclose(found[0], -0.5 * slope, atol=1e-12)
+    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), weights)
+
+
+class Reading(Median):
+    """Cannot do without the model."""
+
+    def aggregate(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Aggregation:
+        workbench_of(context, self).accuracy(context.theta, Examples(torch.arange(4), LABELS))
+        return super().aggregate(updates, weights, context)
+
+
+def test_a_defense_that_needs_the_model_has_it_too() -> None:
+    spy, given = Spy(), {"honest": HONEST.repeat(1, 17), "task": patch(), "defense": Reading()}
+    craft(spy, model=network(), examples=(IMAGES, LABELS), **given)
+    assert spy.calls[-1][1].simulate(torch.ones(1, 51).double()).update.shape == (51,)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": network()}, "craft trains a model on examples: examples= is missing"),
+        ({"examples": (IMAGES, LABELS)}, "craft trains a model on examples: model= is missing"),
+        ({}, "updates are missing, or model= and examples= to train them with"),
+        ({"model": network(), "examples": []}, "a tuple .images, labels., or a list of such"),
+        ({"model": network(), "examples": [IMAGES, LABELS]}, "a tuple .images, labels., or a"),
+        ({"model": network(), "examples": (IMAGES, LABELS[:2])}, r"got \(4, 1, 4, 4\) and \(2,\)"),
+        ({"model": network(), "examples": (IMAGES * 3, LABELS)}, r"must lie within \[0, 1\]"),
+        (
+            {"model": network(), "examples": (IMAGES, LABELS), "training": {"lr": 1}},
+            "training may have client_lr, local_epochs, batch_size; got lr",
+        ),
+        (
+            {"model": network(), "examples": (IMAGES, LABELS), "updates": torch.zeros(2, 51)},
+            "examples are of 1 clients, 2 are compromised in round 0",
+        ),
+    ],
+)
+def test_a_model_and_examples_that_do_not_fit_are_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        craft("boosted", **{"task": patch(), **given})
 
 
 def test_a_name_that_no_attack_has_is_told_in_a_line() -> None:
