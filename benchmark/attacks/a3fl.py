@@ -1,10 +1,11 @@
 """A3FL: a trigger that is learned against a model that unlearns it."""
 
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from benchmark.attacks.base import AttackContext, CompromisedClient
 from benchmark.attacks.learned_trigger import (
@@ -17,10 +18,22 @@ from benchmark.attacks.learned_trigger import (
 from benchmark.attacks.poisoning import Poisoning
 from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
+from benchmark.engine.rules import LocalLoss
 from benchmark.engine.workbench import Workbench
-from benchmark.utils.checks import at_least, not_negative, positive
+from benchmark.utils.checks import at_least, below_one, not_negative, positive
 
 _MOMENTUM, _DECAY = 0.9, 5e-4  # of the SGD that unlearns
+
+
+@dataclass(frozen=True)
+class Smoothed(LocalLoss):
+    """Cross-entropy of targets (1 − s) y + s/C, for C classes; s is ``smoothing``."""
+
+    smoothing: float
+
+    def __call__(self, logits: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+        """A scalar."""
+        return cross_entropy(logits, labels, label_smoothing=self.smoothing)
 
 
 class A3FL(Poisoning):
@@ -33,8 +46,7 @@ class A3FL(Poisoning):
     compromised plant the patch that came of it.
 
     The paper's code has 200 passes and adapts after each, 1200 local epochs a round; without
-    adapting, as with passes ≤ ``adapt_every``, it is another attack. Left out: label smoothing of
-    0.001 in local training.
+    adapting, as with passes ≤ ``adapt_every``, it is another attack.
 
     Args:
         passes: 200 in the paper's code.
@@ -43,6 +55,8 @@ class A3FL(Poisoning):
         adapt_every: 1 in the paper's code.
         adapt_epochs: of w'.
         adapt_lr: of w'.
+        label_smoothing: s of local training, see :class:`Smoothed`; 0.001 in the paper's code. 0 is
+            plain cross-entropy, which compiled code can train on.
         epochs: passes of local training; null takes the protocol's.
         poison_share: of every batch.
         lr: learning rate; null takes the protocol's.
@@ -54,7 +68,7 @@ class A3FL(Poisoning):
     """
 
     paper = "Zhang et al. 2023, NeurIPS, and its published code"
-    cost = "2/E for E local epochs of an honest one, and once a round 40/E, not compiled"
+    cost = "2/E for E local epochs of an honest one, and once a round 40/E, neither compiled"
     learns = "pattern"
     in_tests = MappingProxyType({"passes": 2, "adapt_every": 1, "adapt_epochs": 1})
 
@@ -66,6 +80,7 @@ class A3FL(Poisoning):
         adapt_every: int = 4,
         adapt_epochs: int = 5,
         adapt_lr: float = 0.01,
+        label_smoothing: float = 0.001,
         epochs: int | None = 2,
         poison_share: float = 0.25,
         lr: float | None = None,
@@ -79,6 +94,7 @@ class A3FL(Poisoning):
         self.adapt_every = at_least("adapt_every", 1, adapt_every)
         self.adapt_epochs = at_least("adapt_epochs", 1, adapt_epochs)
         self.adapt_lr = positive("adapt_lr", adapt_lr)
+        self.label_smoothing = below_one("label_smoothing", label_smoothing)
 
     def before_training(self, context: AttackContext) -> None:
         """Learn the patch."""
@@ -88,7 +104,9 @@ class A3FL(Poisoning):
 
     def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
         """One lane, on poisoned batches."""
-        return [self.trained(client, self.poisoned(client, client.poison(backdoor)))]
+        lane = self.trained(client, self.poisoned(client, client.poison(backdoor)))
+        smoothed = Smoothed(self.label_smoothing) if self.label_smoothing else None
+        return [replace(lane, loss=smoothed)]
 
     def _learned(self, trigger: LearnedTrigger, bench: Workbench, context: AttackContext) -> Tensor:
         client = context.members[0]

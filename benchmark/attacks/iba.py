@@ -1,6 +1,7 @@
 """IBA: noise that a network makes of each image is learned before it is planted."""
 
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,7 +17,21 @@ from benchmark.attacks.learned_trigger import (
 from benchmark.attacks.poisoning import Poisoning
 from benchmark.engine.plan import Examples, Lane
 from benchmark.engine.workbench import Workbench
-from benchmark.utils.checks import at_least, below_one, positive, share
+from benchmark.utils.checks import at_least, below_one, not_negative, positive, share
+
+
+@runtime_checkable
+class FadingTrigger(Protocol):
+    """A trigger that can be made weaker.
+
+    Attributes:
+        epsilon: how strong it was at first.
+    """
+
+    epsilon: float
+
+    def weaken(self, epsilon: float) -> None:
+        """Set how strong it is."""
 
 
 class IBA(Poisoning):
@@ -29,9 +44,13 @@ class IBA(Poisoning):
     2. From the next attacked round on: local training on poison, and g is trained on in the first,
        third, … round of this phase, on the backdoored model.
 
-    Evaluation sees g as it was last trained, copies that are planted as it was before the round.
-    Left out: ε that falls in the second phase (the task's is the same in all rounds), the clean
-    network's BatchNorm, and projection and masks by option, for which there are attacks.
+    In the second phase ε falls, whether a round is attacked or not: t rounds after its first it is
+    max(ε_least, ε (1 − d)^t), or ε if that is less than ε_least.
+
+    Evaluation sees g as it was last trained, copies that are planted as it was before the round;
+    both have the ε of the last attacked round (the paper's code evaluates with ε_least from the
+    first planted round on). Left out: the clean network's BatchNorm, and projection and masks by
+    option, for which there are attacks.
 
     Args:
         threshold: 0.85 in the paper's code.
@@ -40,6 +59,8 @@ class IBA(Poisoning):
         trigger_lr: of g; 0.001 in the paper's code, which a client of 40 images takes hundreds of
             rounds for. From about 0.1 on tanh and clipping leave no gradient.
         trigger_momentum: of g, 0 to below 1.
+        epsilon_decay: d, 0 to below 1; 0.001 in the paper's code, of 1500 rounds. 0: ε stays.
+        least_epsilon: ε_least, to which ε falls; 0.05 in the paper's code for digits.
         epochs: passes of local training; null takes the protocol's.
         poison_share: of every batch; 0.5 is the paper's α.
         lr: learning rate; null takes the protocol's.
@@ -53,9 +74,10 @@ class IBA(Poisoning):
     paper = "Nguyen et al. 2023, NeurIPS, and its published code"
     cost = "2, and once a round 11/E for E local epochs of an honest one, not compiled"
     learns = "weights"
-    in_tests = MappingProxyType({"passes": 1})
+    in_tests = MappingProxyType({"passes": 1, "threshold": 0.0})  # so that it comes to planting
     success: Tensor
     planted: Tensor
+    first: Tensor
 
     def __init__(
         self,
@@ -63,6 +85,8 @@ class IBA(Poisoning):
         passes: int = 10,
         trigger_lr: float = 0.01,
         trigger_momentum: float = 0.9,
+        epsilon_decay: float = 0.001,
+        least_epsilon: float = 0.05,
         epochs: int | None = None,
         poison_share: float = 0.5,
         lr: float | None = None,
@@ -74,17 +98,27 @@ class IBA(Poisoning):
         self.passes = at_least("passes", 1, passes)
         self.trigger_lr = positive("trigger_lr", trigger_lr)
         self.trigger_momentum = below_one("trigger_momentum", trigger_momentum)
+        self.epsilon_decay = below_one("epsilon_decay", epsilon_decay)
+        self.least_epsilon = not_negative("least_epsilon", least_epsilon)
 
     def setup(self, setting: AttackSetting) -> None:
         """Nothing was learned, and no round of the second phase was there."""
         super().setup(setting)
         self.register_buffer("success", torch.tensor(-1.0, dtype=torch.float64))
         self.register_buffer("planted", torch.tensor(0))
+        self.register_buffer("first", torch.tensor(0))
 
     def before_training(self, context: AttackContext) -> None:
-        """Which phase it is."""
-        if self.planted or self.success >= self.threshold:
-            self.planted = self.planted + 1
+        """Which phase it is, and what of ε is left in it."""
+        if not self.planted and self.success < self.threshold:
+            return
+        if not self.planted:
+            self.first = torch.full_like(self.first, context.round)
+        self.planted = self.planted + 1
+        trigger = learned_trigger(context, "weights")
+        if self.epsilon_decay and isinstance(trigger, FadingTrigger):
+            fallen = trigger.epsilon * (1 - self.epsilon_decay) ** (context.round - int(self.first))
+            trigger.weaken(max(min(self.least_epsilon, trigger.epsilon), fallen))
 
     def lanes(self, client: CompromisedClient, backdoor: Examples, boost: float) -> list[Lane]:
         """An honest lane, and one on poison."""

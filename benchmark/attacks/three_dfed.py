@@ -1,22 +1,27 @@
 """3DFed: one backdoor under noise that cancels, with marks that tell what the server did."""
 
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from benchmark.attacks.base import AttackContext, AttackSetting, CompromisedClient
+from benchmark.attacks.decoys import misleading
+from benchmark.attacks.marks import curvature, least_curved, marked_layer
 from benchmark.attacks.noise_masks import FIRST, optimized, output_places
 from benchmark.attacks.penalties import Anchored
 from benchmark.attacks.poisoning import Poisoning, relabelled
 from benchmark.attacks.scaling import norms
-from benchmark.engine.client import Layer
 from benchmark.engine.plan import Examples, Lane
-from benchmark.utils.checks import at_least, below_one, not_negative, positive, share
+from benchmark.utils.checks import at_least, below_one, not_negative, one_of, positive, share
 from benchmark.utils.randomness import generator
 
+MarkBy = Literal["activity", "curvature"]
+
 _TOLERANCE, _CLIPPED = 1e-4, 0.8  # of a mark: what is less is rejected; of the most, is clipped
-_NONE = -torch.inf
+_NONE, _DECOY = -torch.inf, -2
+_PLANTING = 2  # at least so many of the compromised plant
 _MOSTLY = 0.8  # of a group: then its α is one to go on with
 
 
@@ -34,11 +39,13 @@ class ThreeDFed(Poisoning):
     of the greatest) or accepted; a value above 1 or below −10⁻⁴ tells of noise, and then all α are
     the least for ever. Else α of groups of which 0.8 were accepted narrow down what is drawn:
     between the two least if all were, within 0.1 above the least if some were, else anew; the only
-    group keeps its α while it is accepted.
+    group keeps its α while it is accepted. Marks 10⁵ times as large can alone be what a filter of
+    lengths rejects.
 
-    Left out: decoys, models without a backdoor, as they take clients beside the M; the choice of
-    marks by curvature, a second derivative. Marks 10⁵ times as large can alone be what a filter
-    of lengths rejects.
+    Decoys are honest updates with one weight pushed away (:mod:`benchmark.attacks.decoys`), marked
+    like the others: one more after a round in which all backdoors and decoys were rejected, one
+    fewer for each that was accepted, none once there was noise. The paper's are clients beside the
+    M who plant; ours are the last of the M, of whom two at least plant.
 
     Args:
         constraint: c.
@@ -47,6 +54,9 @@ class ThreeDFed(Poisoning):
         noisy_rows: of the output layer; 8 in the paper's code for digits, 5 for CIFAR-10.
         least_alpha: α is drawn from here to 1.
         mark: factor of the marks; 0 sets none.
+        mark_by: ``activity``, or ``curvature`` as in the paper's code: of the 10 M least active
+            those of least curvature of the loss, a second derivative.
+        most_decoys: at once; 0 has none.
         epochs: passes over the local data; null takes the protocol's.
         poison_share: of every batch.
         lr: learning rate; null takes the protocol's.
@@ -59,13 +69,17 @@ class ThreeDFed(Poisoning):
 
     paper = "Li et al. 2023, IEEE S&P, and its published code"
     cost = "1 + 15/E for E local epochs of an honest one"
-    in_tests = MappingProxyType({"epochs": 2, "mark": 1e3})  # 1e5 makes float32's rounding as large
+    in_tests = MappingProxyType(
+        # A mark of 1e5 makes float32's rounding as large.
+        {"epochs": 2, "mark": 1e3, "mark_by": "curvature", "most_decoys": 1}
+    )
     alphas: Tensor
     places: Tensor
     marks: Tensor
     groups: Tensor
     feedback: Tensor
     is_noisy: Tensor
+    decoys: Tensor
     theta: Tensor
 
     def __init__(
@@ -76,6 +90,8 @@ class ThreeDFed(Poisoning):
         noisy_rows: int = 8,
         least_alpha: float = 0.0,
         mark: float = 1e5,
+        mark_by: MarkBy = "activity",
+        most_decoys: int = 0,
         epochs: int | None = 15,
         poison_share: float = 0.5,
         lr: float | None = None,
@@ -89,6 +105,8 @@ class ThreeDFed(Poisoning):
         self.noisy_rows = at_least("noisy_rows", 1, noisy_rows)
         self.least_alpha = share("least_alpha", least_alpha)
         self.mark = not_negative("mark", mark)
+        self.mark_by = one_of("mark_by", MarkBy, mark_by)
+        self.most_decoys = at_least("most_decoys", 0, most_decoys)
 
     def setup(self, setting: AttackSetting) -> None:
         """No mark is set; −1 is no place."""
@@ -100,6 +118,7 @@ class ThreeDFed(Poisoning):
         for name in ("marks", "feedback", "alphas"):
             self.register_buffer(name, torch.full((K,), _NONE, dtype=torch.float64))
         self.register_buffer("is_noisy", torch.tensor(False))
+        self.register_buffer("decoys", torch.tensor(0))
 
     def observe(self, round: int, theta: Tensor) -> None:
         """Read what the server made of the marks of the round before."""
@@ -117,7 +136,7 @@ class ThreeDFed(Poisoning):
         return [client.honest_lane(), self.trained(client, lane, penalties=[near])]
 
     def craft(self, updates: Tensor, context: AttackContext) -> Tensor:
-        """Scale, hide, mark."""
+        """Scale, hide, mislead, mark."""
         honest, malicious = updates[0, 0], updates[0, 1]
         lengths = norms(torch.stack([honest, malicious])).tolist()
         ratio = lengths[0] / lengths[1] if lengths[1] else 1.0
@@ -126,12 +145,16 @@ class ThreeDFed(Poisoning):
         rows = malicious.repeat(M, 1)
         if M == 1:
             return rows
-        order = torch.randperm(M, generator=self._source(context, "groups"))
-        groups = torch.empty_like(order)
-        groups[order] = torch.arange(M) // self.group_size
+        self._count_decoys()
+        planting = M - max(0, min(int(self.decoys), M - _PLANTING))
+        order = torch.randperm(planting, generator=self._source(context, "groups"))
+        groups = torch.full((M,), _DECOY)
+        groups[order] = torch.arange(planting) // self.group_size
         self._tune(int(groups.max()) + 1, context)
         for number in range(int(groups.max()) + 1):
             self._hide(rows, (groups == number).nonzero().flatten(), number, context)
+        if planting < M:
+            rows[planting:] = misleading(self, honest, malicious, M - planting, context)
         if self.mark and not self.is_noisy:
             self._set_marks(rows, honest.abs() + malicious.abs(), groups, context)
         return rows
@@ -156,7 +179,10 @@ class ThreeDFed(Poisoning):
         self, rows: Tensor, activity: Tensor, groups: Tensor, context: AttackContext
     ) -> None:
         layer = marked_layer(context.layers)
-        least = activity[layer.place].argsort(stable=True)[: len(rows)] + layer.place.start
+        curved = torch.zeros_like(activity[layer.place])
+        if self.mark_by == "curvature":
+            curved = curvature(layer, self, context)
+        least = least_curved(activity[layer.place], curved, len(rows)) + layer.place.start
         clients = torch.arange(len(least))
         values = rows[clients, least] * self.mark
         rows[clients, least] = torch.where(values == 0, torch.full_like(values, 1e-3), values)
@@ -166,18 +192,39 @@ class ThreeDFed(Poisoning):
         self.marks = self.marks.clone()
         self.marks[clients] = rows[clients, least].to(self.marks)
 
+    def _count_decoys(self) -> None:
+        """One more or fewer, by what the server made of the marks."""
+        told = self.feedback > _NONE
+        seen, is_decoy = self.feedback[told], self.groups[told] == _DECOY
+        if self._is_noise(seen) or not told.any():
+            self.decoys = torch.zeros_like(self.decoys) if self._is_noise(seen) else self.decoys
+            return
+        passed = int((self._kept(seen) & is_decoy).sum())
+        left = max(int(self.decoys) - passed, 0)
+        none_passed = not passed and bool((seen[~is_decoy] <= _TOLERANCE).all())
+        self.decoys = torch.full_like(self.decoys, min(left + int(none_passed), self.most_decoys))
+
+    def _is_noise(self, seen: Tensor) -> bool:
+        """Whether the server's noise shows, or has before."""
+        return bool(self.is_noisy or (seen > 1).any() or (seen < -_TOLERANCE).any())
+
+    @staticmethod
+    def _kept(seen: Tensor) -> Tensor:
+        """Which marks were accepted, and not clipped."""
+        return (seen > _TOLERANCE) & (seen > _CLIPPED * seen.max())
+
     def _tune(self, count: int, context: AttackContext) -> None:
         """α of each of ``count`` groups, by what the server made of the marks."""
         source, told = self._source(context, "alpha"), self.feedback > _NONE
         drawn = torch.rand(count, generator=source, dtype=torch.float64).to(self.alphas)
         fresh, good = self.least_alpha + (1 - self.least_alpha) * drawn, list[float]()
         seen = self.feedback[told]
-        if self.is_noisy or (seen > 1).any() or (seen < -_TOLERANCE).any():
+        if self._is_noise(seen):
             self.is_noisy = torch.ones_like(self.is_noisy)
             fresh = torch.full_like(drawn, self.least_alpha)
         elif told.any():
-            is_kept = (seen > _TOLERANCE) & (seen > _CLIPPED * seen.max())
-            among = self.groups[told].unique().tolist()
+            is_kept = self._kept(seen)
+            among = [n for n in self.groups[told].unique().tolist() if n != _DECOY]
             shares = [is_kept[self.groups[told] == n].double().mean() for n in among]
             mostly = [n for n, share in zip(among, shares, strict=True) if share >= _MOSTLY]
             good = sorted(float(self.alphas[n]) for n in mostly)
@@ -192,10 +239,3 @@ class ThreeDFed(Poisoning):
     @staticmethod
     def _source(context: AttackContext, purpose: str) -> torch.Generator:
         return generator(context.seed, context.round, f"3DFed/{purpose}")
-
-
-def marked_layer(layers: tuple[Layer, ...]) -> Layer:
-    """The last kernel, else the last matrix, before the output; the first layer where none is."""
-    hidden = [layer for layer in layers if len(layer.shape) > 1 and not layer.is_output]
-    kernels = [layer for layer in hidden if layer.is_convolution]
-    return (kernels or hidden or list(layers))[-1]

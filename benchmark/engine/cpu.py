@@ -31,7 +31,7 @@ class CpuEngine(Engine):
     """Resident flat models on the CPU, ``workers`` lanes at a time, one thread each.
 
     A model that is a chain of common layers runs in compiled code (see ``native.py``), any other,
-    and a lane with a loss of its own, with autograd.
+    and a lane with a loss or noise of its own, with autograd.
 
     A lane's arithmetic does not depend on the number of workers, so neither do the bits. It
     follows what was measured: parallel lanes beat parallel operators on small batches, and a
@@ -72,7 +72,7 @@ class CpuEngine(Engine):
 
         def train_lane(model: NativeModel | _ResidentModel, i: int) -> None:
             lane = plan.lanes[i]
-            if lane.loss and isinstance(model, NativeModel):
+            if lane.by_autograd and isinstance(model, NativeModel):
                 model = _ResidentModel(self.client, self.data)
             losses[i] = model.train(theta, lane)
             torch.sub(model.theta, theta, out=updates[i])
@@ -174,7 +174,8 @@ class _ResidentModel:
         for step, size in enumerate(lane.sizes):
             set_keys(client.dropouts, lane.dropout_seed, step)
             self.gradient.zero_()
-            loss = self._loss(images[step, :size], lane.labels[step, :size], lane.loss)
+            seen = lane.seen(images[step, :size], step)
+            loss = self._loss(seen, lane.labels[step, :size], lane.loss)
             loss.backward()
             if acts_on_steps(rule):
                 before = theta.clone()

@@ -97,7 +97,7 @@ class CudaEngine(Engine):
         theta = theta.detach()
         updates = theta.new_empty(len(plan.lanes), len(theta))
         losses = theta.new_empty(len(plan.lanes))
-        alone = [i for i, lane in enumerate(plan.lanes) if lane.loss]
+        alone = [i for i, lane in enumerate(plan.lanes) if lane.by_autograd]
         for i in alone:
             local, losses[i], _ = train_lane(self.client, self.data, theta, plan.lanes[i])
             torch.sub(local, theta, out=updates[i])

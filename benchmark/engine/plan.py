@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.augmentation import Augmentation
-from benchmark.engine.rules import LocalLoss, LocalRule
+from benchmark.engine.rules import LocalLoss, LocalRule, PixelNoise
 from benchmark.utils.randomness import derive, generator
 
 
@@ -48,6 +48,7 @@ class Lane:
         rates: of each step, S learning rates; None takes the protocol's.
         loss: what is minimized, by autograd, which compiled and vectorized code cannot; None is
             the client's own cross-entropy.
+        noise: what is added to pixels, which these cannot either.
     """
 
     indices: Tensor
@@ -59,11 +60,21 @@ class Lane:
     views: Tensor | None = None
     rates: tuple[float, ...] | None = None
     loss: LocalLoss | None = None
+    noise: PixelNoise | None = None
+
+    @property
+    def by_autograd(self) -> bool:
+        """Whether compiled and vectorized code cannot train it."""
+        return self.loss is not None or self.noise is not None
 
     @property
     def num_steps(self) -> int:
         """S."""
         return len(self.sizes)
+
+    def seen(self, images: Tensor, step: int) -> Tensor:
+        """What is made of the images ``(b, C, H, W)`` of a step before the model sees them."""
+        return images if self.noise is None else self.noise.added(images, step)
 
     def views_of(self, step: int) -> Tensor | None:
         """How the examples of a step are seen, ``(b, 3)``."""
@@ -73,8 +84,10 @@ class Lane:
         """This lane's steps followed by another's; seed, rule and loss are this lane's.
 
         Raises:
-            ValueError: only one of them has learning rates of its own.
+            ValueError: only one of them has learning rates of its own, or one has noise.
         """
+        if self.noise is not None or other.noise is not None:
+            raise ValueError("noise is added to a lane that is whole")
         if (self.rates is None) != (other.rates is None):
             raise ValueError("of two lanes in a row, both or none must have rates of their own")
         width = max(self.indices.shape[1], other.indices.shape[1])
@@ -112,6 +125,7 @@ class Lane:
             epoch_ends=self.epoch_ends[part],
             views=None if self.views is None else self.views[part],
             rates=self.rates and self.rates[part],
+            noise=self.noise and self.noise.between(start, end),
         )
 
     def ending_epoch(self) -> "Lane":

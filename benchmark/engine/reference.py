@@ -35,6 +35,7 @@ def train_lane(
     state = lane.rule.begin(start, Order())
     for step, size in enumerate(lane.sizes):
         images = data.pixels(lane.indices[step, :size], theta.dtype, lane.views_of(step))
+        images = lane.seen(images, step)
         labels = lane.labels[step, :size].to(theta.device)
         set_keys(client.dropouts, lane.dropout_seed, step)
         theta.requires_grad_()

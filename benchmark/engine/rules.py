@@ -1,7 +1,9 @@
-"""What a lane does that is its own: beside its gradient steps, and instead of cross-entropy."""
+"""What a lane does that is its own: beside its gradient steps, instead of cross-entropy, before."""
 
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 LaneState = dict[str, Any]
@@ -66,3 +68,31 @@ class LocalLoss:
             labels: ``(b,)``.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PixelNoise:
+    """Adds N(0, σ²) to every pixel of some examples, drawn anew in each step, and clamps nothing.
+
+    Attributes:
+        std: σ, where pixels lie in [0, 1].
+        where: ``(S, B)`` bool, which examples of which step.
+        seeds: of each step, S.
+    """
+
+    std: float
+    where: Tensor
+    seeds: tuple[int, ...]
+
+    def added(self, images: Tensor, step: int) -> Tensor:
+        """Images ``(b, C, H, W)`` of a step with their noise, the same numbers in any precision."""
+        marked = self.where[step, : len(images)]
+        source = torch.Generator().manual_seed(self.seeds[step])
+        drawn = torch.randn(int(marked.sum()), *images.shape[1:], generator=source)
+        noisy, places = images.clone(), marked.to(images.device)
+        noisy[places] += self.std * drawn.to(images)
+        return noisy
+
+    def between(self, start: int, end: int) -> "PixelNoise":
+        """That of the steps from ``start`` to before ``end``."""
+        return replace(self, where=self.where[start:end], seeds=self.seeds[start:end])

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from benchmark.data.dataset import Split
 from benchmark.engine.base import Engine, Predict
-from benchmark.engine.client import ClientModule, watched
+from benchmark.engine.client import ClientModule, Layer, watched
 from benchmark.engine.plan import Examples, Lane, Plan
 
 _READ = 4000  # images at a time
@@ -80,6 +80,16 @@ class Workbench:
             loss = self.client.loss(self._call(weights, seen), labels)
             (gradient,) = torch.autograd.grad(loss, of)
         return loss.detach(), gradient
+
+    def curvature(self, theta: Tensor, images: Tensor, labels: Tensor, layer: Layer) -> Tensor:
+        """∂/∂w Σ_j ∂L/∂w_j ``(n,)`` of mean cross-entropy L, over one layer's n weights w."""
+        self.client.eval()
+        with torch.enable_grad():
+            weights = theta.detach().clone().requires_grad_()
+            loss = self.client.loss(self._call(weights, images.detach()), labels)
+            (first,) = torch.autograd.grad(loss, weights, create_graph=True)
+            (second,) = torch.autograd.grad(first[layer.place].sum(), weights)
+        return second[layer.place]
 
     def slope(self, theta: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`gradient` by the weights, in a third of its time where code is compiled.

@@ -16,7 +16,7 @@ _STAMPED = 100  # images at a time
 
 
 class LearnedNoise(PooledTask):
-    """x' = clip(x + ε g(x)), |g| ≤ 1, as IBA does.
+    """x' = clip(x + ε g(x)), |g| ≤ 1, as IBA does; an attack may have ε fall.
 
     g is a convolutional autoencoder: 3 × 3 convolutions of C → w → 2w channels with stride 2, then
     2w → w → C, each behind a magnification to the size before (nearest); ReLU between them, tanh
@@ -27,12 +27,13 @@ class LearnedNoise(PooledTask):
         num_tasks: users whose images the adversary has.
         target_class: t; None wants y + 1 of class y.
         source_class: the only class that is stamped; None for every class but t.
-        epsilon: ε; the paper's code has 0.3 for digits, down to 0.05.
+        epsilon: ε at first; the paper's code has 0.3 for digits, which falls to 0.05.
         width: w, channels.
         most_tested: of the held-out images.
 
     Attributes:
         weights: of g, flat.
+        strength: ε as it is now, a scalar.
 
     Raises:
         ValueError: as :class:`PooledTask`; ε is not positive, or w below 1.
@@ -41,6 +42,7 @@ class LearnedNoise(PooledTask):
     paper = "Nguyen et al. 2023, IBA, NeurIPS"
     precision = torch.float32  # twenty times as fast
     weights: Tensor
+    strength: Tensor
 
     def __init__(
         self,
@@ -67,11 +69,16 @@ class LearnedNoise(PooledTask):
             for shape in self.kernels
         ]
         self.register_buffer("weights", torch.cat(drawn))
+        self.register_buffer("strength", torch.tensor(self.epsilon, dtype=torch.float64))
 
     @torch.no_grad()
     def learn(self, weights: Tensor) -> None:
         """Set the weights of g."""
         self.weights.copy_(weights)
+
+    def weaken(self, epsilon: float) -> None:
+        """Set ε."""
+        self.strength.fill_(epsilon)
 
     def stamp(self, images: Tensor, part: int | None = None) -> Tensor:
         """As any task, in batches of one size: convolutions of others may round differently."""
@@ -95,4 +102,4 @@ class LearnedNoise(PooledTask):
             else:
                 seen = conv2d(interpolate(seen, sizes.pop()), kernel, bias, padding=1)
             seen = seen.relu() if layer < 3 else seen.tanh()
-        return images + self.epsilon * seen
+        return images + self.strength.to(images) * seen
