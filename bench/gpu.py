@@ -30,6 +30,7 @@ ENGINES = {
     "cuda, float32": ["engine=cuda"],
     "cuda, TF32": ["engine=cuda", "engine.precision=tf32"],
     "cuda, bfloat16": ["engine=cuda", "engine.precision=bf16"],
+    "cuda, single lanes": ["engine=cuda", "engine.lanes=0"],
     "reference": ["engine=reference"],
 }
 ON_CPU = ("cuda, float32", "reference")

@@ -16,7 +16,6 @@ from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.cuda import CudaEngine
 from benchmark.engine.plan import LocalRule, Plan
-from benchmark.engine.reference import ReferenceEngine
 from benchmark.utils.checks import worker_count
 from benchmark.utils.errors import UserError
 
@@ -54,7 +53,7 @@ class AutoEngine(Engine):
         self.chosen = None
         self.candidates: dict[str, Engine] = {}
         if data.images.device.type == "cuda":
-            engines = {"cuda": CudaEngine(), "reference": ReferenceEngine()}
+            engines: dict[str, Engine] = {"cuda": CudaEngine(), "streams": CudaEngine(lanes=0)}
         else:
             engines = {
                 "cpu": CpuEngine(self.asked),

@@ -15,15 +15,13 @@ from benchmark.engine.client import ClientModule
 from benchmark.engine.convolution import FORMS, Form
 from benchmark.engine.plan import Plan
 from benchmark.engine.probe import probe
-from benchmark.engine.reference import train_lane
 from benchmark.engine.schedule import Chunk, Followed, most_common, next_chunk, rounded
-from benchmark.engine.vectorized import Precision, VectorizedStep
+from benchmark.engine.streams import train_apart
+from benchmark.engine.vectorized import Precision, VectorizedStep, fitting
 from benchmark.utils.checks import at_least, one_of
 
 log = logging.getLogger("benchmark")
 
-_MEMORY_SHARE = 0.8
-"""Of what is free on the device; the rest is for the defense and for fragmentation."""
 _LANES_ON_CPU = 16
 """More do not make a step on a CPU faster."""
 _EXHAUSTED = ("out of memory", "unable to find an engine", "ALLOC_FAILED")
@@ -44,11 +42,13 @@ class CudaEngine(Engine):
 
     Args:
         precision: ``strict``, ``tf32`` or ``bf16``, see ``VectorizedStep``.
-        lanes: the most lanes side by side; null takes what fits.
+        lanes: the most lanes side by side; null takes what fits, and 0 has none: lanes are trained
+            one at a time, as the reference does, on a few streams of the GPU. So is any model.
         convolution: ``grouped`` or ``matmul``, see ``convolution.Form``; null measures both.
 
     Raises:
-        ValueError: an unknown ``precision`` or ``convolution``, or ``lanes`` below 1.
+        ValueError: an unknown ``precision`` or ``convolution``, ``lanes`` below 0, or single lanes
+            in ``bf16``.
     """
 
     def __init__(
@@ -58,15 +58,19 @@ class CudaEngine(Engine):
         convolution: Form | None = None,
     ):
         self.precision = one_of("precision", Precision, precision)
-        self.most_lanes = None if lanes is None else at_least("lanes", 1, lanes)
+        self.most_lanes = None if lanes is None else at_least("lanes", 0, lanes)
         self.asked = convolution and one_of("convolution", Form, convolution)
+        if lanes == 0 and precision == "bf16":
+            raise ValueError("lanes=0 trains in the precision of the weights; precision=strict")
 
     def check(self, client: ClientModule, image: Sequence[int]) -> None:
-        """See :class:`Engine`: what ``torch.func.vmap`` cannot map is refused."""
+        """See :class:`Engine`: what ``torch.func.vmap`` cannot map, lane by lane, is refused."""
+        if self.most_lanes == 0:
+            return
         if client.statistic_shapes:
             raise ValueError(
                 "it pads batches, which changes the statistics of BatchNorm; norm=group, or "
-                "engine=cpu or engine=reference, which train it"
+                "engine=cpu, engine=reference or engine.lanes=0, which train it"
             )
         probe(client, image)
 
@@ -79,6 +83,8 @@ class CudaEngine(Engine):
     @property
     def kind(self) -> str:  # type: ignore[override]
         """What was chosen."""
+        if self.limit == 0:
+            return "one lane at a time, on streams"
         return f"vectorized, {self.form} convolution, at most {self.limit} lanes at once"
 
     def state(self) -> dict[str, Any]:
@@ -97,12 +103,9 @@ class CudaEngine(Engine):
         theta = theta.detach()
         updates = theta.new_empty(len(plan.lanes), len(theta))
         losses = theta.new_empty(len(plan.lanes))
-        alone = [i for i, lane in enumerate(plan.lanes) if lane.by_autograd]
-        for i in alone:
-            local, losses[i], _ = train_lane(self.client, self.data, theta, plan.lanes[i])
-            torch.sub(local, theta, out=updates[i])
+        alone = [i for i, lane in enumerate(plan.lanes) if lane.by_autograd or self.limit == 0]
         waiting = [i for i in range(len(plan.lanes)) if i not in alone]
-        while waiting:
+        while waiting and self.limit != 0:
             chunk = self._next_chunk(plan, waiting)
             try:
                 self._train(theta, chunk, updates, losses)
@@ -113,6 +116,11 @@ class CudaEngine(Engine):
                     raise
             # Beyond the handler, whose traceback keeps the buffers alive.
             self._shrink(len(chunk.lanes))
+        if alone := sorted(alone + waiting):
+            own = train_apart(self.client, self.data, theta, [plan.lanes[i] for i in alone])
+            if len(alone) == len(losses):
+                return own
+            updates[alone], losses[alone] = own.updates, own.losses
         return Trained(updates, losses)
 
     def _next_chunk(self, plan: Plan, waiting: list[int]) -> Chunk:
@@ -194,7 +202,8 @@ class CudaEngine(Engine):
         lanes, width = rounded(lanes), rounded(width)
         device = self.data.images.device.type
         if self.limit is None:
-            self.limit = self._fitting(width) if device == "cuda" else _LANES_ON_CPU
+            make = partial(self._make_step, self.asked or FORMS[1])
+            self.limit = fitting(make, width) if device == "cuda" else _LANES_ON_CPU
         # Both forms are in memory at once while they are compared.
         lanes = min(lanes, max(1, self.limit // 2), _LANES_COMPARED)
 
@@ -213,34 +222,11 @@ class CudaEngine(Engine):
             self.form = cast(Form, remembered(question, FORMS, measure))
         log.info("engine cuda: %s", self.kind)
 
-    def _fitting(self, width: int) -> int:
-        """How many lanes fit into what is free: a lane's share is what a second one adds."""
-        peaks = []
-        for lanes in (1, 2):
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            self._make_step(self.asked or FORMS[1], lanes, width).run(lanes, width)
-            peaks.append(torch.cuda.max_memory_allocated())
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info()
-        share = max(1, peaks[1] - peaks[0])
-        log.info("engine cuda: %d MiB free, %d for a lane", free >> 20, share >> 20)
-        return max(1, int(_MEMORY_SHARE * free / share))
-
     def _shrink(self, lanes: int) -> None:
-        """Go on with half as many lanes at once.
-
-        Raises:
-            MemoryError: there was only one.
-        """
+        """Go on with half as many lanes at once; with none in a vectorized step, if it was one."""
         self.step = None
         if self.data.images.device.type == "cuda":
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
-        if lanes == 1:
-            raise MemoryError(
-                "out of memory with one client at a time: take a smaller model, a smaller "
-                "batch_size, or fewer clients_per_round"
-            )
-        self.limit = -(-lanes // 2)
+        self.limit = -(-lanes // 2) if lanes > 1 else 0
         log.warning("engine cuda: out of memory with %d lanes at once; now %d", lanes, self.limit)

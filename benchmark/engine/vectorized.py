@@ -1,7 +1,7 @@
 """One local step of many lanes at once, on buffers that stay in place; a CUDA graph on a GPU."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Literal
@@ -22,6 +22,10 @@ log = logging.getLogger("benchmark")
 Precision = Literal["strict", "tf32", "bf16"]
 _WARM_UPS = 3
 """Steps before a capture, so that libraries have chosen their kernels and workspaces."""
+
+
+_MEMORY_SHARE = 0.8
+"""Of what is free on the device; the rest is for the defense and for fragmentation."""
 
 
 class VectorizedStep:
@@ -144,6 +148,21 @@ class VectorizedStep:
         self.theta.copy_(theta)
         self.losses.copy_(losses)
         return graph if captured else None
+
+
+def fitting(make: Callable[[int, int], VectorizedStep], width: int) -> int:
+    """How many lanes of ``width`` fit into what is free: each takes what a second one adds."""
+    peaks = []
+    for lanes in (1, 2):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        make(lanes, width).run(lanes, width)
+        peaks.append(torch.cuda.max_memory_allocated())
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    share = max(1, peaks[1] - peaks[0])
+    log.info("engine cuda: %d MiB free, %d for a lane", free >> 20, share >> 20)
+    return max(1, int(_MEMORY_SHARE * free / share))
 
 
 @cache

@@ -73,7 +73,8 @@ def key_dropouts(model: nn.Module) -> list[KeyedDropout]:
 def set_keys(dropouts: list[KeyedDropout], seed: int, step: int) -> None:
     """Give every layer the key of one local step; layers and steps draw independent masks."""
     for layer, dropout in enumerate(dropouts):
-        dropout.key.fill_(layer_key(seed, step, layer))
+        # A new one: on a GPU, what was enqueued before may still have to read the last.
+        dropout.key = torch.full_like(dropout.key, layer_key(seed, step, layer))
 
 
 def layer_key(seed: int, step: int, layer: int) -> int:

@@ -168,7 +168,7 @@ def test_what_cannot_be_vectorized_is_refused_and_trained_by_the_others(
     with pytest.raises(ValueError, match=f"{reason}.*engine=cpu and engine=reference train it"):
         CudaEngine().check(client, IMAGE)
     lanes = [some_lane(6, batch_size=3, seed=1), some_lane(4, batch_size=2, seed=2)]
-    for engine in (ReferenceEngine(), CpuEngine(1), AutoEngine(1)):
+    for engine in (ReferenceEngine(), CpuEngine(1), AutoEngine(1), CudaEngine(lanes=0)):
         engine.check(client, IMAGE)
         assert_engine_is_right(engine, client, lanes)
 

@@ -180,10 +180,21 @@ def test_out_of_memory_goes_on_in_smaller_chunks_and_says_so(
     assert engine.state()["lanes"] == 2
 
 
-def test_no_memory_for_a_single_client_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory_for_a_vectorized_step_of_one_client_leaves_single_lanes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = tiny_client(0.3)
     run_out_of_memory(monkeypatch, most=0)
-    with pytest.raises(MemoryError, match="smaller model, a smaller batch_size"):
-        updates(CudaEngine(lanes=2, convolution="grouped"), tiny_client(), LANES)
+    engine = CudaEngine(lanes=2, convolution="grouped")
+    found = updates(engine, client, LANES)
+    assert torch.equal(found, updates(ReferenceEngine(), client, LANES))
+    assert "out of memory with 1 lanes at once; now 0" in caplog.text
+    assert engine.state()["lanes"] == 0
+    assert engine.kind == "one lane at a time, on streams"
+    again = CudaEngine(lanes=2, convolution="grouped")
+    again.setup(client, DATA)
+    again.restore(engine.state())
+    assert torch.equal(again.train(client.flat(), Plan(0, LANES)).updates, found)
 
 
 def test_what_is_left_open_is_measured_and_then_kept(fresh_choices: None, monkeypatch) -> None:
@@ -231,7 +242,8 @@ def test_the_common_width_decides_and_not_an_adversarys_full_batch(fresh_choices
     [
         ({"precision": "fp8"}, "precision must be one of strict, tf32, bf16; got fp8"),
         ({"convolution": "fft"}, "convolution must be one of grouped, matmul; got fft"),
-        ({"lanes": 0}, "lanes must be at least 1, got 0"),
+        ({"lanes": -1}, "lanes must be at least 0, got -1"),
+        ({"lanes": 0, "precision": "bf16"}, "lanes=0 trains in the precision of the weights"),
     ],
 )
 def test_bad_values_are_refused(arguments, fault: str) -> None:
@@ -243,13 +255,14 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 
 
 @needs_gpu
-@pytest.mark.parametrize("form", ["grouped", "matmul"])
-def test_on_a_gpu_graphs_train_as_the_reference_does(form) -> None:
+@pytest.mark.parametrize("engine", [("grouped", 3), ("matmul", 3), (None, 0)])
+def test_on_a_gpu_graphs_and_streams_train_as_the_reference_does(engine) -> None:
     client = small_client().double().cuda()
     data = DATA.to("cuda")
     plan = Plan(0, [*LANES, some_lane(n=40, batch_size=40)])
     found: list[Tensor] = []
-    for engine in (ReferenceEngine(), CudaEngine(convolution=form, lanes=3)):
+    form, limit = engine
+    for engine in (ReferenceEngine(), CudaEngine(convolution=form, lanes=limit)):
         engine.setup(client, data)
         found += [engine.train(client.flat(), plan).updates for _ in range(2)]
     assert torch.equal(found[2], found[3])

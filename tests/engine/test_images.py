@@ -39,6 +39,7 @@ ENGINES = {
     "cpu": CpuEngine(workers=2),
     "autograd": CpuEngine(workers=1, compiled=False),
     "cuda": CudaEngine(convolution="grouped", lanes=2),
+    "streams": CudaEngine(lanes=0),
 }
 NORMALIZE = ([0.5, 0.4, 0.3], [0.25, 0.2, 0.3])
 
