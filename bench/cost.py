@@ -18,8 +18,8 @@ from typing import Any
 from bench.measure import facts, say, training_flops
 from bench.report import Result, Table, Value, arguments
 from benchmark.config.compose import compose, plants_any
+from benchmark.config.instantiate import make
 from benchmark.config.plugins import available
-from benchmark.run.assembly import make
 from benchmark.run.cell import Cell
 from benchmark.run.runner import run
 from benchmark.run.suite import Suite
@@ -130,7 +130,7 @@ def cifar10_flops() -> float:
     """Operations of a federation of the setting cifar10: 10 clients of 500 images, augmented."""
     config = compose(["setting=cifar10"])
     protocol = config["federation"]
-    model = make(config["model"], num_classes=10, input_shape=(3, 32, 32))
+    model = make("model", config["model"], num_classes=10, image=(3, 32, 32))
     images = protocol["rounds"] * protocol["clients_per_round"] * protocol["local_epochs"] * 500
     batch = protocol["batch_size"]
     return training_flops(model, batch, (3, 32, 32)) / batch * images

@@ -20,6 +20,7 @@ from bench import (
     figure,
     gpu,
     late,
+    learning,
     memory,
     neighbor,
     overhead,
@@ -156,6 +157,27 @@ def test_the_cost_of_a_campaign_is_told_from_two_lengths(
     ((suite, said, took, times),) = found["checks"]
     assert suite == "default, seed 0: 2 cells"
     assert times == pytest.approx(took / said)
+
+
+def test_a_setting_learns_beside_a_centralized_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    found = toy(learning)
+    # 4 rounds of 10 of 100 users, 5 epochs each, are 2 passes.
+    assert [list(found[run]["main_accuracy"]) for run in ("clean", "attacked", "central")] == [
+        ["1", "3"],
+        ["1", "3"],
+        ["0", "1"],
+    ]
+    assert found["clean"]["main_accuracy"] != found["attacked"]["main_accuracy"]
+    (table,) = read(tmp_path / "out", "learning").tables
+    assert [row[:2] for row in table.rows] == [[2, 1.0], [4, 2.0]]
+    assert table.rows[1][2] == 100 * found["clean"]["main_accuracy"]["3"]
+    assert table.rows[1][5] == 100 * found["central"]["main_accuracy"]["1"]
+
+
+def test_operations_of_a_cifar10_federation():
+    # 500 rounds of 10 clients, 2 epochs of 500 images, ResNet-18 at 1.1 GFLOP forward.
+    assert cost.cifar10_flops() == pytest.approx(500 * 10 * 2 * 500 * 3 * 1.11e9, rel=0.02)
 
 
 def small_flops() -> int:
