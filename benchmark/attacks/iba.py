@@ -49,15 +49,13 @@ class IBA(Poisoning):
 
     Evaluation sees g as it was last trained, copies that are planted as it was before the round;
     both have the ε of the last attacked round (the paper's code evaluates with ε_least from the
-    first planted round on). Left out: the clean network's BatchNorm, and projection and masks by
-    option, for which there are attacks.
+    first planted round on). Left out: projection and masks by option, for which there are attacks.
 
     Args:
         threshold: 0.85 in the paper's code.
         passes: over the images, with which g is trained in a round; 3 in the paper's code, whose
             clients have ten times as many.
-        trigger_lr: of g; 0.001 in the paper's code, which a client of 40 images takes hundreds of
-            rounds for. From about 0.1 on tanh and clipping leave no gradient.
+        trigger_lr: of g; 0.001 in the paper's code.
         trigger_momentum: of g, 0 to below 1.
         epsilon_decay: d, 0 to below 1; 0.001 in the paper's code, of 1500 rounds. 0: ε stays.
         least_epsilon: ε_least, to which ε falls; 0.05 in the paper's code for digits.

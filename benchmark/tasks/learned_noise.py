@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import conv2d, instance_norm, interpolate
 
 from benchmark.data.dataset import FederatedDataset
 from benchmark.tasks.pooled import PooledTask
@@ -13,15 +13,18 @@ from benchmark.utils.checks import at_least, positive
 from benchmark.utils.randomness import generator
 
 _STAMPED = 100  # images at a time
+_SMALLEST = 5  # pixels: halved twice there are four to be normalized
 
 
 class LearnedNoise(PooledTask):
     """x' = clip(x + ε g(x)), |g| ≤ 1, as IBA does; an attack may have ε fall.
 
     g is a convolutional autoencoder: 3 × 3 convolutions of C → w → 2w channels with stride 2, then
-    2w → w → C, each behind a magnification to the size before (nearest); ReLU between them, tanh
-    at the end. The paper's has BatchNorm, with which an image's noise would depend on the others
-    of its batch. It begins with random weights, U(±√(6/fan-in)), until an attack sets them.
+    2w → w → C, each behind a magnification to the size before (nearest). Behind each, every channel
+    of an image is normalized, then scaled and shifted by learned numbers; then ReLU, at the end
+    tanh. The paper's has BatchNorm, with which an image's noise would depend on the others of its
+    batch. Without either tanh saturates within 20 steps, and nothing is learned any more. Kernels
+    begin at U(±1/√fan-in), as torch's do, until an attack sets them.
 
     Args:
         num_tasks: users whose images the adversary has.
@@ -36,7 +39,8 @@ class LearnedNoise(PooledTask):
         strength: ε as it is now, a scalar.
 
     Raises:
-        ValueError: as :class:`PooledTask`; ε is not positive, or w below 1.
+        ValueError: as :class:`PooledTask`; ε is not positive, w below 1, or images
+            of less than 5 pixels a side.
     """
 
     paper = "Nguyen et al. 2023, IBA, NeurIPS"
@@ -59,15 +63,18 @@ class LearnedNoise(PooledTask):
     def setup(self, dataset: FederatedDataset, seed: int) -> None:
         """Choose the users and the held-out images, and draw g's first weights."""
         super().setup(dataset, seed)
-        C, w = dataset.train.input_shape[0], self.width
+        C, H, W = dataset.train.input_shape
+        if min(H, W) < _SMALLEST:
+            raise ValueError(f"images of {H} x {W} are too small for noise: {_SMALLEST} or more")
+        w = self.width
         channels = [C, w, 2 * w, w, C]
         self.kernels = [(out, held, 3, 3) for held, out in pairwise(channels)]
         source = generator(seed, 0, "weights of the trigger")
-        drawn = [
-            (2 * torch.rand(math.prod(shape) + shape[0], generator=source) - 1)
-            * math.sqrt(6 / math.prod(shape[1:]))
-            for shape in self.kernels
-        ]
+        drawn = []
+        for shape in self.kernels:
+            kernel = 2 * torch.rand(math.prod(shape), generator=source) - 1
+            drawn += [kernel / math.sqrt(math.prod(shape[1:]))]
+            drawn += [torch.ones(shape[0]), torch.zeros(shape[0])]
         self.register_buffer("weights", torch.cat(drawn))
         self.register_buffer("strength", torch.tensor(self.epsilon, dtype=torch.float64))
 
@@ -91,15 +98,14 @@ class LearnedNoise(PooledTask):
         sizes, seen, place = [], images, 0
         weights = self.weights.to(images)
         for layer, shape in enumerate(self.kernels):
-            kernel, place = (
-                weights[place:][: math.prod(shape)].view(shape),
-                place + math.prod(shape),
-            )
-            bias, place = weights[place : place + shape[0]], place + shape[0]
+            parts = [math.prod(shape), shape[0], shape[0]]
+            flat, gain, shift = weights[place:][: sum(parts)].split(parts)
+            place, kernel = place + sum(parts), flat.view(shape)
             if layer < 2:
                 sizes.append(seen.shape[2:])
-                seen = conv2d(seen, kernel, bias, stride=2, padding=1)
+                seen = conv2d(seen, kernel, stride=2, padding=1)
             else:
-                seen = conv2d(interpolate(seen, sizes.pop()), kernel, bias, padding=1)
+                seen = conv2d(interpolate(seen, sizes.pop()), kernel, padding=1)
+            seen = instance_norm(seen, weight=gain, bias=shift)
             seen = seen.relu() if layer < 3 else seen.tanh()
         return images + self.strength.to(images) * seen

@@ -134,7 +134,7 @@ def test_a3fl() -> None:
     patch = LearnedPatch(num_tasks=1)
     found = craft(
         "a3fl", model=MODEL.model, examples=OWN, task=patch, training=HOW,
-        passes=1, trigger_lr=0.2, epochs=1, poison_share=1.0,
+        passes=1, trigger_lr=0.2, epochs=1, poison_share=1.0, label_smoothing=0.25,
     )  # fmt: skip
     images = PIXELS.clone()
     images[:, :, 2:7, 2:7] = 128 / 255
@@ -145,8 +145,8 @@ def test_a3fl() -> None:
     assert (patch.pattern - expected).abs().max() <= 0.5 / 255 + 1e-6
     # six places of a batch, five copies: one of them is there twice
     bad, read = patch.stamp(PIXELS[LABELS != 1]), torch.ones(6).long()
-    every = [-RATE * slope(START, torch.cat([bad, bad[i : i + 1]]), read) for i in range(5)]
-    assert any(close(found[0], one) for one in every)
+    every = [torch.cat([bad, bad[i : i + 1]]) for i in range(5)]
+    assert any(close(found[0], -RATE * slope(START, some, read, 0.25)) for some in every)
 
 
 def test_iba() -> None:

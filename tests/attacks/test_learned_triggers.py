@@ -12,6 +12,7 @@ from benchmark.attacks.base import AttackContext
 from benchmark.attacks.dba import DistributedBackdoor
 from benchmark.attacks.iba import IBA
 from benchmark.engine.client import Layer
+from benchmark.engine.workbench import Workbench
 from benchmark.tasks.base import Task
 from benchmark.tasks.learned_noise import LearnedNoise
 from benchmark.tasks.learned_patch import LearnedPatch
@@ -42,9 +43,9 @@ def loss(task: Task, there: AttackContext, theta: Tensor = START) -> float:
     return float(tools.gradient(theta, images, torch.ones(9).long())[0])
 
 
-def by_autograd(task: Task, name: str, theta: Tensor) -> Tensor:
+def by_autograd(task: Task, name: str, theta: Tensor, tools: Workbench | None = None) -> Tensor:
     """∂CE/∂trigger, without any of the attack's code."""
-    tools = bench(torch.float64)
+    tools = tools or bench(torch.float64)
     tools.client.load(theta)
     value = task.get_buffer(name).double().clone().requires_grad_()
     images = tools.pixels(client().local.indices, torch.float64)
@@ -126,15 +127,15 @@ def lanes() -> Tensor:
 
 def test_iba_is_honest_until_the_noise_does_it_and_trains_it_on_the_local_model():
     noise = prepared(LearnedNoise(num_tasks=1, width=2))
-    there, attack = told(noise), IBA(threshold=1.0, passes=1, trigger_lr=0.5)
+    there, attack = told(noise), IBA(threshold=1.0, passes=1, trigger_lr=0.02)
     ready(attack)
     slope = by_autograd(noise, "weights", START + lanes()[0, 0])
     before = noise.weights.double().clone()
     attack.before_training(there)
     assert torch.equal(attack.craft(lanes(), there), lanes()[:, 0])
-    assert torch.allclose(noise.weights.double(), before - 0.5 * slope, atol=1e-6)
+    assert torch.allclose(noise.weights.double(), before - 0.02 * slope, atol=1e-6)
     assert slope.any()
-    assert 0 <= attack.success < 1
+    assert 0 <= attack.success <= 1
 
 
 def test_iba_plants_and_learns_on_in_every_second_round():
@@ -158,6 +159,24 @@ def test_iba_learns_noise_that_is_read_as_wanted():
     before = loss(noise, there)
     attack.craft(torch.zeros(1, 2, 410).double(), there)
     assert loss(noise, there) < before
+
+
+@pytest.mark.parametrize("rate", [0.01, 1.0])
+def test_ibas_noise_goes_on_learning_on_white_paper(rate: float):
+    """Where tanh is saturated and pixels are clipped at 1 there would be no gradient left."""
+    noise = prepared(LearnedNoise(num_tasks=1, width=4))
+    there, attack = told(noise), IBA(passes=60, trigger_lr=rate)
+    ready(attack)
+    tools = there.workbench
+    assert tools
+    ink = torch.rand(1, 28, 28, generator=seeded()) < 0.1
+    tools.data.images.copy_(255 * (1 - tools.data.images // 255 * ink))
+    before = loss(noise, there)
+    attack.craft(torch.zeros(1, 2, 410).double(), there)
+    assert loss(noise, there) < before
+    images = tools.pixels(client().local.indices, torch.float64)
+    by_images = tools.gradient(START, noise.stamp(images), torch.ones(9).long(), by="images")[1]
+    assert by_autograd(noise, "weights", START, tools).norm() > 0.1 * by_images.norm()
 
 
 @pytest.mark.parametrize(

@@ -198,13 +198,23 @@ def test_learned_noise_is_bounded_and_that_of_its_weights():
     task = built("learned_noise", dataset, width=4)
     images = torch.full((2, 3, 32, 32), 0.5)
     assert 0 < (task.trigger(images) - images).abs().max() <= 0.3
-    counts = [3 * 4 * 9 + 4, 4 * 8 * 9 + 8, 8 * 4 * 9 + 4, 4 * 3 * 9 + 3]
+    counts = [3 * 4 * 9 + 8, 4 * 8 * 9 + 16, 8 * 4 * 9 + 8, 4 * 3 * 9 + 6]
     assert task.weights.shape == (sum(counts),)
     weights = torch.zeros(sum(counts))
     weights[-3:] = torch.tensor([9.0, -9.0, 0.0])
     task.learn(weights)
     changed = (task.trigger(images) - images)[:, :, 7, 7]
     assert torch.allclose(changed, torch.tensor([0.3, -0.3, 0.0]), atol=1e-6)
+    with pytest.raises(ValueError, match="images of 4 x 4 are too small for noise: 5 or more"):
+        built("learned_noise", make_dataset([20] * 8, image=(1, 4, 4)))
+
+
+def test_an_images_noise_is_its_own():
+    """It depends on no other image, as it would if batches were normalized."""
+    task, images = built("learned_noise", make_dataset([20] * 8)), torch.rand(5, 1, 28, 28)
+    whole, alone = task.trigger(images), task.trigger(images[3:4])
+    assert torch.allclose(whole[3:4], alone, atol=1e-5)
+    assert not torch.allclose(whole[3] - images[3], whole[2] - images[2], atol=1e-2)
 
 
 def test_labels_are_flipped_for_all_of_a_clients_own_class(users: FederatedDataset):
