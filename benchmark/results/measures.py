@@ -70,10 +70,10 @@ def lifespan(record: Record, metric: str) -> float | None:
     """Rounds from the last attacked one for which the curve stays at ``SUCCESS`` or above.
 
     0 where it was not there when the attack ended; all rounds that are left where it never falls
-    below, which is a lower bound. Measured in each round.
+    below, which is a lower bound. Measured in each round; None where that ends before the attack.
     """
     rounds, curve = attacked(record), points(record, metric)
-    if not (rounds and curve):
+    if not rounds or max(curve, default=-1) < rounds[-1]:
         return None
     stop = rounds[-1]
     fallen = (r for r, value in curve.items() if r >= stop and not succeeds(value))

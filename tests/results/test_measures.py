@@ -3,6 +3,7 @@
 import pytest
 
 from benchmark.results.measures import MEASURES
+from benchmark.run.curve import Curve
 from tests.support.measured import record
 
 # The rounds attacked are 1 and 3; the curve stands at 0.8 after the last of them.
@@ -34,6 +35,9 @@ def test_a_lifespan_is_0_of_what_was_never_there_and_all_that_is_left_of_what_ne
     assert lifespan(record(0, [0.9, 0.4, 0.9], attacked=[1]), "backdoor_in_sample") == 0
     assert lifespan(record(0, [0.9, 0.5, 0.4, 0.9], attacked=[1]), "backdoor_in_sample") == 1
     assert lifespan(record(0, [0.9] * 6, attacked=[]), "backdoor_in_sample") is None
+    rarely = record(0, [0.9] * 5, attacked=[4])
+    rarely.curves["backdoor_in_sample"] = Curve([0, 2], [0.9, 0.9])
+    assert lifespan(rarely, "backdoor_in_sample") is None
 
 
 def test_half_life_of_what_never_fades_and_of_what_never_was():
