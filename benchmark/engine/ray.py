@@ -58,7 +58,7 @@ class RayEngine(Engine):
         self.release()
         self.own.setup(client, data)
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
-        self.ray = connected(address, len(os.sched_getaffinity(0)), "engine")
+        self.ray, _ = connected(address, len(os.sched_getaffinity(0)), "engine")
         given = self.ray.put((self.theirs, client, data))
         number = self.asked or max(1, room(self.ray, {"CPU": self.num_cpus}))
         # A lane is trained anew wherever its actor was lost: it gives the same.

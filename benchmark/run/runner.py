@@ -38,11 +38,12 @@ def run(cell: Cell, folder: Path, on_round: "OnRound | None" = None) -> Record:
         cell.work_path(folder).mkdir(parents=True, exist_ok=True)
         return train(cell, folder, on_round)
 
-    return keep(cell, folder, trained)
+    with locked(cell.lock_path(folder)):
+        return keep(cell, folder, trained)
 
 
 def keep(cell: Cell, folder: Path, make: Callable[[], Record]) -> Record:
-    """Take a cell's record if there is one, or make and write it, with nobody else at it.
+    """Take a cell's record if there is one, or make and write it; who calls holds its lock.
 
     Args:
         cell: whose it is.
@@ -53,19 +54,18 @@ def keep(cell: Cell, folder: Path, make: Callable[[], Record]) -> Record:
         StoppedError: of ``make``; nothing of the cell is left.
     """
     path, work = cell.record_path(folder), cell.work_path(folder)
-    with locked(cell.lock_path(folder)):
-        for target in (path, cell.weights_path(folder)):
-            for half_written in target.parent.glob(f".{target.name}.*"):
-                half_written.unlink()
-        if path.exists():
-            shutil.rmtree(work, ignore_errors=True)
-            return Record.read(path)
-        try:
-            make().write(path)
-        except StoppedError:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
+    for target in (path, cell.weights_path(folder)):
+        for half_written in target.parent.glob(f".{target.name}.*"):
+            half_written.unlink()
+    if path.exists():
         shutil.rmtree(work, ignore_errors=True)
+        return Record.read(path)
+    try:
+        make().write(path)
+    except StoppedError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
     return Record.read(path)
 
 

@@ -2,14 +2,19 @@
 
 import logging
 import warnings
+from functools import cache
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities import registry
 
 from benchmark.data.dataset import FederatedDataset
 from benchmark.data.module import FederatedDataModule
 from benchmark.federation.rounds import Federation
 from benchmark.utils.machine import one_thread
+
+# Lightning asks all that is installed for callbacks with each Trainer: a fifth of an empty cell.
+registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
 
 
 def fit(

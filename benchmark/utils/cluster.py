@@ -17,8 +17,8 @@ HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 REACH_SECONDS = 10.0
 
 
-def connected(address: str, cpus: float, group: str) -> Any:
-    """The module ``ray``, connected; a process that is part of a cluster stays in it.
+def connected(address: str, cpus: float, group: str) -> tuple[Any, bool]:
+    """The module ``ray``, connected, and whether it was not before: who is part of it stays.
 
     Args:
         address: ``HOST:PORT``, ``auto``, or ``local`` for a cluster of this machine alone.
@@ -33,7 +33,7 @@ def connected(address: str, cpus: float, group: str) -> Any:
     except ImportError:
         raise UserError(f"{group}=ray needs Ray: pip install 'fedbackdoor[ray]'") from None
     if ray.is_initialized():
-        return ray
+        return ray, False
     if "://" in address:
         raise UserError(
             f"{group}.address={address}: HOST:PORT, auto or nothing; a command runs on a node of "
@@ -57,7 +57,7 @@ def connected(address: str, cpus: float, group: str) -> Any:
     finally:
         # Ray would end this process by SystemExit; it ends as by Ctrl-C.
         signal.signal(signal.SIGTERM, on_terminate)
-    return ray
+    return ray, True
 
 
 def _probe(host: str, port: int) -> None:

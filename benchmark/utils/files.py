@@ -119,12 +119,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; the kernel lets go of it when the process dies."""
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file ``path``; the kernel lets go of it when the process dies.
+
+    Raises:
+        BlockingIOError: another holds it, and there is no ``wait``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             try:
                 current = os.path.samestat(os.fstat(file.fileno()), path.stat())
             except FileNotFoundError:

@@ -1,6 +1,7 @@
 """What a node does with cells that come to it with their data and plug-ins."""
 
 import os
+import pickle
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +15,13 @@ from benchmark.config import plugins
 from benchmark.run import runner
 from benchmark.run.cell import Cell
 from benchmark.run.events import Failed, Finished, Round, Stopped
-from benchmark.run.executors.node import Files, NodeWorker, Told, packed, unpacked
+from benchmark.run.executors import node
+from benchmark.run.executors.node import Cells, NodeWorker, data_folder
+from benchmark.run.executors.nursery import Nursery
+from benchmark.run.executors.transfer import Files, Told, packed, unpacked
 from benchmark.utils.errors import UserError
 from tests.support.running import files, tiny
+from tests.support.stopping import gone, wait_for
 
 DEFENSE = '''
 """The mean."""
@@ -39,20 +44,19 @@ def elsewhere(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     plugins.use(())
 
 
-def ended(worker: NodeWorker, cell: Cell, kept: Files | None = None) -> list[Told]:
-    return list(worker.run(cell, packed(cell.data), kept or {}))
+def ended(folder: Path, cell: Cell, kept: Files | None = None) -> list[Told]:
+    """All that is told of a cell."""
+    told: list[Told] = []
+    if not data_folder(folder, cell).exists():
+        unpacked(packed(cell.data), data_folder(folder, cell))
+    Cells(folder, folder / "worker").run(cell, kept or {}, told.extend)
+    return told
 
 
 def test_a_cell_comes_back_as_it_is_here(elsewhere: Path) -> None:
-    folder = Path("plug")
-    (folder / "defense").mkdir(parents=True)
-    (folder / "defense" / "ours.yaml").write_text("_target_: plugged.Ours\n")
-    (folder / "plugged.py").write_text(DEFENSE)
-    plugins.use([folder])
-    cell = tiny("attack=boosted", "defense=ours")
+    cell = tiny("attack=boosted")
     here = runner.run(cell, Path("here"))
-    worker = NodeWorker([("plug", packed(folder))])
-    *rounds, last = ended(worker, cell)
+    *rounds, last = ended(elsewhere, cell)
     assert isinstance(last.event, Finished)
     assert last.event.record.weights_sha256 == here.weights_sha256
     unpacked(last.files, Path("there"))
@@ -64,40 +68,69 @@ def test_a_cell_comes_back_as_it_is_here(elsewhere: Path) -> None:
     assert [len(told.files) for told in rounds] == [0, 1, 1]
 
     # Another one goes on from what came back of two rounds.
-    again = ended(NodeWorker([("plug", packed(folder))]), cell, rounds[2].files)
+    again = ended(elsewhere, cell, rounds[2].files)
     assert [told.event.round for told in again if isinstance(told.event, Round)] == [2]
     assert isinstance(again[-1].event, Finished)
     assert again[-1].event.record.result() == last.event.record.result()
 
 
-def test_a_cell_is_given_up_and_nothing_is_left(elsewhere: Path) -> None:
-    cell, workers = tiny("federation.rounds=500"), [NodeWorker([]), NodeWorker([])]
-    told = workers[0].run(cell, packed(cell.data), {})
-    assert isinstance(next(told).event, Round)
+def test_rounds_that_come_fast_are_told_together(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "GATHER_SECONDS", 1e9)
+    cell, told = tiny(), list[int]()
+    unpacked(packed(cell.data), data_folder(elsewhere, cell))
+    Cells(elsewhere, elsewhere / "worker").run(cell, {}, lambda some: told.append(len(some)))
+    assert told == [1, 3]
+
+
+@pytest.mark.slow
+def test_a_worker_has_a_process_of_its_own_and_leaves_nothing(elsewhere: Path) -> None:
+    folder = Path("plug")
+    (folder / "defense").mkdir(parents=True)
+    (folder / "defense" / "ours.yaml").write_text("_target_: plugged.Ours\n")
+    (folder / "plugged.py").write_text(DEFENSE)
+    plugins.use([folder])
+    cell = tiny("defense=ours", "federation.rounds=500")
+    short = tiny("defense=ours")
+    workers = [NodeWorker([("plug", packed(folder))]) for _ in range(2)]
+    data = packed(cell.data)
+
+    told = workers[0].run(cell, data, {})
+    assert isinstance(pickle.loads(next(told))[-1].event, Round)
     workers[0].stop("another", "too late")
     workers[0].stop(cell.id, "pruned")
-    *_, last = told
-    assert last.event == Stopped(last.event.cell, "pruned")
-    assert any(elsewhere.iterdir())
+    *_, last = (pickle.loads(some)[-1].event for some in told)
+    assert last == Stopped(last.cell, "pruned")
+
+    # The same process, and another one beside it that was forked where the first was.
+    for worker in workers:
+        *_, last = (pickle.loads(some)[-1].event for some in worker.run(short, data, {}))
+        assert isinstance(last, Finished)
+
+    next(workers[0].run(cell, data, {}))
     workers[0].leave()
-    # The other one is there still.
+    assert gone([workers[0].process])
+    # The other one is there still, until it is killed.
     assert any(elsewhere.iterdir())
-    workers[1].leave()
-    assert not any(elsewhere.iterdir())
+    workers[1].connection.close()
+    wait_for(lambda: gone([workers[1].process]))
+    os.close(workers[1].nursery.held)
+    wait_for(lambda: not any(elsewhere.iterdir()))
 
 
 def test_other_code_and_broken_data_are_said_in_a_line(elsewhere: Path) -> None:
-    cell, worker = tiny(), NodeWorker([])
+    cell = tiny()
     other = replace(cell, data_hash="0" * 64)
     vars(other)["id"] = cell.id
-    (told,) = ended(worker, other)
+    (told,) = ended(elsewhere, other)
     assert isinstance(told.event, Failed)
     assert "is not that of this command" in told.event.reason
     broken = {name: np.zeros(1, np.uint8) for name in packed(cell.data)}
-    (told,) = worker.run(cell, broken, {})
+    unpacked(broken, data_folder(elsewhere, cell))
+    (told,) = ended(elsewhere, cell)
     assert isinstance(told.event, Failed)
     assert "\n" not in told.event.reason
-    worker.leave()
 
 
 def test_a_folder_that_the_last_worker_removes_meanwhile_is_made_again(
@@ -112,9 +145,9 @@ def test_a_folder_that_the_last_worker_removes_meanwhile_is_made_again(
             path.rmdir()
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    worker = NodeWorker([])
-    assert removed == [worker.home]
-    worker.leave()
+    nursery = Nursery.of_this_machine()
+    assert removed == [nursery.home]
+    nursery.leave()
     assert not any(elsewhere.iterdir())
 
 
@@ -126,5 +159,5 @@ def test_another_users_link_is_not_followed(elsewhere: Path, workplace: Path) ->
     link.symlink_to(ours)
     os.lchown(link, 65534, 65534)
     with pytest.raises(UserError, match="is another user's"):
-        NodeWorker([])
+        Nursery.of_this_machine()
     assert not any(ours.iterdir())

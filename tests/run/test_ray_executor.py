@@ -1,11 +1,8 @@
 """Cells on a Ray cluster of this machine: the same bits as without, whatever is lost."""
 
 import glob
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,53 +16,18 @@ from benchmark.run.suite import Watch
 from benchmark.utils.errors import UserError
 from tests.run.test_kill_resume import Place
 from tests.support.running import ROOT, TINY, call, files, tiny
-from tests.support.stopping import command, descendants, finish, wait_for
+from tests.support.stopping import finish, wait_for
 
 pytest.importorskip("ray", reason="needs the extra: make test-ray")
 
 import optuna
 import ray
 from optuna.trial import TrialState
-from ray.cluster_utils import Cluster
+
+from bench.nodes import Nodes
 
 LATE = ("participation.window=[2,4]", "federation.rounds=4")
 LONG = "federation.rounds=60"
-
-
-class Nodes:
-    """A head that runs nothing, and nodes with a core and a temporary folder each."""
-
-    def __init__(self, folder: Path):
-        quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300}
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.folder, self.there = folder, list[Any]()
-        self.add()
-        self.add()
-
-    @property
-    def address(self) -> str:
-        return str(self.cluster.address)
-
-    @property
-    def folders(self) -> list[Path]:
-        return sorted(self.folder.iterdir())
-
-    def add(self) -> None:
-        own = self.folder / f"node-{len(list(self.folder.iterdir()))}"
-        own.mkdir()
-        self.there.append(self.cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(own)}))
-
-    def workers(self) -> list[int]:
-        """Their processes."""
-        raylets = [node.all_processes["raylet"][0].process.pid for node in self.there]
-        below = [pid for raylet in raylets for pid in descendants(raylet)]
-        return [pid for pid in below if "NodeWorker" in command(pid)]
-
-    def lose(self) -> None:
-        """The oldest, and have another one."""
-        self.cluster.remove_node(self.there.pop(0), allow_graceful=False)
-        self.add()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +37,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         patch.setenv("PYTHONPATH", str(ROOT))
         nodes = Nodes(tmp_path_factory.mktemp("nodes"))
         yield nodes
-        nodes.cluster.shutdown()
+        nodes.close()
 
 
 @pytest.fixture(scope="class")
@@ -158,8 +120,10 @@ class TestWorkers:
         assert not files(Path("results/suite"))
 
     def test_a_cell_that_takes_its_workers_down_is_given_up(
-        self, executor: RayExecutor, workplace: Path
+        self, executor: RayExecutor, workplace: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("benchmark.run.executors.ray.DEATHS", 2)
+
         def take_down(event: Event) -> None:
             if isinstance(event, Round):
                 ray.kill(next(actor for actor in executor._actors if actor.task).handle)
@@ -167,7 +131,7 @@ class TestWorkers:
         bad = tiny("federation.checkpoint_every=60", LONG)
         events = ran(executor, [bad], take_down)
         assert isinstance(events[-1], Failed)
-        assert "3 workers died with it" in events[-1].reason
+        assert "2 workers died with it" in events[-1].reason
 
     def test_workers_that_died_with_nothing_to_do_count_against_no_cell(
         self, executor: RayExecutor, workplace: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,7 +173,7 @@ def test_what_is_killed_on_the_way_changes_nothing(
     try:
         first = place.start(*at)
         at_work(0)
-        os.kill(nodes.workers()[0], signal.SIGKILL)
+        nodes.kill_worker()
         at_work(1)
         nodes.lose()
         at_work(2)

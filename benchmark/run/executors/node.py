@@ -1,195 +1,230 @@
 """What a node of a cluster does with cells, in a folder that it shares with no other machine."""
 
-import fcntl
 import os
+import pickle
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from traceback import format_exc
-
-import numpy as np
 
 from benchmark import __version__
 from benchmark.config import plugins
 from benchmark.run.cell import Cell
 from benchmark.run.events import Event, Failed, Finished, Round
+from benchmark.run.executors.nursery import Nursery
+from benchmark.run.executors.transfer import Files, Told, checkpoints, packed, unpacked
 from benchmark.run.executors.worker import work
-from benchmark.utils.errors import UserError, one_line
-from benchmark.utils.files import atomic_file, atomic_folder, locked
+from benchmark.utils.errors import FullError, UserError, one_line
+from benchmark.utils.files import atomic_folder, locked
 
-Files = Mapping[str, np.ndarray]
-"""Paths, relative to some folder, and their bytes, uint8."""
+SAME = ("torch", "numpy", "pytorch-lightning")
+"""Must be of one version everywhere, as this package, but for the build of torch."""
+GATHER_SECONDS = 0.1
+"""Rounds that come faster are told together: a message costs as much as a round of a toy."""
+END_SECONDS = 5.0
+"""For which a worker that leaves waits for its process to be gone."""
 
-SAME = ("fedbackdoor", "torch", "numpy", "pytorch-lightning")
-"""Must be of one version everywhere, but for the build of torch."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What comes back of a cell.
-
-    Attributes:
-        event: what happened.
-        files: new in its results: a checkpoint, or the final model.
-    """
-
-    event: Event
-    files: Files
-
-
-def packed(folder: Path, pattern: str = "**/*") -> Files:
-    """Files of a folder, but those that Python compiled."""
-    paths = (p for p in sorted(folder.glob(pattern)) if p.is_file() and p.suffix != ".pyc")
-    return {str(path.relative_to(folder)): np.fromfile(path, np.uint8) for path in paths}
-
-
-def unpacked(files: Files, folder: Path) -> None:
-    """Write files into a folder."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        content.tofile(folder / name)
-
-
-def checkpoints(cell: Cell) -> str:
-    """Those of a cell, in a suite's results."""
-    return str(cell.work_path(Path()) / "round-*.ckpt")
-
-
-def save(files: Files, cell: Cell, folder: Path) -> None:
-    """Write what came of a cell into its suite's results, in the place of earlier checkpoints."""
-    before = set(folder.glob(checkpoints(cell)))
-    for name, content in files.items():
-        with atomic_file(folder / name) as path:
-            content.tofile(path)
-    if files:
-        for earlier in before - {folder / name for name in files}:
-            earlier.unlink(missing_ok=True)  # another command may have been first
+Tell = Callable[[Sequence[Told]], None]
 
 
 def versions() -> dict[str, str]:
-    """Those of :data:`SAME`."""
-    # Imported late, as it imports torch.
-    from benchmark.utils.machine import environment
+    """Those that must be the same on all nodes."""
+    # As installed: to ask torch itself, a command would import it first.
+    installed = {name: version(name).partition("+")[0] for name in SAME}
+    return {"fedbackdoor": __version__, **installed}
 
-    known = {"fedbackdoor": __version__, **environment()}
-    return {name: known[name].partition("+")[0] for name in SAME}
+
+class Cells:
+    """Runs cells in this process, one at a time.
+
+    Args:
+        home: where the machine's workers share data and clean rounds.
+        folder: for results, its own.
+    """
+
+    def __init__(self, home: Path, folder: Path):
+        self.home, self.folder = home, folder
+        self._given_up = ("", "")
+
+    def stop(self, cell: str, reason: str) -> None:
+        """Have a cell given up after its round."""
+        self._given_up = cell, reason
+
+    def run(self, cell: Cell, kept: Files, tell: Tell) -> None:
+        """Run a cell; what is told last is how it ended.
+
+        Args:
+            cell: its data lie in the home.
+            kept: its checkpoint, if it goes on from one.
+            tell: is given one event or several, in their order.
+        """
+        saved, waiting = set(kept), list[Told]()
+        at = -GATHER_SECONDS
+
+        def told(event: Event) -> None:
+            nonlocal at
+            new = {str(p.relative_to(self.folder)) for p in self.folder.glob(checkpoints(cell))}
+            waiting.append(
+                Told(event, packed(self.folder, checkpoints(cell)) if new - saved else {})
+            )
+            saved.update(new)
+            if time.monotonic() > at + GATHER_SECONDS:
+                tell(waiting)
+                waiting.clear()
+                at = time.monotonic()
+
+        def given_up() -> str | None:
+            stopped, reason = self._given_up
+            return reason if stopped == cell.id else None
+
+        last = Told(self._ended(cell, kept, told, given_up), {})
+        if isinstance(last.event, Finished):
+            last = replace(last, files=packed(self.folder, str(cell.weights_path(Path()))))
+        for name in ("records", "weights", "work"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        tell([*waiting, last])
+
+    def _ended(
+        self,
+        cell: Cell,
+        kept: Files,
+        told: Callable[[Event], None],
+        given_up: Callable[[], str | None],
+    ) -> Event:
+        where = socket.gethostname()
+        try:
+            here = replace(cell, data=data_folder(self.home, cell))
+            if here.id != cell.id:
+                raise UserError(
+                    f"the code on {where} is not that of this command ({here.fingerprint[:12]}, "
+                    f"not {cell.fingerprint[:12]}): install the same there"
+                )
+            unpacked(kept, self.folder)
+            event = work(here, self.folder, told, given_up)
+        except FullError as error:
+            event = Failed(cell, str(error), "", is_fatal=True)
+        except UserError as error:
+            event = Failed(cell, str(error), "")
+        except BaseException as error:  # or nobody would ever be told
+            event = Failed(cell, f"{type(error).__name__}: {one_line(error)}", format_exc())
+        if isinstance(event, Failed) and event.is_fatal:
+            event = replace(event, reason=f"{where}: {event.reason}")
+        return event
+
+
+def data_folder(home: Path, cell: Cell) -> Path:
+    """Where the data of a cell lie on a node."""
+    return home / "data" / cell.data_hash
+
+
+def serve(connection: Connection, home: Path, folder: Path, places: Sequence[Path]) -> None:
+    """Run the cells that come in until whoever sends them is gone.
+
+    Args:
+        connection: brings cells with their checkpoints, and ids of cells with why to stop.
+        home, folder: as :class:`Cells`.
+        places: of plug-ins.
+    """
+    # Ctrl-C is the command's business.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    plugins.use(places)
+    cells = Cells(home, folder)
+
+    def tell(told: Sequence[Told]) -> None:
+        is_last = not isinstance(told[-1].event, Round)
+        connection.send_bytes(bytes([is_last]) + pickle.dumps(told, pickle.HIGHEST_PROTOCOL))
+
+    with suppress(EOFError, OSError):
+        while True:
+            what, how = connection.recv()
+            if isinstance(what, Cell):
+                Thread(target=cells.run, args=(what, how, tell), daemon=True).start()
+            else:
+                cells.stop(what, how)
+    # Whatever is at work: nobody would be told.
+    os._exit(1)
 
 
 class NodeWorker:
-    """Runs cells, one at a time; data and clean rounds are shared by all workers of the machine.
+    """An actor: has a process run cells, one at a time, and hands on what it tells.
+
+    That process is forked from one that all workers of the machine share, as they share data and
+    clean rounds. It ends with this one, and this one with it.
 
     Args:
         folders: of plug-ins, with their names.
+        address: of the cluster, for cells that use it themselves.
     """
 
-    def __init__(self, folders: Sequence[tuple[str, Files]]):
-        self.home, self._held = _home()
+    def __init__(self, folders: Sequence[tuple[str, Files]], address: str = ""):
+        self.nursery = Nursery.of_this_machine()
         # Its own results, beside what is shared.
-        self.folder = self.home / f"worker-{os.getpid()}"
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=self.nursery.home))
         places = [self.folder / f"plugins-{i}" / name for i, (name, _) in enumerate(folders)]
         for place, (_, files) in zip(places, folders, strict=True):
             unpacked(files, place)
-        plugins.use(places)
-        # What trains takes seconds to import.
-        import benchmark.run.training  # noqa: F401
-
-        self._given_up = ("", "")
+        os.environ["RAY_ADDRESS"] = address
+        self.connection, self.process = self.nursery.forked(
+            serve, self.nursery.home, self.folder, places
+        )
+        self.sending = Lock()
 
     def facts(self) -> tuple[str, dict[str, str]]:
         """The machine's name, and its versions."""
         return socket.gethostname(), versions()
 
-    def run(self, cell: Cell, data: Files, kept: Files) -> Iterator[Told]:
+    def run(self, cell: Cell, data: Files, kept: Files) -> Iterator[bytes]:
         """Run a cell; what is told last is how it ended.
 
         Args:
             cell: what to run.
             data: its partition.
             kept: its checkpoint, if it goes on from one.
+
+        Yields:
+            Pickled, :class:`Told` of one event or several.
         """
-        told, self._given_up = SimpleQueue[Told](), ("", "")
-        # Beside this thread, which sends what is told.
-        Thread(target=self._run, args=(cell, data, kept, told.put), daemon=True).start()
-        while True:
-            last = told.get()
-            yield last
-            if not isinstance(last.event, Round):
-                return
-
-    def stop(self, cell: str, reason: str) -> None:
-        """Have a cell given up after its round."""
-        self._given_up = cell, reason
-
-    def leave(self) -> None:
-        """Leave nothing on the machine where no other worker is; this one is ended then."""
-        with suppress(BlockingIOError):
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(self.home, ignore_errors=True)
-        os.close(self._held)
-
-    def _run(self, cell: Cell, data: Files, kept: Files, tell: Callable[[Told], None]) -> None:
-        saved = set(kept)
-
-        def told(event: Event) -> None:
-            new = {str(p.relative_to(self.folder)) for p in self.folder.glob(checkpoints(cell))}
-            files = packed(self.folder, checkpoints(cell)) if new - saved else {}
-            saved.update(new)
-            tell(Told(event, files))
-
-        def given_up() -> str | None:
-            stopped, reason = self._given_up
-            return reason if stopped == cell.id else None
-
-        files: Files = {}
-        try:
-            unpacked(kept, self.folder)
-            event = work(self._here(cell, data), self.folder, told, given_up)
-            if isinstance(event, Finished):
-                files = packed(self.folder, str(cell.weights_path(Path())))
-            for name in ("records", "weights", "work"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-        except UserError as error:
-            event = Failed(cell, str(error), "")
-        except BaseException as error:  # or nobody would ever be told
-            event = Failed(cell, f"{type(error).__name__}: {one_line(error)}", format_exc())
-        tell(Told(event, files))
-
-    def _here(self, cell: Cell, data: Files) -> Cell:
-        """The cell with its data where they lie here."""
-        folder = self.home / "data" / cell.data_hash
+        folder = data_folder(self.nursery.home, cell)
         with locked(folder.with_suffix(".lock")):
             if not folder.exists():
                 with atomic_folder(folder) as made:
                     unpacked(data, made)
-        here = replace(cell, data=folder)
-        if here.id != cell.id:
-            raise UserError(
-                f"the code on {socket.gethostname()} is not that of this command "
-                f"({here.fingerprint[:12]}, not {cell.fingerprint[:12]}): install the same there"
-            )
-        return here
+        try:
+            self._send(cell, kept)
+            is_last = False
+            while not is_last:
+                told = self.connection.recv_bytes()
+                is_last = bool(told[0])
+                yield told[1:]
+        except (EOFError, OSError):
+            # As if it had been this process itself that was killed.
+            os._exit(1)
 
+    def stop(self, cell: str, reason: str) -> None:
+        """Have a cell given up after its round."""
+        self._send(cell, reason)
 
-def _home() -> tuple[Path, int]:
-    """What the workers of this machine share, held by each as long as it lives."""
-    home = Path(tempfile.gettempdir()) / f"fedbackdoor-{os.getuid()}"
-    while True:
-        home.mkdir(mode=0o700, exist_ok=True)
-        # The last one before may remove it meanwhile: then this holds nothing.
-        with suppress(FileNotFoundError):
-            # Of a link, whose it is, and not where it leads.
-            if home.lstat().st_uid != os.getuid():
-                raise UserError(f"{home} on {socket.gethostname()} is another user's: set TMPDIR")
-            held = os.open(home, os.O_RDONLY)
-            fcntl.flock(held, fcntl.LOCK_SH)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(held), home.stat()):
-                    return home, held
-            os.close(held)
+    def leave(self) -> None:
+        """Leave nothing on the machine where no other worker is; this one is ended then."""
+        with suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
+            # Or it would write on into what is removed.
+            until = time.monotonic() + END_SECONDS
+            while time.monotonic() < until:
+                os.kill(self.process, 0)
+                time.sleep(0.01)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.nursery.leave()
+
+    def _send(self, what: Cell | str, how: Files | str) -> None:
+        with self.sending:
+            self.connection.send((what, how))

@@ -1,22 +1,24 @@
 """Cells on a Ray cluster: workers are actors, and this process alone writes results."""
 
 import os
-import shutil
+import pickle
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.config import plugins
 from benchmark.run.cell import Cell
-from benchmark.run.events import Event, Failed, Finished, Round, Started, Stopped
+from benchmark.run.events import Event, Failed, Finished, Round, Started
 from benchmark.run.executors import cluster
 from benchmark.run.executors.base import Executor
-from benchmark.run.executors.node import NodeWorker, Told, checkpoints, packed, save
+from benchmark.run.executors.node import NodeWorker
+from benchmark.run.executors.nursery import Nursery
+from benchmark.run.executors.remote import RemoteCell
+from benchmark.run.executors.transfer import Told, checkpoints, packed
 from benchmark.run.record import Record
-from benchmark.run.runner import is_done, keep
 from benchmark.utils.cluster import connected, room
 from benchmark.utils.errors import one_line
 
@@ -26,15 +28,6 @@ LOOK_SECONDS, LEAVE_SECONDS = 3.0, 10.0
 """Between looks at the cluster; until workers have cleared up."""
 
 
-@dataclass
-class _Task:
-    """A cell, and what is known of how it went so far."""
-
-    cell: Cell
-    told: int = -1
-    deaths: int = 0
-
-
 @dataclass(eq=False)
 class _Actor:
     """A worker: what it is waited for, its start or what it tells of its cell, if for anything."""
@@ -42,7 +35,7 @@ class _Actor:
     handle: Any
     awaited: Any
     place: str = ""
-    task: _Task | None = None
+    task: RemoteCell | None = None
 
 
 class RayExecutor(Executor):
@@ -81,7 +74,10 @@ class RayExecutor(Executor):
         self.resources = {"CPU": num_cpus, "GPU": num_gpus}
         self.workers = workers or 0
         self._ray: Any = None
+        self._is_ours = False
+        self._nursery: Nursery | None = None
         self._actors: list[_Actor] = []
+        self._waiting = deque[RemoteCell]()
         self._data = dict[str, Any]()
         self._unstarted = 0
 
@@ -89,7 +85,11 @@ class RayExecutor(Executor):
         """Connect to the cluster, and see that it has room for a worker."""
         if self._ray is None:
             cpus = (self.asked or len(os.sched_getaffinity(0))) * self.resources["CPU"]
-            self._ray, self._data = connected(self.address, cpus, "executor"), {}
+            if self.address == "local":
+                # What workers are forked from starts beside the cluster, and outlasts them.
+                self._nursery = Nursery.of_this_machine()
+                self._nursery.prepare()
+            self._ray, self._is_ours = connected(self.address, cpus, "executor")
             self._plugins = cluster.put(self._ray, [(f.name, packed(f)) for f in plugins.chosen()])
         self._look()
         if not self.workers:
@@ -98,32 +98,33 @@ class RayExecutor(Executor):
     def __exit__(self, *error: object) -> None:
         if self._ray is not None:
             self._dismiss(self._actors)
-            self._ray.shutdown()
-            self._ray = None
+            if self._is_ours:
+                self._ray.shutdown()
+            self._ray, self._data = None, {}
+        if self._nursery is not None:
+            self._nursery.leave()
+            self._nursery = None
 
     def run(self, cells: Sequence[Cell], folder: Path) -> Generator[Event, None, None]:
         """See :class:`Executor`."""
-        taken, again = 0, deque[_Task]()
+        taken = 0
         if cells:
             self.check()
         self._seen = time.monotonic()
         try:
-            while taken < len(cells) or again or any(actor.task for actor in self._actors):
-                self._grow(len(cells) - taken + len(again))
+            while taken < len(cells) or self._waiting or any(actor.task for actor in self._actors):
+                self._waiting += [RemoteCell(cell, folder) for cell in cells[taken:]]
+                taken = len(cells)
+                self._grow()
                 for actor in self._actors:
-                    if actor.awaited is None and (again or taken < len(cells)):
-                        taken += not again
-                        task = again.popleft() if again else _Task(cells[taken - 1])
-                        yield from self._begin(actor, task, folder)
+                    if actor.awaited is None:
+                        yield from self._begin(actor)
                 for actor in self._told():
-                    try:
-                        event = self._receive(actor, folder)
-                    except self._ray.exceptions.RayError as error:
-                        yield from self._lose(actor, again, error)
-                    else:
-                        if event:
-                            yield event
+                    yield from self._receive(actor)
         finally:
+            for task in self._waiting:
+                task.lock.close()
+            self._waiting.clear()
             self._dismiss([actor for actor in self._actors if actor.task])
 
     def stop(self, cell: Cell, reason: str) -> None:
@@ -137,7 +138,7 @@ class RayExecutor(Executor):
         there = room(self._ray, self.resources)
         self.workers, self._looked = min(self.asked or there, there), time.monotonic()
 
-    def _grow(self, pending: int) -> None:
+    def _grow(self) -> None:
         """Have a worker for each cell, as far as there is room; or see that none will come."""
         now = time.monotonic()
         if any(actor.place for actor in self._actors):
@@ -147,11 +148,11 @@ class RayExecutor(Executor):
         if now > self._looked + LOOK_SECONDS:
             self._look()
         busy = sum(actor.task is not None for actor in self._actors)
-        for _ in range(min(busy + pending, self.workers) - len(self._actors)):
+        for _ in range(min(busy + len(self._waiting), self.workers) - len(self._actors)):
             actor = self._ray.remote(NodeWorker).options(
                 num_cpus=self.resources["CPU"], num_gpus=self.resources["GPU"], max_concurrency=2
             )
-            handle = actor.remote(self._plugins)
+            handle = actor.remote(self._plugins, self._ray.get_runtime_context().gcs_address)
             self._actors.append(_Actor(handle, handle.facts.remote()))
 
     def _told(self) -> Iterator[_Actor]:
@@ -160,52 +161,58 @@ class RayExecutor(Executor):
         if awaited:
             ready, _ = self._ray.wait(list(awaited), timeout=LOOK_SECONDS)
             yield from (awaited[one] for one in ready)
-        else:
+        elif self._waiting:  # for other commands, or for a node
             time.sleep(LOOK_SECONDS)
 
-    def _begin(self, actor: _Actor, task: _Task, folder: Path) -> Iterator[Event]:
-        cell = task.cell
-        yield Started(cell, actor.place, again=task.deaths > 0)
-        if is_done(cell, folder):  # by another command
-            yield Finished(cell, Record.read(cell.record_path(folder)))
+    def _begin(self, actor: _Actor) -> list[Event]:
+        """Give it the next cell that nobody else runs; what is to be told of that."""
+        events: list[Event] = []
+        for _ in range(len(self._waiting)):
+            task = self._waiting.popleft()
+            if not task.take():
+                self._waiting.append(task)
+                continue
+            cell, folder = task.cell, task.folder
+            events.append(Started(cell, actor.place, again=task.deaths > 0))
+            if cell.record_path(folder).exists():  # by another command
+                done = Finished(cell, Record.read(cell.record_path(folder)))
+                events.append(task.ended(Told(done, {})))
+                continue
+            if cell.data_hash not in self._data:
+                self._data[cell.data_hash] = cluster.put(self._ray, packed(cell.data))
+            given = (cell, self._data[cell.data_hash], packed(folder, checkpoints(cell)))
+            actor.awaited = actor.handle.run.options(num_returns="streaming").remote(*given)
+            actor.task = task
+            break
+        return events
+
+    def _receive(self, actor: _Actor) -> Iterator[Event]:
+        task = actor.task
+        try:
+            got = self._ray.get(next(actor.awaited) if task else actor.awaited)
+        except self._ray.exceptions.RayError as error:
+            yield from self._lose(actor, error)
             return
-        if cell.data_hash not in self._data:
-            self._data[cell.data_hash] = cluster.put(self._ray, packed(cell.data))
-        given = (cell, self._data[cell.data_hash], packed(folder, checkpoints(cell)))
-        actor.awaited = actor.handle.run.options(num_returns="streaming").remote(*given)
-        actor.task = task
-
-    def _receive(self, actor: _Actor, folder: Path) -> Event | None:
-        if actor.task is None:
-            actor.place, theirs = self._ray.get(actor.awaited)
-            actor.awaited, self._unstarted = None, 0
+        if task is None:
+            (actor.place, theirs), actor.awaited, self._unstarted = got, None, 0
             cluster.check_versions(actor.place, theirs)
-            return None
-        told: Told = self._ray.get(next(actor.awaited))
-        event, cell = told.event, actor.task.cell
-        if isinstance(event, Round):
-            save(told.files, cell, folder)
-            if told.files:
-                actor.task.deaths = 0
-            # A worker that was lost may have told of it before.
-            if event.round <= actor.task.told:
-                return None
-            actor.task.told = event.round
-            return replace(event, cell=cell)
-        actor.task = actor.awaited = None
-        if isinstance(event, Stopped):
-            shutil.rmtree(cell.work_path(folder), ignore_errors=True)
-        elif isinstance(event, Finished):
+            return
+        told: list[Told] = pickle.loads(got)
+        yield from (went_on := task.went_on(told))
+        if went_on and isinstance(went_on[-1], Failed):
+            self._dismiss([actor])
+        elif not isinstance(told[-1].event, Round):
+            actor.task = actor.awaited = None
+            begun = list[Event]()
+            try:
+                # It is at work again while its results are written.
+                begun = self._begin(actor)
+            finally:
+                ended = task.ended(told[-1])
+            yield ended
+            yield from begun
 
-            def made(record: Record = event.record) -> Record:
-                save(told.files, cell, folder)
-                # There plug-ins lie in another folder.
-                return replace(record, code=cell.code)
-
-            return Finished(cell, keep(cell, folder, made))
-        return replace(event, cell=cell)
-
-    def _lose(self, actor: _Actor, again: deque[_Task], error: Exception) -> Iterator[Event]:
+    def _lose(self, actor: _Actor, error: Exception) -> Iterator[Event]:
         """Have what a lost worker ran go on elsewhere."""
         self._actors.remove(actor)
         # It may live where only the way to it is lost.
@@ -224,8 +231,9 @@ class RayExecutor(Executor):
             return
         task.deaths += 1
         if task.deaths < DEATHS:
-            again.append(task)
+            self._waiting.appendleft(task)
         else:
+            task.lock.close()
             reason = f"{DEATHS} workers died with it, one after another: {one_line(error)}"
             yield Failed(task.cell, reason, str(error))
 
@@ -235,4 +243,6 @@ class RayExecutor(Executor):
             self._ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_SECONDS)
         for actor in actors:
             self._ray.kill(actor.handle)
+            if actor.task:
+                actor.task.lock.close()
         self._actors = [actor for actor in self._actors if actor not in actors]
