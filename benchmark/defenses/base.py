@@ -191,7 +191,10 @@ class Defense(nn.Module, ABC):
         return False
 
     def part(self, updates: Tensor, weights: Tensor, context: DefenseContext) -> Part:
-        """Of a part of the cohort: updates ``(k, P)`` with their weights ``(k,)`` in the cohort."""
+        """Of a part of the cohort: updates ``(k, P)`` with their weights ``(k,)`` in the cohort.
+
+        It changes no state, and may run on another machine, on a copy: there is no workbench.
+        """
         raise NotImplementedError
 
     def joined(self, parts: Sequence[Part], context: DefenseContext) -> Aggregation:

@@ -1,9 +1,9 @@
 """What an engine is: it turns a global model and a plan into client updates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from benchmark.utils.errors import UserError
 
 Predict = Callable[[Tensor], Tensor]
 """Images ``(b, C, H, W)`` to logits ``(b, classes)``."""
+Left = TypeVar("Left")
+"""What is left of a part of a round, in the place of its updates."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ class Engine(ABC):
         The plan fixes order, batches and seeds, so every engine gives the same updates, to
         rounding.
         """
+
+    def reduced(
+        self, theta: Tensor, plans: Sequence[Plan], reduce: Callable[[int, Trained], Left]
+    ) -> Iterator[Left]:
+        """Train plan after plan, and keep of each what ``reduce`` makes of it, in their order.
+
+        Args:
+            theta: as :meth:`train` has it.
+            plans: parts of a round.
+            reduce: of the number of a plan and what came of it. It changes nothing, and may be
+                called on a copy, elsewhere.
+        """
+        for number, plan in enumerate(plans):
+            yield reduce(number, self.train(theta, plan))
 
     def predictor(self, theta: Tensor) -> Predict:
         """The model with the weights ``theta`` ``(P,)`` in evaluation mode.

@@ -1,7 +1,7 @@
 """A round's lanes over the actors of a Ray cluster."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from benchmark.data.dataset import Split
-from benchmark.engine.base import Engine, Predict, Trained
+from benchmark.engine.base import Engine, Left, Predict, Trained
 from benchmark.engine.client import ClientModule
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.plan import Lane, Plan
 from benchmark.engine.rules import LocalRule
 from benchmark.utils.checks import at_least
-from benchmark.utils.cluster import connected, room
+from benchmark.utils.cluster import carry_code, connected, room
 
 _SHARES = 4
 """Of a round's lanes for each actor: one that is slow holds up a fraction of its part."""
@@ -29,10 +29,11 @@ _LOSSES = 20
 class RayEngine(Engine):
     """Lanes shared out to actors, each with a fast engine of its own, for cohorts of thousands.
 
-    Model and data come to a node once, θ once a round; the updates come back, ``(K, P)`` in all or,
-    with ``federation.part_size``, of a part of the cohort at a time. A lane with a rule or a loss
-    of its own, as an adversary's, is trained by this process. The bits are those of engine ``cpu``
-    on any number of actors; one that is lost is replaced, and its lanes are trained anew.
+    Model and data come to a node once, θ once a round; the updates come back, ``(K, P)`` in all.
+    With ``federation.part_size`` an actor trains a part of the cohort and the defense looks at it
+    there: what comes back is its sums, ``(P,)`` each. A lane with a rule or a loss of its own, as
+    an adversary's, is trained by this process. The bits are those of engine ``cpu`` on any number
+    of actors; one that is lost is replaced, and its lanes are trained anew.
 
     Args:
         address: as ``executor.address``.
@@ -59,6 +60,7 @@ class RayEngine(Engine):
         self.own.setup(client, data)
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
         self.ray, _ = connected(address, len(os.sched_getaffinity(0)), "engine")
+        carry_code(self.ray)
         given = self.ray.put((self.theirs, client, data))
         number = self.asked or max(1, room(self.ray, {"CPU": self.num_cpus}))
         # A lane is trained anew wherever its actor was lost: it gives the same.
@@ -94,6 +96,22 @@ class RayEngine(Engine):
             if trained.statistics is not None:
                 statistics[places] = trained.statistics
         return Trained(updates, losses, statistics)
+
+    def reduced(
+        self, theta: Tensor, plans: Sequence[Plan], reduce: Callable[[int, Trained], Left]
+    ) -> Iterator[Left]:
+        """Each plan by an actor, where it is reduced too; see :class:`Engine`."""
+        if not all(_is_plain(lane) for plan in plans for lane in plan.lanes):
+            yield from super().reduced(theta, plans, reduce)
+            return
+        from ray.util import ActorPool
+
+        given = self.ray.put((theta.detach().numpy(), reduce))
+
+        def train(actor: Any, number: int) -> Any:
+            return actor.reduced.remote(given, number, plans[number])
+
+        yield from ActorPool(self.actors).map(train, range(len(plans)))
 
     def predictor(self, theta: Tensor) -> Predict:
         """This process's."""
@@ -147,3 +165,10 @@ class _Shard:
         trained = self.engine.train(torch.from_numpy(theta.copy()), plan)
         parts = (trained.updates, trained.losses, trained.statistics)
         return tuple(part.numpy() for part in parts if part is not None)
+
+    def reduced(
+        self, given: tuple[np.ndarray, Callable[[int, Trained], Left]], number: int, plan: Plan
+    ) -> Left:
+        """What is left of these lanes."""
+        theta, reduce = given
+        return reduce(number, self.engine.train(torch.from_numpy(theta.copy()), plan))

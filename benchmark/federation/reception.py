@@ -1,6 +1,6 @@
 """What the server makes of a cohort's updates, all at once or a part of the cohort at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -9,12 +9,10 @@ from torch import Tensor
 
 from benchmark.defenses.base import Aggregation, Defense, DefenseContext, Part
 from benchmark.defenses.blocks import torch_norms
-from benchmark.engine.base import Trained
+from benchmark.engine.base import Engine, Trained
 from benchmark.engine.plan import Plan
 from benchmark.federation.cohort import Cohort
 from benchmark.federation.contract import checked_aggregation
-
-Train = Callable[[Tensor, Plan], Trained]
 
 
 class Craft(Protocol):
@@ -71,9 +69,54 @@ def at_once(
     )
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is left of k clients.
+
+    Attributes:
+        part: of the defense.
+        losses, lengths, statistics: ``(k,)``, ``(k,)`` and ``(k, Q)``, as :class:`Reception`.
+    """
+
+    part: Part
+    losses: Tensor
+    lengths: Tensor
+    statistics: Tensor | None
+
+
+@dataclass(frozen=True)
+class PartReduction:
+    """What the server keeps of a cohort part by part, in the place of updates.
+
+    Attributes:
+        defense: it streams.
+        context: what the server knows; without a workbench, since it may look elsewhere.
+        cohort: all of it.
+        slots: places in the cohort of each part's clients.
+    """
+
+    defense: Defense
+    context: DefenseContext
+    cohort: Cohort
+    slots: Sequence[Tensor]
+
+    def __call__(self, number: int, trained: Trained) -> Seen:
+        """What is left of a part whose clients' rows come first."""
+        slots, defense = self.slots[number], self.defense
+        k = len(slots)
+        updates, statistics = trained.updates[:k], trained.statistics
+        own = replace(self.context, clients=self.cohort.clients[slots])
+        return Seen(
+            defense.part(updates, self.cohort.weights[slots].to(updates.device), own),
+            trained.losses[:k].cpu().float(),
+            torch_norms(updates, defense.threads(updates)).cpu(),
+            None if statistics is None else statistics[:k],
+        )
+
+
 def in_parts(
     defense: Defense,
-    train: Train,
+    engine: Engine,
     craft: Craft,
     cohort: Cohort,
     plan: Plan,
@@ -84,41 +127,42 @@ def in_parts(
 
     The compromised come first and together, since an attack crafts for all of them.
     """
-    K = len(cohort.clients)
-    order, parts = list(_parts(cohort.compromised, size)), list[Part]()
-    losses, lengths = torch.zeros(K), torch.zeros(K, dtype=torch.float64)
-    statistics: list[Tensor] = []
+    K, theta = len(cohort.clients), context.theta
     if plan.server is not None:
-        root_update = train(context.theta, Plan(plan.round, [plan.server])).updates[0]
+        root_update = engine.train(theta, Plan(plan.round, [plan.server])).updates[0]
         context = replace(context, root_update=root_update)
-    for slots in order:
-        own = replace(
+    order, seen = list(_parts(cohort.compromised, size)), list[Seen]()
+    plans = [Plan(plan.round, [plan.clients[slot] for slot in slots.tolist()]) for slots in order]
+    look = PartReduction(defense, replace(context, workbench=None), cohort, order)
+    if M := len(cohort.boosts):
+        trained = engine.train(theta, Plan(plan.round, plans[0].clients + plan.clients[K:]))
+        attackers = replace(
             cohort,
-            clients=cohort.clients[slots],
-            compromised=cohort.compromised[slots],
-            weights=cohort.weights[slots],
-            boosts=cohort.boosts if cohort.compromised[slots[0]] else cohort.boosts[:0],
+            clients=cohort.clients[order[0]],
+            compromised=cohort.compromised[order[0]],
+            weights=cohort.weights[order[0]],
         )
-        further = plan.clients[K:] if len(own.boosts) else []
-        lanes = [plan.clients[slot] for slot in slots.tolist()] + further
-        trained = train(context.theta, Plan(plan.round, lanes))
-        updates = craft(trained.updates, own, context=context)
-        weights = own.weights.to(updates.device)
-        parts.append(defense.part(updates, weights, replace(context, clients=own.clients)))
-        losses[slots] = trained.losses[: len(slots)].cpu().float()
-        if trained.statistics is not None:
-            statistics.append(trained.statistics[: len(slots)])
-        lengths[slots] = torch_norms(updates, defense.threads(updates)).cpu()
-    found = defense.joined(parts, context)
+        updates = craft(trained.updates, attackers, context=context)
+        seen.append(look(0, replace(trained, updates=updates)))
+    honest = replace(look, slots=order[bool(M) :])
+    seen += engine.reduced(theta, plans[bool(M) :], honest)
+    places = torch.cat(order)
+    found = defense.joined([each.part for each in seen], context)
     if found.trust is not None:
-        trust = torch.empty_like(found.trust)
-        trust[torch.cat(order).to(trust.device)] = found.trust
-        found = replace(found, trust=trust)
-    placed = None
-    if statistics:
-        placed = torch.empty_like(torch.cat(statistics))
-        placed[torch.cat(order).to(placed.device)] = torch.cat(statistics)
-    return Reception(found, losses, lengths, averaged(placed, cohort.weights, found.trust))
+        found = replace(found, trust=_placed(found.trust, places))
+    statistics = [each.statistics for each in seen if each.statistics is not None]
+    kept = _placed(torch.cat(statistics), places) if statistics else None
+    return Reception(
+        found,
+        _placed(torch.cat([each.losses for each in seen]), places),
+        _placed(torch.cat([each.lengths for each in seen]), places),
+        averaged(kept, cohort.weights, found.trust),
+    )
+
+
+def _placed(values: Tensor, places: Tensor) -> Tensor:
+    """Rows in the order of the parts, in the order of the cohort."""
+    return torch.empty_like(values).index_copy_(0, places.to(values.device), values)
 
 
 def _parts(compromised: Tensor, size: int) -> Iterator[Tensor]:

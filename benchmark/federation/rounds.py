@@ -212,7 +212,7 @@ class Federation(pl.LightningModule):
         craft = partial(self.adversary.craft, members=self.compromised(plan.round, cohort))
         if size := self.protocol.part_size:
             self.plan_ahead(plan.round + 1)
-            return in_parts(self.defense, self.engine.train, craft, cohort, plan, context, size)
+            return in_parts(self.defense, self.engine, craft, cohort, plan, context, size)
         trained = self.engine.train(context.theta, plan)
         of_clients, of_server = plan.parted(trained.updates)
         served = replace(context, root_update=of_server)

@@ -1,5 +1,6 @@
 """What every defense keeps to."""
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -167,8 +168,10 @@ class DefenseContract(PluginContract):
             expected = whole.aggregate(updates, weights, context)
             # The compromised come first; one part has nobody who is finite.
             order = [[2, 7], [0, 1, 3], [4, 5], [6, *range(8, K)]]
+            alone = copy.deepcopy(parted)
+            there = replace(context, workbench=None)
             parts = [
-                parted.part(updates[k], weights[k], replace(context, clients=context.clients[k]))
+                alone.part(updates[k], weights[k], replace(there, clients=context.clients[k]))
                 for k in order
             ]
             found = parted.joined(parts, context)

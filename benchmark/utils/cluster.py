@@ -5,10 +5,13 @@ import math
 import os
 import signal
 import socket
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmark.utils.errors import UserError
+from benchmark.utils.fingerprint import INSTALLED, LIBRARIES, ROOT
 
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 """Set where the user has not: Ray tells nobody of us, and a cell sees the GPUs that it asks for."""
@@ -77,3 +80,12 @@ def room(ray: Any, resources: Mapping[str, float]) -> int:
     wanted = [(kind, amount) for kind, amount in resources.items() if amount]
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(has.get(kind, 0) / n + 1e-6) for kind, n in wanted) for has in nodes)
+
+
+def carry_code(ray: Any) -> None:
+    """Have the code of plug-ins go along with what is sent of them, as no node has it installed."""
+    for module in list(sys.modules.values()):
+        path = Path(getattr(module, "__file__", None) or LIBRARIES[0])
+        known = (*LIBRARIES, ROOT / "benchmark")
+        if not any(map(path.is_relative_to, known)) and not INSTALLED & set(path.parts):
+            ray.cloudpickle.register_pickle_by_value(module)

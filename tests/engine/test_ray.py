@@ -11,7 +11,7 @@ from benchmark.defenses.norm_clip import NormClip
 from benchmark.engine.base import Engine, Trained
 from benchmark.engine.cpu import CpuEngine
 from benchmark.engine.plan import Plan
-from benchmark.engine.ray import RayEngine
+from benchmark.engine.ray import RayEngine, _is_plain
 from benchmark.utils.errors import UserError
 from tests.support.toys import fit, make_federation
 
@@ -54,10 +54,21 @@ def test_a_federation_has_the_bits_of_engine_cpu(cluster: None, engine: RayEngin
     assert engine.state() == engine.own.state()
 
 
-def test_a_cohort_in_parts(cluster: None) -> None:
-    assert torch.equal(
-        final(RayEngine(actors=2), part_size=2), final(CpuEngine(workers=1), part_size=2)
-    )
+class InParts(RayEngine):
+    """Has the rows of compromised clients only."""
+
+    def train(self, theta: Tensor, plan: Plan) -> Trained:
+        assert not any(map(_is_plain, plan.lanes))
+        return super().train(theta, plan)
+
+
+def test_a_cohort_in_parts_is_summed_up_where_it_was_trained(cluster: None) -> None:
+    whole = final(CpuEngine(workers=1), clients_per_round=6)
+    changes = {"clients_per_round": 6, "part_size": 2}
+    parts = final(InParts(actors=2), **changes)
+    assert torch.equal(parts, final(CpuEngine(workers=1), **changes))
+    assert whole.dtype == torch.float64
+    assert (whole - parts).norm() <= 1e-10 * whole.norm()
 
 
 def test_where_no_cluster_is_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
