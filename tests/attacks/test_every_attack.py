@@ -61,7 +61,7 @@ def built(name: str, rounds: int, engine: Engine, dtype: torch.dtype) -> Federat
         rounds=rounds,
         clients_per_round=4,
         local_epochs=1,
-        batch_size=5,
+        batch_size=10,
     )
 
 
@@ -92,8 +92,8 @@ def test_who_goes_on_from_a_checkpoint_ends_with_the_same_bits(name: str, tmp_pa
         kept = Checkpoint(tmp_path / str(stopped), "a cell", 2)
         kept.folder.mkdir()
         if stopped:
-            fit(built(name, 4, CpuEngine(workers=1), torch.float32), epochs=2, callbacks=[kept])
-        run = built(name, 4, CpuEngine(workers=1), torch.float32)
+            fit(built(name, 3, CpuEngine(workers=1), torch.float32), epochs=2, callbacks=[kept])
+        run = built(name, 3, CpuEngine(workers=1), torch.float32)
         fit(run, callbacks=[kept], resume=kept.usable())
         ends.append(run)
     assert torch.equal(ends[0].theta, ends[1].theta)
