@@ -52,6 +52,7 @@ class RayEngine(Engine):
         self.num_cpus = at_least("num_cpus", 1, num_cpus)
         self.own, self.theirs = CpuEngine(), CpuEngine(self.num_cpus)
         self.actors: list[Any] = []
+        self.given: Any = None
 
     def setup(self, client: ClientModule, data: Split) -> None:
         """Connect, and have actors hold the model and the data."""
@@ -61,12 +62,13 @@ class RayEngine(Engine):
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
         self.ray, _ = connected(address, len(os.sched_getaffinity(0)), "engine")
         carry_code(self.ray)
-        given = self.ray.put((self.theirs, client, data))
+        # Held: an actor that is started again is given it once more.
+        self.given = self.ray.put((self.theirs, client, data))
         number = self.asked or max(1, room(self.ray, {"CPU": self.num_cpus}))
         # A lane is trained anew wherever its actor was lost: it gives the same.
         kept = {"num_cpus": self.num_cpus, "max_restarts": _LOSSES, "max_task_retries": _LOSSES}
         actor = self.ray.remote(_Shard).options(**kept)
-        self.actors = [actor.remote(given) for _ in range(number)]
+        self.actors = [actor.remote(self.given) for _ in range(number)]
         self.workers = number * self.num_cpus
 
     def release(self) -> None:
@@ -74,6 +76,7 @@ class RayEngine(Engine):
         for actor in self.actors:
             self.ray.kill(actor)
         self.actors.clear()
+        self.given = None
 
     @property
     def kind(self) -> str:  # type: ignore[override]
