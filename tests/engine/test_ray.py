@@ -37,16 +37,15 @@ def final(engine: Engine, **changes: int) -> Tensor:
 
 
 class Losing(RayEngine):
-    """Its actors die in the second round, while they train."""
+    """One of its actors dies in the second round, while it trains."""
 
     def train(self, theta: Tensor, plan: Plan) -> Trained:
         if plan.round == 1:
-            for actor in self.actors:
-                ray.kill(actor, no_restart=False)
+            ray.kill(self.actors[0], no_restart=False)
         return super().train(theta, plan)
 
 
-@pytest.mark.parametrize("engine", [RayEngine(actors=2), RayEngine(num_cpus=2), Losing(actors=2)])
+@pytest.mark.parametrize("engine", [RayEngine(num_cpus=2), Losing(actors=2)])
 def test_a_federation_has_the_bits_of_engine_cpu(cluster: None, engine: RayEngine) -> None:
     expected = final(CpuEngine(workers=1))
     assert torch.equal(final(engine), expected)
@@ -65,7 +64,7 @@ class InParts(RayEngine):
 def test_a_cohort_in_parts_is_summed_up_where_it_was_trained(cluster: None) -> None:
     whole = final(CpuEngine(workers=1), clients_per_round=6)
     changes = {"clients_per_round": 6, "part_size": 2}
-    parts = final(InParts(actors=2), **changes)
+    parts = final(InParts(actors=1), **changes)
     assert torch.equal(parts, final(CpuEngine(workers=1), **changes))
     assert whole.dtype == torch.float64
     assert (whole - parts).norm() <= 1e-10 * whole.norm()

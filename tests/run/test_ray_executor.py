@@ -1,6 +1,8 @@
 """Cells on a Ray cluster of this machine: the same bits as without, whatever is lost."""
 
 import glob
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from benchmark.run.record import Record
 from benchmark.run.suite import Watch
 from benchmark.utils.errors import UserError
 from tests.run.test_kill_resume import Place
-from tests.support.running import ROOT, TINY, call, files, tiny
+from tests.support.running import ROOT, TINY, call, environment, files, tiny
 from tests.support.stopping import finish, wait_for
 
 pytest.importorskip("ray", reason="needs the extra: make test-ray")
@@ -144,7 +146,24 @@ class TestWorkers:
         *_, last = ran(executor, [tiny()])
         assert isinstance(last, Finished)
 
+    def test_a_node_with_other_code_is_named(
+        self, executor: RayExecutor, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(node, "__version__", "9.9")
+        for actor in executor._actors:
+            ray.kill(actor.handle)
+        with pytest.raises(UserError, match="all need the same"):
+            ran(executor, [tiny()])
 
+
+FULL = """
+import numpy, ray
+from benchmark.run.executors.cluster import put
+config = {"local_fs_capacity_threshold": 0.0, "automatic_object_spilling_enabled": False}
+small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+ray.init("local", log_to_driver=False, _system_config=config, **small)
+kept = [put(ray, numpy.ones(2**23, numpy.uint8)) for _ in range(20)]
+"""
 SUITE = ["suite", "smoke", *TINY, LONG]
 STUDY = [
     *("tune", "attack", *TINY, "federation.rounds=20", "federation.client_lr=0.001"),
@@ -222,12 +241,12 @@ def test_what_cannot_run_is_said_in_a_line(
     assert not Path("results").exists()
 
 
-def test_a_node_with_other_code_is_named(
-    nodes: Nodes, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node, "__version__", "9.9")
-    with (
-        pytest.raises(UserError, match="all need the same"),
-        RayExecutor(address=nodes.address) as executor,
-    ):
-        ran(executor, [tiny()])
+def test_a_full_object_store_is_said_in_a_line() -> None:
+    # Of a process of its own, as this one is part of a cluster.
+    words = [sys.executable, "-c", FULL]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    *_, said = done.stderr.strip().splitlines()
+    assert said.startswith(
+        "benchmark.utils.errors.UserError: executor=ray: the object store takes no data: "
+        "Local disk is full"
+    )

@@ -18,7 +18,10 @@ def put(ray: Any, value: Any) -> Any:
     try:
         return ray.put(value)
     except ray.exceptions.RayError as error:
-        raise UserError(f"executor=ray: the object store takes no data: {error}") from error
+        raise UserError(
+            f"executor=ray: the object store takes no data: {one_line(error)}; its memory is full "
+            "(`ray memory` says of what), and so is the disk that it has beside that"
+        ) from error
 
 
 def no_room(ray: Any, resources: Mapping[str, float]) -> UserError:
