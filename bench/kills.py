@@ -65,12 +65,12 @@ TAGS = ("execution", "mlflow.user", "mlflow.rootRunId", "mlflow.parentRunId")
 class Command:
     """A started command, the first of a process group of its own."""
 
-    def __init__(self, folder: Path, number: int):
+    def __init__(self, folder: Path, number: int, words: str):
         self.log = folder.parent / f"{folder.name}-{number}.log"
         self.start = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark", *WORDS.split()],
+                [sys.executable, "-m", "benchmark", *words.split()],
                 cwd=folder,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
                 stdout=log,
@@ -128,11 +128,11 @@ def trial(folder: Path, kills: int, draws: random.Random, longest: float) -> tup
     Returns:
         The kills, and what is wrong.
     """
-    _prepare(folder)
-    commands, done = [Command(folder, 0)], []
+    prepare(folder)
+    commands, done = [Command(folder, 0, WORDS)], []
     for _ in range(kills):
         if commands[-1].process.poll() is not None:
-            commands.append(Command(folder, len(commands)))
+            commands.append(Command(folder, len(commands), WORDS))
         kind, wait = draws.random(), draws.uniform(0, longest)
         if kind < EARLY_SHARE:
             wait = draws.uniform(0, EARLY_SECONDS)
@@ -141,7 +141,7 @@ def trial(folder: Path, kills: int, draws: random.Random, longest: float) -> tup
         if not commands[-1].ends_within(wait):
             done.append(commands[-1].kill_one(draws))
     faults = [] if commands[-1].ends_within(PATIENCE_SECONDS) else ["hangs after a kill"]
-    commands.append(Command(folder, len(commands)))
+    commands.append(Command(folder, len(commands), WORDS))
     if not commands[-1].ends_within(PATIENCE_SECONDS):
         faults.append("hangs at last")
     elif status := commands[-1].process.returncode:
@@ -158,7 +158,8 @@ def trial(folder: Path, kills: int, draws: random.Random, longest: float) -> tup
     return done, "; ".join(faults)
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
+    """A working directory with the suite."""
     folder.mkdir(parents=True)
     (folder / "params.yaml").write_text(SUITE)
 
