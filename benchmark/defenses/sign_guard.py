@@ -3,6 +3,7 @@
 import warnings
 from typing import Literal
 
+import numpy as np
 import torch
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from torch import Tensor
@@ -128,8 +129,14 @@ def of_others(pairs: Tensor) -> Tensor:
 
 @frugal()
 def mean_shifted(features: Tensor, state: int) -> Tensor:
-    """Who is in the largest cluster of MeanShift, ``(n,)`` bool."""
+    """Who is in the largest cluster of MeanShift, ``(n,)`` bool, whatever their order.
+
+    Shares are fractions of few coordinates: many points lie just at the bandwidth of a mean, whose
+    last digit the order of a sum decides.
+    """
     points = features.cpu().numpy()
+    order = np.lexsort(points.T[::-1])
+    points = points[order]
     bandwidth = estimate_bandwidth(points, quantile=0.5, n_samples=50, random_state=state)
     if bandwidth == 0:
         return torch.ones(len(points), dtype=torch.bool, device=features.device)
@@ -137,4 +144,6 @@ def mean_shifted(features: Tensor, state: int) -> Tensor:
         # That every point has a bin of its own: then all are seeds, as without bins.
         warnings.filterwarnings("ignore", "Binning data failed", UserWarning)
         found = MeanShift(bandwidth=bandwidth, bin_seeding=True, cluster_all=False).fit(points)
-    return largest(found.labels_).to(features.device)
+    labels = np.empty(len(points), dtype=np.int64)
+    labels[order] = found.labels_
+    return largest(labels).to(features.device)

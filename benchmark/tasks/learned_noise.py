@@ -89,6 +89,8 @@ class LearnedNoise(PooledTask):
 
     def stamp(self, images: Tensor, part: int | None = None) -> Tensor:
         """As any task, in batches of one size: convolutions of others may round differently."""
+        if not len(images):
+            return images.clone()
         padding = images.new_zeros(-len(images) % _STAMPED, *images.shape[1:])
         batches = torch.cat([images, padding]).split(_STAMPED)
         return torch.cat([super(LearnedNoise, self).stamp(some) for some in batches])[: len(images)]
