@@ -169,6 +169,8 @@ def test_a_setting_learns_beside_a_centralized_run(tmp_path: Path, monkeypatch: 
         ["0", "1"],
     ]
     assert found["clean"]["main_accuracy"] != found["attacked"]["main_accuracy"]
+    # A pass over all images, not over one user's forty.
+    assert found["central"]["main_accuracy"]["0"] > 0.5
     (table,) = read(tmp_path / "out", "learning").tables
     assert [row[:2] for row in table.rows] == [[2, 1.0], [4, 2.0]]
     assert table.rows[1][2] == 100 * found["clean"]["main_accuracy"]["3"]
