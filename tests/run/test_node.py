@@ -49,7 +49,7 @@ def ended(folder: Path, cell: Cell, kept: Files | None = None) -> list[Told]:
     told: list[Told] = []
     if not data_folder(folder, cell).exists():
         unpacked(packed(cell.data), data_folder(folder, cell))
-    Cells(folder, folder / "worker").run(cell, kept or {}, told.extend)
+    Cells(folder, folder / "worker").run(1, cell, kept or {}, told.extend)
     return told
 
 
@@ -80,8 +80,20 @@ def test_rounds_that_come_fast_are_told_together(
     monkeypatch.setattr(node, "GATHER_SECONDS", 1e9)
     cell, told = tiny(), list[int]()
     unpacked(packed(cell.data), data_folder(elsewhere, cell))
-    Cells(elsewhere, elsewhere / "worker").run(cell, {}, lambda some: told.append(len(some)))
+    Cells(elsewhere, elsewhere / "worker").run(1, cell, {}, lambda some: told.append(len(some)))
     assert told == [1, 3]
+
+
+def test_a_stop_that_comes_late_stops_nothing_else(elsewhere: Path) -> None:
+    cell, told = tiny(), list[Told]()
+    unpacked(packed(cell.data), data_folder(elsewhere, cell))
+    cells = Cells(elsewhere, elsewhere / "worker")
+    cells.stop(1, "pruned")
+    cells.run(1, cell, {}, told.extend)
+    assert told[-1].event == Stopped(replace(cell, data=data_folder(elsewhere, cell)), "pruned")
+    # The same cell once more.
+    cells.run(2, cell, {}, told.extend)
+    assert isinstance(told[-1].event, Finished)
 
 
 @pytest.mark.slow
@@ -96,19 +108,19 @@ def test_a_worker_has_a_process_of_its_own_and_leaves_nothing(elsewhere: Path) -
     workers = [NodeWorker([("plug", packed(folder))]) for _ in range(2)]
     data = packed(cell.data)
 
-    told = workers[0].run(cell, data, {})
+    told = workers[0].run(2, cell, data, {})
     assert isinstance(pickle.loads(next(told))[-1].event, Round)
-    workers[0].stop("another", "too late")
-    workers[0].stop(cell.id, "pruned")
+    workers[0].stop(1, "too late")
+    workers[0].stop(2, "pruned")
     *_, last = (pickle.loads(some)[-1].event for some in told)
     assert last == Stopped(last.cell, "pruned")
 
     # The same process, and another one beside it that was forked where the first was.
     for worker in workers:
-        *_, last = (pickle.loads(some)[-1].event for some in worker.run(short, data, {}))
+        *_, last = (pickle.loads(some)[-1].event for some in worker.run(3, short, data, {}))
         assert isinstance(last, Finished)
 
-    next(workers[0].run(cell, data, {}))
+    next(workers[0].run(4, cell, data, {}))
     workers[0].leave()
     assert gone([workers[0].process])
     # The other one is there still, until it is killed.

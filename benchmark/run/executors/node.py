@@ -53,16 +53,17 @@ class Cells:
 
     def __init__(self, home: Path, folder: Path):
         self.home, self.folder = home, folder
-        self._given_up = ("", "")
+        self._given_up = (0, "")
 
-    def stop(self, cell: str, reason: str) -> None:
-        """Have a cell given up after its round."""
-        self._given_up = cell, reason
+    def stop(self, turn: int, reason: str) -> None:
+        """Have a turn given up after its round."""
+        self._given_up = turn, reason
 
-    def run(self, cell: Cell, kept: Files, tell: Tell) -> None:
+    def run(self, turn: int, cell: Cell, kept: Files, tell: Tell) -> None:
         """Run a cell; what is told last is how it ended.
 
         Args:
+            turn: 1, 2, ...; a stop may come when its turn is over and the same cell runs again.
             cell: its data lie in the home.
             kept: its checkpoint, if it goes on from one.
             tell: is given one event or several, in their order.
@@ -84,7 +85,7 @@ class Cells:
 
         def given_up() -> str | None:
             stopped, reason = self._given_up
-            return reason if stopped == cell.id else None
+            return reason if stopped == turn else None
 
         last = Told(self._ended(cell, kept, told, given_up), {})
         if isinstance(last.event, Finished):
@@ -130,7 +131,7 @@ def serve(connection: Connection, home: Path, folder: Path, places: Sequence[Pat
     """Run the cells that come in until whoever sends them is gone.
 
     Args:
-        connection: brings cells with their checkpoints, and ids of cells with why to stop.
+        connection: brings turns, each with its cell and checkpoint or with why to stop.
         home, folder: as :class:`Cells`.
         places: of plug-ins.
     """
@@ -145,11 +146,11 @@ def serve(connection: Connection, home: Path, folder: Path, places: Sequence[Pat
 
     with suppress(EOFError, OSError):
         while True:
-            what, how = connection.recv()
-            if isinstance(what, Cell):
-                Thread(target=cells.run, args=(what, how, tell), daemon=True).start()
-            else:
-                cells.stop(what, how)
+            match connection.recv():
+                case turn, cell, kept:
+                    Thread(target=cells.run, args=(turn, cell, kept, tell), daemon=True).start()
+                case turn, reason:
+                    cells.stop(turn, reason)
     # Whatever is at work: nobody would be told.
     os._exit(1)
 
@@ -182,10 +183,11 @@ class NodeWorker:
         """The machine's name, and its versions."""
         return socket.gethostname(), versions()
 
-    def run(self, cell: Cell, data: Files, kept: Files) -> Iterator[bytes]:
+    def run(self, turn: int, cell: Cell, data: Files, kept: Files) -> Iterator[bytes]:
         """Run a cell; what is told last is how it ended.
 
         Args:
+            turn: another number each time.
             cell: what to run.
             data: its partition.
             kept: its checkpoint, if it goes on from one.
@@ -199,7 +201,7 @@ class NodeWorker:
                 with atomic_folder(folder) as made:
                     unpacked(data, made)
         try:
-            self._send(cell, kept)
+            self._send(turn, cell, kept)
             is_last = False
             while not is_last:
                 told = self.connection.recv_bytes()
@@ -209,9 +211,9 @@ class NodeWorker:
             # As if it had been this process itself that was killed.
             os._exit(1)
 
-    def stop(self, cell: str, reason: str) -> None:
-        """Have a cell given up after its round."""
-        self._send(cell, reason)
+    def stop(self, turn: int, reason: str) -> None:
+        """Have a turn given up after its round."""
+        self._send(turn, reason)
 
     def leave(self) -> None:
         """Leave nothing on the machine where no other worker is; this one is ended then."""
@@ -225,6 +227,6 @@ class NodeWorker:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.nursery.leave()
 
-    def _send(self, what: Cell | str, how: Files | str) -> None:
+    def _send(self, *what: int | Cell | Files | str) -> None:
         with self.sending:
-            self.connection.send((what, how))
+            self.connection.send(what)

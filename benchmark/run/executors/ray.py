@@ -30,11 +30,12 @@ LOOK_SECONDS, LEAVE_SECONDS = 3.0, 10.0
 
 @dataclass(eq=False)
 class _Actor:
-    """A worker: what it is waited for, its start or what it tells of its cell, if for anything."""
+    """A worker: what it is waited for, if for anything (its start or what it tells of its cell)."""
 
     handle: Any
     awaited: Any
     place: str = ""
+    turn: int = 0
     task: RemoteCell | None = None
 
 
@@ -131,7 +132,7 @@ class RayExecutor(Executor):
         """See :class:`Executor`."""
         for actor in self._actors:
             if actor.task and actor.task.cell.id == cell.id:
-                actor.handle.stop.remote(cell.id, reason)
+                actor.handle.stop.remote(actor.turn, reason)
 
     def _look(self) -> None:
         """See how many workers there is room for."""
@@ -149,9 +150,8 @@ class RayExecutor(Executor):
             self._look()
         busy = sum(actor.task is not None for actor in self._actors)
         for _ in range(min(busy + len(self._waiting), self.workers) - len(self._actors)):
-            actor = self._ray.remote(NodeWorker).options(
-                num_cpus=self.resources["CPU"], num_gpus=self.resources["GPU"], max_concurrency=2
-            )
+            asked = {f"num_{kind.lower()}s": count for kind, count in self.resources.items()}
+            actor = self._ray.remote(NodeWorker).options(**asked, max_concurrency=2)
             handle = actor.remote(self._plugins, self._ray.get_runtime_context().gcs_address)
             self._actors.append(_Actor(handle, handle.facts.remote()))
 
@@ -180,7 +180,9 @@ class RayExecutor(Executor):
                 continue
             if cell.data_hash not in self._data:
                 self._data[cell.data_hash] = cluster.put(self._ray, packed(cell.data))
-            given = (cell, self._data[cell.data_hash], packed(folder, checkpoints(cell)))
+            actor.turn += 1
+            kept = packed(folder, checkpoints(cell))
+            given = (actor.turn, cell, self._data[cell.data_hash], kept)
             actor.awaited = actor.handle.run.options(num_returns="streaming").remote(*given)
             actor.task = task
             break
