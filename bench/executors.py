@@ -3,17 +3,21 @@
     python -m bench.executors
 
 The default suite's 54 cells, on two workers, under `local` and under `ray` in turn, from start to
-end; records and models must be the same. Then 1,000 cells that train as little as can be, on
-a cluster that is there already.
+end, each in a process of its own, as a command has it: both start what they fork from, `ray` its
+cluster too. Records and models must be the same. Then 1,000 cells that train as little as can be,
+on a cluster that is there already.
 """
 
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.measure import facts, say
 from bench.report import Result, Table, Value, arguments
@@ -44,7 +48,7 @@ class Ran:
 
     begun: float
     ended: float
-    found: dict[str, object]
+    found: dict[str, Any]
 
 
 def ran(executor: Executor, cells: Sequence[Cell]) -> Ran:
@@ -59,27 +63,34 @@ def ran(executor: Executor, cells: Sequence[Cell]) -> Ran:
     return Ran(begun, time.monotonic() - start, found)
 
 
+def suite(name: str, kind: str) -> Ran:
+    """Run a suite's cells, and clear up."""
+    cells = Suite.read(name).cells(["tracking=none"])
+    start = time.monotonic()
+    with {"local": LocalExecutor, "ray": RayExecutor}[kind](WORKERS) as executor:
+        found = ran(executor, cells)
+    return replace(found, ended=time.monotonic() - start)
+
+
 def main(given: Sequence[str] | None = None) -> Path:
     """Measure, print, store."""
     asked = arguments(__doc__).parse_args(given)
     about = facts("bench.executors", sys.argv[1:] if given is None else given)
     name, turns, count = ("smoke", 1, 10) if asked.toy else ("default", 3, MANY)
-    cells = Suite.read(name).cells(["tracking=none"])
     times: dict[str, list[float]] = {"local": [], "ray": []}
     begun: dict[str, list[float]] = {"local": [], "ray": []}
     for turn in range(turns):
         results = []
-        for kind, executor in (("local", LocalExecutor(WORKERS)), ("ray", RayExecutor(WORKERS))):
-            start = time.monotonic()
-            with executor:
-                found = ran(executor, cells)
+        for kind in times:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                found = fresh.submit(suite, name, kind).result()
             results.append(found.found)
             begun[kind].append(found.begun)
-            times[kind].append(time.monotonic() - start)
+            times[kind].append(found.ended)
             first = f"the first cell after {found.begun:.1f} s"
-            say(f"{turn + 1} of {turns}: {kind} {times[kind][-1]:.1f} s, {first}")
+            say(f"{turn + 1} of {turns}: {kind} {found.ended:.1f} s, {first}")
         assert results[0] == results[1]
-        assert len(results[0]) == len(cells)
+        cells = len(results[0])
     with RayExecutor(WORKERS) as ray:
         ran(ray, many(WORKERS))
         empties = ran(ray, many(count))
@@ -87,7 +98,7 @@ def main(given: Sequence[str] | None = None) -> Path:
     pairs = zip(times["local"], times["ray"], strict=True)
     ratio = statistics.median(there / here for here, there in pairs)
     rows: list[tuple[Value, ...]] = [
-        (f"{len(cells)} cells of {name}, ray / local, median of {turns}", ratio, LIMIT),
+        (f"{cells} cells of {name}, ray / local, median of {turns}", ratio, LIMIT),
         *(
             (f"until the first cell begins, {kind}, s", statistics.median(found), None)
             for kind, found in begun.items()
