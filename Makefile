@@ -57,7 +57,7 @@ test-flower: .venv-flower/installed ## test Flower's strategies, in a real simul
 
 .PHONY: test-ray
 test-ray: .venv-ray/installed ## test what runs cells and rounds on Ray, on a cluster of this machine
-	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -p no:cacheprovider -n 2 --dist loadfile \
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -p no:cacheprovider -n 2 --dist loadscope \
 	  tests/run/test_ray_executor.py tests/engine/test_ray.py
 
 .PHONY: benchmark

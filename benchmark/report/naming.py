@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from benchmark.config.compose import REPORT, read_yaml
 from benchmark.config.overrides import literal
-from benchmark.config.plugins import available, yaml_path
+from benchmark.config.plugins import available, yaml_path, yamls
 from benchmark.config.schema import Schema
 from benchmark.utils.errors import UserError
 
@@ -93,10 +93,11 @@ def in_full(group: str, section: Mapping[str, Any]) -> str:
 
 def said(group: str, parameter: str, value: Any, name: str = "") -> str:
     """A parameter's value; the other choices of the group lend a symbol where ``name`` has none."""
-    choices = dict.fromkeys([name, *available(group)])
+    paths = yamls(group)  # once, not for each choice
     if isinstance(value, Mapping) and "name" in value:  # a plug-in inside another
         return in_full(group, value)
-    known = (_symbols(group, each).get(parameter) for each in choices)
+    lenders = dict.fromkeys([*([name] if name in paths else []), *sorted(paths)])
+    known = (_symbols(group, each, paths[each]).get(parameter) for each in lenders)
     symbol = next((each for each in known if each is not None), None)
     key = value if isinstance(value, str) else literal(value)
     if isinstance(symbol, dict):
@@ -111,9 +112,10 @@ def said(group: str, parameter: str, value: Any, name: str = "") -> str:
     return symbol.replace("{}", shown).replace("{%}", shown if found is None else share(found))
 
 
-def _symbols(group: str, name: str) -> dict[str, Symbol]:
+def _symbols(group: str, name: str, path: Path) -> dict[str, Symbol]:
     try:
-        return declared(Naming, group, name).symbols
+        found: Naming = _declared(Naming, path, group, name)
+        return found.symbols
     except UserError:
         return {}  # a broken yaml lends nothing, and breaks no report of others
 

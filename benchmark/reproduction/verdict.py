@@ -14,6 +14,7 @@ from benchmark.results.table import DIVERGED, FINISHED, MISSING, fitting, known
 if TYPE_CHECKING:
     import pandas as pd
 
+MAIN = "main_accuracy.last_fifth"
 Word = Literal["holds", "does not hold", "undecided", "not decidable"]
 State = Literal["", "missing", "collapsed", "diverged"]
 Side = tuple[dict[int, float], float | None]
@@ -152,10 +153,14 @@ def _side(
         raise UndecidableError(f"{_shown(wanted)}: fits several runs of a seed")
     values: dict[int, list[float]] = {seed: [] for seed in seeds}
     levels = []
-    for row in found.sort_values("seed", kind="stable").to_dict("records"):
+    measure, level_of = wanted["measure"], f"{wanted['metric']}.{LEVELS.get(wanted['measure'])}"
+    # Rows of all columns would take seconds.
+    asked = ["cell", "seed", "status", "reason", MAIN, f"{wanted['metric']}.{measure}", level_of]
+    told = found[found.columns.intersection(asked)]
+    for row in told.sort_values("seed", kind="stable").to_dict("records"):
         if row["seed"] in values:
             values[row["seed"]].append(_value(row, wanted, main))
-            levels.append(known(row.get(f"{wanted['metric']}.{LEVELS.get(wanted['measure'])}")))
+            levels.append(known(row.get(level_of)))
     level = None
     if wanted["metric"].startswith("backdoor") and None not in levels:
         level = sum(levels) / len(levels)
@@ -172,7 +177,7 @@ def _value(row: dict[Any, Any], wanted: Runs, main: float | None) -> float:
     if row["status"] != FINISHED:
         raise UndecidableError(f"{_shown(wanted)}: seed {row['seed']} ended in {row['reason']}")
     if metric.startswith("backdoor"):
-        own = known(row.get("main_accuracy.last_fifth"))
+        own = known(row.get(MAIN))
         if main is None:
             raise UndecidableError("no main accuracy without attack and defense to compare with")
         if has_collapsed(own, main):

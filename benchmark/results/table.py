@@ -6,7 +6,7 @@ Importing this imports no pandas, which takes a second that a wrong name should 
 import json
 import math
 import statistics
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark.results.columns import COLUMNS
@@ -77,17 +77,14 @@ def fitting(table: "pd.DataFrame", wanted: Mapping[str, Any]) -> "pd.DataFrame":
         table: see :func:`runs`.
         wanted: ``group`` → name, or ``group.key`` → value, as in the resolved configuration.
     """
+    fits: Sequence[int] = range(len(table))
     for key, value in wanted.items():
         column = table.get(key if "." in key or key == "seed" else f"{key}.name")
-        if column is None:
-            fits = [value is None] * len(table)
-        elif value is None:
-            fits = list(column.isna())
-        else:
-            is_text = isinstance(next(iter(column.dropna()), None), str)
-            fits = [found == (_text(value) if is_text else value) for found in column]
-        table = table.loc[fits]
-    return table
+        values = [None] * len(table) if column is None else [known(found) for found in column]
+        one = next((values[i] for i in fits if values[i] is not None), None)
+        sought = _text(value) if isinstance(one, str) and value is not None else value
+        fits = [i for i in fits if values[i] == sought]
+    return table.iloc[list(fits)]
 
 
 def by_seed(table: "pd.DataFrame", metric: str, measure: str) -> dict[int, float]:

@@ -1,6 +1,6 @@
-"""A search that is killed, whole or a worker of it, and run again ends as if nothing had happened.
+"""A search that is stopped, whole or a worker of it, and run again ends as if nothing had happened.
 
-``KILLS=10`` has ten kills of each kind, at moments drawn from a seed, instead of one.
+``KILLS=10`` has ten stops of each kind, at moments drawn from a seed, instead of one.
 """
 
 import glob
@@ -25,6 +25,7 @@ from tests.support.stopping import (
     finish,
     go_on,
     halt_when,
+    interrupt,
     kill_group,
     parent,
     state,
@@ -33,7 +34,7 @@ from tests.support.stopping import (
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KILLS = int(os.environ.get("KILLS", "1"))
-TRIALS = 4 + 2 * KILLS
+TRIALS = 4 + 4 * KILLS
 COMMAND = [
     *("tune", "attack", *TINY),
     *("federation.rounds=20", "federation.client_lr=0.001"),
@@ -69,7 +70,7 @@ class Tuner:
     def result(self) -> bytes:
         return (self.folder / FOLDER / "tuning.json").read_bytes()
 
-    def kill_within(self, process: Program, source: random.Random, kill: str) -> None:
+    def stop_within(self, process: Program, source: random.Random, stop: str) -> None:
         """At a moment of the search: so many records more than now, and at work."""
         more = len(self.records()) + source.randrange(3)
 
@@ -78,14 +79,16 @@ class Tuner:
 
         def moment() -> bool:
             at_work = len(self.records()) >= more and self.at_work()
-            return at_work and (kill == "all" or bool(workers()))
+            return at_work and (stop != "a worker" or bool(workers()))
 
         halt_when(moment, process)
-        if kill == "all":
+        if stop == "all":
             kill_group(process)
-            return
-        os.kill(source.choice(workers()), signal.SIGKILL)
-        go_on(process)
+        elif stop == "Ctrl-C":
+            interrupt(process)
+        else:
+            os.kill(source.choice(workers()), signal.SIGKILL)
+            go_on(process)
 
 
 def is_worker(pid: int) -> bool:
@@ -123,38 +126,23 @@ def ended_well(tuner: Tuner) -> None:
     assert not tuner.at_work()
 
 
-@pytest.mark.parametrize("kill", ["all", "a worker"])
-def test_a_search_that_is_killed_at_any_moment_loses_nothing(tuner: Tuner, kill: str) -> None:
-    source = random.Random(f"kills/{kill}")
+def test_a_search_that_is_stopped_at_any_moment_loses_nothing(tuner: Tuner) -> None:
+    source = random.Random("stops")
     done: dict[str, tuple[int, int]] = {}
     process = tuner.start()
-    for _ in range(KILLS):
-        tuner.kill_within(process, source, kill)
-        # What was finished before a kill is not run again.
+    for stop in KILLS * ("a worker", "Ctrl-C", "all"):
+        tuner.stop_within(process, source, stop)
+        # What was finished before is not run again.
         assert done.items() <= tuner.records().items()
         done = tuner.records()
-        if kill == "all":
+        if stop == "Ctrl-C":
+            assert not [t for t in tuner.trials() if t.state == TrialState.RUNNING]
+        if stop != "a worker":
             process = tuner.start()
     assert "python -m benchmark run" in finish(process)
     assert done.items() <= tuner.records().items()
     ended_well(tuner)
-    if kill != "all":
-        return
     result, trials = tuner.result(), len(tuner.trials())
     finish(tuner.start())
     assert tuner.result() == result
     assert len(tuner.trials()) == trials
-
-
-def test_ctrl_c_loses_no_trial(tuner: Tuner) -> None:
-    process = tuner.start()
-    halt_when(lambda: len(tuner.records()) >= 3 and tuner.at_work(), process)
-    go_on(process)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=240)
-    assert process.returncode == 130, err
-    assert "fedbackdoor: interrupted; the same command goes on from here" in err
-    assert "Traceback" not in err
-    assert not [t for t in tuner.trials() if t.state == TrialState.RUNNING]
-    finish(tuner.start())
-    ended_well(tuner)
