@@ -105,7 +105,7 @@ def main(given: Sequence[str] | None = None) -> Path:
         ),
         (f"{count} cells of nothing, s", empties.ended, LIMIT_SECONDS),
     ]
-    table = Table("", ("what", "measured", "limit"), rows)
+    table = Table(f"on {WORKERS} workers", ("what", "measured", "limit"), rows)
     data = {"seconds": times, "begun": begun, "ratio": ratio, "empty_seconds": empties.ended}
     Result("executors", about, data | {"cells": count}, [table], []).publish(asked.out)
     return asked.out / "executors.json"
