@@ -15,7 +15,7 @@ from benchmark.config import plugins
 from benchmark.run import runner
 from benchmark.run.cell import Cell
 from benchmark.run.events import Failed, Finished, Round, Stopped
-from benchmark.run.executors import node
+from benchmark.run.executors import node, nursery
 from benchmark.run.executors.node import Cells, NodeWorker, data_folder
 from benchmark.run.executors.nursery import Nursery
 from benchmark.run.executors.transfer import Files, Told, packed, unpacked
@@ -161,6 +161,25 @@ def test_a_folder_that_the_last_worker_removes_meanwhile_is_made_again(
     assert removed == [nursery.home]
     nursery.leave()
     assert not any(elsewhere.iterdir())
+
+
+def test_edited_code_is_forked_from_a_process_of_its_own(
+    elsewhere: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nursery, "SOURCE", workplace)
+    (code := workplace / "code.py").write_text("before = 1\n")
+
+    def name() -> str:
+        held = Nursery.of_this_machine()
+        try:
+            return held._path.name
+        finally:
+            held.leave()
+
+    before = name()
+    assert name() == before
+    os.utime(code, ns=(1, 1))
+    assert name() != before
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives a link away, which takes root")

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 from benchmark.utils.errors import UserError
 from benchmark.utils.files import locked
 
+SOURCE = Path(__file__).parents[2]
 LOOK_SECONDS = 1.0
 """Between looks whether anybody is there."""
 STAY_SECONDS = 10.0
@@ -98,10 +100,11 @@ class Nursery:
             said = self._path.with_suffix(".log").read_text().strip().splitlines()
             raise UserError(f"what workers are forked from ended: {said[-1:]}") from None
 
-    @property
+    @cached_property
     def _path(self) -> Path:
-        """Of the socket: another one for other code."""
-        code = f"{sys.executable} {Path(__file__)}".encode()
+        """Of the socket: another one for other code, as this one has imported what it forks."""
+        files = [(path, path.stat().st_mtime_ns) for path in sorted(SOURCE.rglob("*.py"))]
+        code = f"{sys.executable} {files}".encode()
         return self.home / f"nursery-{hashlib.sha256(code).hexdigest()[:8]}"
 
     @property
