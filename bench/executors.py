@@ -69,6 +69,7 @@ def suite(name: str, kind: str) -> Ran:
     start = time.monotonic()
     with {"local": LocalExecutor, "ray": RayExecutor}[kind](WORKERS) as executor:
         found = ran(executor, cells)
+    assert len(found.found) == len(cells)
     return replace(found, ended=time.monotonic() - start)
 
 

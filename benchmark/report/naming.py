@@ -93,10 +93,10 @@ def in_full(group: str, section: Mapping[str, Any]) -> str:
 
 def said(group: str, parameter: str, value: Any, name: str = "") -> str:
     """A parameter's value; the other choices of the group lend a symbol where ``name`` has none."""
-    paths = yamls(group)  # once, not for each choice
     if isinstance(value, Mapping) and "name" in value:  # a plug-in inside another
         return in_full(group, value)
-    lenders = dict.fromkeys([*([name] if name in paths else []), *sorted(paths)])
+    paths = yamls(group)  # once, not for each choice
+    lenders = sorted(paths, key=lambda each: (each != name, each))
     known = (_symbols(group, each, paths[each]).get(parameter) for each in lenders)
     symbol = next((each for each in known if each is not None), None)
     key = value if isinstance(value, str) else literal(value)
